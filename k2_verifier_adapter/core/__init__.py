@@ -1,0 +1,1 @@
+"""The pure core: frozen data and functions over it. No I/O, no clock but deadlines, no EvalScope."""

@@ -1,0 +1,205 @@
+"""Rows and cases: one record of the dataset, decoded, checked and typed.
+
+A case keeps `messages` and `tools` as the JSON text that is sent, so the request carries the row's
+own bytes wherever no repair was made: number spellings, escapes and key order included.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from k2_verifier_adapter.core.history import HistoryOptions, Repairs, repair_messages
+from k2_verifier_adapter.core.json_text import JsonTextError, dumps_ascii, dumps_strict, loads_strict, shown
+
+NOT_PARAMETERS = frozenset({"model", "messages", "tools"})
+"""Keys of a row's `parameters` that never become request parameters."""
+
+
+class RowError(ValueError):
+    """One field of one row cannot be used.
+
+    Attributes:
+        field: Name of the field, with the position inside it where known (`messages[3].role`).
+        reason: What is wrong, with the value and what was expected.
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"field {field!r}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class OfficialAnswer:
+    """What the official API answered to the same request.
+
+    Attributes:
+        should_call: The official decision: finish_reason was `tool_calls`.
+        finish_reason: The official finish_reason, or None if the row does not say.
+        tool_calls_json: JSON text of the official tool calls, or None if the row has none.
+    """
+
+    should_call: bool
+    finish_reason: str | None = None
+    tool_calls_json: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row, decoded.
+
+    Attributes:
+        index: 0-based position of the row in its source; upstream's `data_index` is one more.
+        messages_json: The messages to send, as UTF-8 JSON text.
+        tools_json: The tools to send, as UTF-8 JSON text, or None if the row has no `tools`.
+        official: The official answer.
+        parameters: Request parameters that belong to the row's baseline.
+        repairs: Repairs that were made in the messages.
+        synthetic: Whether the row was made for tests and demonstrations.
+    """
+
+    index: int
+    messages_json: bytes
+    tools_json: bytes | None
+    official: OfficialAnswer
+    parameters: Mapping[str, Any]
+    repairs: Repairs
+    synthetic: bool = False
+
+    def messages(self) -> list[Any]:
+        """Decode the messages that are sent."""
+        decoded: list[Any] = json.loads(self.messages_json)
+        return decoded
+
+    def tools(self) -> Any:
+        """Decode the tools that are sent; an empty list if the row has none."""
+        return [] if self.tools_json is None else json.loads(self.tools_json)
+
+    def official_tool_calls(self) -> list[Any] | None:
+        """Decode the official tool calls, or None if the row does not carry them."""
+        text = self.official.tool_calls_json
+        if text is None:
+            return None
+        calls = json.loads(text)
+        return calls if isinstance(calls, list) else None
+
+
+def decode_row(row: Mapping[str, Any], index: int, options: HistoryOptions) -> Case:
+    """Decode and check one row.
+
+    Args:
+        row: The record: `messages` and `tools` as JSON text or as lists, `should_call_tool`,
+            `official_finish_reason`, optional `official_tool_calls` (or `tool_calls`),
+            `parameters` and `synthetic`.
+        index: 0-based position of the row in its source.
+        options: History repairs to make.
+
+    Raises:
+        RowError: If a field is missing or has a shape that cannot be sent or compared.
+    """
+    messages_text, messages = _json_list(row, "messages")
+    if not messages:
+        raise RowError("messages", f"{messages!r} is empty, expected at least one message")
+    for position, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise RowError(f"messages[{position}]", f"{_shown(message)} is not an object")
+        if not isinstance(message.get("role"), str):
+            raise RowError(f"messages[{position}].role", f"{_shown(message.get('role'))} is not a string")
+    repairs = repair_messages(messages, options)
+    if repairs.any:
+        messages_text = dumps_ascii(messages)
+
+    tools_text: str | None = None
+    if row.get("tools") is not None:
+        tools_text, tools = _json_list(row, "tools")
+        for position, tool in enumerate(tools):
+            if not isinstance(tool, dict):
+                raise RowError(f"tools[{position}]", f"{_shown(tool)} is not an object")
+
+    return Case(
+        index=index,
+        messages_json=_utf8(messages_text),
+        tools_json=None if tools_text is None else _utf8(tools_text),
+        official=_official_answer(row),
+        parameters=_parameters(row),
+        repairs=repairs,
+        synthetic=bool(row.get("synthetic", False)),
+    )
+
+
+def _json_list(row: Mapping[str, Any], field: str) -> tuple[str, list[Any]]:
+    value = row.get(field)
+    if value is None:
+        raise RowError(field, "is missing, expected a list or its JSON text")
+    try:
+        # Writing and reading again gives the repairs a copy of their own.
+        text = value if isinstance(value, str) else dumps_strict(value)
+        decoded = loads_strict(text)
+    except JsonTextError as error:
+        raise RowError(field, f"{_shown(value)} is not JSON: {error}") from None
+    if not isinstance(decoded, list):
+        raise RowError(field, f"{_shown(decoded)} is not a list")
+    return text, decoded
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # A surrogate that stands raw in the text has no UTF-8 form; its JSON escape is equal.
+        return dumps_ascii(json.loads(text)).encode()
+
+
+def _official_answer(row: Mapping[str, Any]) -> OfficialAnswer:
+    finish_reason = row.get("official_finish_reason")
+    if finish_reason is not None and not isinstance(finish_reason, str):
+        raise RowError("official_finish_reason", f"{_shown(finish_reason)} is not a string")
+    decision = row.get("should_call_tool")
+    if decision is None:
+        if finish_reason is None:
+            raise RowError(
+                "should_call_tool", "is missing, and so is 'official_finish_reason': no official decision"
+            )
+        decision = finish_reason == "tool_calls"
+    if decision not in (True, False):
+        raise RowError("should_call_tool", f"{_shown(decision)} is not a boolean")
+    return OfficialAnswer(bool(decision), finish_reason, _official_tool_calls(row))
+
+
+def _official_tool_calls(row: Mapping[str, Any]) -> str | None:
+    # The hosted column's name is not certain; both spellings are read.
+    field = "official_tool_calls" if row.get("official_tool_calls") is not None else "tool_calls"
+    value = row.get(field)
+    if value is None or value == "":
+        return None
+    try:
+        decoded = loads_strict(value if isinstance(value, str) else dumps_strict(value))
+    except JsonTextError as error:
+        raise RowError(field, f"{_shown(value)} is not JSON: {error}") from None
+    if decoded is None:
+        return None
+    if not isinstance(decoded, list):
+        raise RowError(field, f"{_shown(decoded)} is not a list")
+    return dumps_ascii(decoded)
+
+
+def _parameters(row: Mapping[str, Any]) -> dict[str, Any]:
+    value = row.get("parameters")
+    if not value:
+        return {}
+    try:
+        value = loads_strict(value if isinstance(value, str) else dumps_strict(value))
+    except JsonTextError as error:
+        raise RowError("parameters", f"{_shown(value)} is not JSON: {error}") from None
+    if not value:
+        return {}
+    if not isinstance(value, dict):
+        raise RowError("parameters", f"{_shown(value)} is not an object")
+    return {name: item for name, item in value.items() if name not in NOT_PARAMETERS}
+
+
+def _shown(value: Any) -> str:
+    return shown(value, 60)

@@ -1,0 +1,172 @@
+"""The mergeable tally of judgements: adding two tallies gives the tally of both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
+
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.judgement import Judgement
+from k2_verifier_adapter.core.responses import FinishBucket
+
+
+@dataclass(slots=True)
+class Counts:
+    """Plain sums over completed responses.
+
+    Attributes:
+        completed: Completed responses.
+        tp: Both the vendor and the official API call (finish_reason `tool_calls`).
+        fp: Only the vendor calls.
+        fn: Only the official API calls.
+        tn: Neither calls.
+        stop: Responses with finish_reason `stop`.
+        tool_calls: Responses with finish_reason `tool_calls`.
+        others: Responses with any other finish_reason; a null one is in none of the three.
+        successful: Responses with finish_reason `tool_calls` whose calls are all valid.
+        official_stop: Official answers with finish_reason `stop`, over the same cases.
+        official_tool_calls: Official answers that call.
+        official_others: Official answers with any other finish_reason.
+        official_successful: Official answers that call and whose calls are all valid.
+        name_pairs: Cases where both sides call and the official calls are known.
+        name_matches: Those with the same multiset of tool names.
+        argument_pairs: Cases with at least one aligned call.
+        argument_sum: Sum of their argument agreements.
+        argument_squares: Sum of the squares of their argument agreements.
+    """
+
+    completed: int = 0
+    tp: int = 0
+    fp: int = 0
+    fn: int = 0
+    tn: int = 0
+    stop: int = 0
+    tool_calls: int = 0
+    others: int = 0
+    successful: int = 0
+    official_stop: int = 0
+    official_tool_calls: int = 0
+    official_others: int = 0
+    official_successful: int = 0
+    name_pairs: int = 0
+    name_matches: int = 0
+    argument_pairs: int = 0
+    argument_sum: float = 0.0
+    argument_squares: float = 0.0
+
+    @property
+    def schema_errors(self) -> int:
+        """Responses that call, but not validly; an empty call list is among them."""
+        return self.tool_calls - self.successful
+
+    @property
+    def official_schema_errors(self) -> int:
+        """Official answers that call, but not validly."""
+        return self.official_tool_calls - self.official_successful
+
+    def add(self, judgement: Judgement) -> None:
+        """Count one judgement."""
+        self.completed += 1
+        calls, should_call = judgement.calls, judgement.should_call
+        self.tp += calls and should_call
+        self.fp += calls and not should_call
+        self.fn += should_call and not calls
+        self.tn += not calls and not should_call
+        self.stop += judgement.bucket is FinishBucket.STOP
+        self.tool_calls += calls
+        self.others += judgement.bucket is FinishBucket.OTHERS
+        self.successful += judgement.successful
+        self.official_stop += judgement.official_bucket is FinishBucket.STOP
+        self.official_tool_calls += judgement.official_bucket is FinishBucket.TOOL_CALLS
+        self.official_others += judgement.official_bucket is FinishBucket.OTHERS
+        self.official_successful += judgement.official_valid is True
+        if judgement.same_names is not None:
+            self.name_pairs += 1
+            self.name_matches += judgement.same_names
+        if judgement.argument_agreement is not None:
+            self.argument_pairs += 1
+            self.argument_sum += judgement.argument_agreement
+            self.argument_squares += judgement.argument_agreement**2
+
+    def __add__(self, other: Counts) -> Counts:
+        """Merge two counts into new ones."""
+        return Counts(
+            *(getattr(self, item.name) + getattr(other, item.name) for item in fields(Counts))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRequest:
+    """One request that gave no completion; it is never judged.
+
+    Attributes:
+        case_index: 0-based row number.
+        failure: The transport failure, its detail fit for a report (no secrets).
+        status: HTTP status, or None if none came.
+        attempts: Requests sent for it.
+        repeat: 0-based repetition of the case.
+        duration_s: Seconds from the first attempt to the end of the last.
+    """
+
+    case_index: int
+    failure: Failure
+    status: int | None = None
+    attempts: int = 1
+    repeat: int = 0
+    duration_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Tally:
+    """All that a summary is computed from.
+
+    Attributes:
+        counts: Counts over all completed responses.
+        unrepaired: Counts over those whose request upstream would have sent alike.
+        failed: Number of failed requests.
+        others_detail: Completed responses by literal finish_reason, of the bucket "others".
+        failure_counts: Responses, or failed requests, that show a failure class.
+        failure_cases: The 0-based row numbers of those, without repetition, in order.
+        failed_statuses: Failed requests by HTTP status.
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    unrepaired: Counts = field(default_factory=Counts)
+    failed: int = 0
+    others_detail: Counter[str] = field(default_factory=Counter)
+    failure_counts: Counter[FailureClass] = field(default_factory=Counter)
+    failure_cases: dict[FailureClass, dict[int, None]] = field(default_factory=dict)
+    failed_statuses: Counter[int] = field(default_factory=Counter)
+
+    def add(self, case_index: int, judgement: Judgement) -> None:
+        """Count the judgement of one completed response."""
+        self.counts.add(judgement)
+        if not judgement.repaired:
+            self.unrepaired.add(judgement)
+        if judgement.bucket is FinishBucket.OTHERS and judgement.finish_reason is not None:
+            self.others_detail[judgement.finish_reason] += 1
+        self._note(case_index, judgement.failures)
+
+    def add_failed(self, request: FailedRequest) -> None:
+        """Count one failed request."""
+        self.failed += 1
+        if request.status is not None:
+            self.failed_statuses[request.status] += 1
+        self._note(request.case_index, (request.failure,))
+
+    def _note(self, case_index: int, failures: Iterable[Failure]) -> None:
+        for kind in {failure.failure_class: None for failure in failures}:
+            self.failure_counts[kind] += 1
+            self.failure_cases.setdefault(kind, {})[case_index] = None
+
+    def merge(self, other: Tally) -> None:
+        """Take in another tally; the order of merging changes nothing but the order of cases."""
+        self.counts += other.counts
+        self.unrepaired += other.unrepaired
+        self.failed += other.failed
+        self.others_detail += other.others_detail
+        self.failure_counts += other.failure_counts
+        self.failed_statuses += other.failed_statuses
+        for kind, cases in other.failure_cases.items():
+            self.failure_cases.setdefault(kind, {}).update(cases)

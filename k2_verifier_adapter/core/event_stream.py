@@ -1,0 +1,261 @@
+"""Event streams: from bytes to events, and from completion chunks to one completion.
+
+The framing follows the WHATWG event-stream rules (LF, CR and CRLF line ends, comments, data fields
+of several lines); the assembly follows upstream's: deltas of choice 0 are collected by `index`
+(null counts as 0), id and type come from the first delta, a later name overwrites, arguments are
+concatenated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.json_text import shown
+from k2_verifier_adapter.core.responses import NotACompletion, Response, read_completion
+
+DONE = b"[DONE]"
+_BOM = b"\xef\xbb\xbf"
+
+
+class EventDecoder:
+    """Cut a byte stream into the data of its events.
+
+    Lines are only decoded as a whole, so a multi-byte character split between two reads is safe.
+    """
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._data: list[bytes] = []
+        self._after_cr = False
+        self._at_start = True
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the data of every event that `chunk` completes."""
+        if self._after_cr and chunk:
+            # The line ended at the CR already; a LF that follows belongs to it.
+            chunk = chunk[1:] if chunk[:1] == b"\n" else chunk
+            self._after_cr = False
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if not self._rest:
+            lines = chunk.split(b"\n")
+        else:
+            if b"\n" not in chunk:
+                self._rest += chunk
+                return
+            self._rest += chunk
+            lines = bytes(self._rest).split(b"\n")
+        self._rest = bytearray(lines.pop())
+        for line in lines:
+            if self._at_start:
+                self._at_start = False
+                line = line.removeprefix(_BOM)
+            if line.startswith(b"data:"):
+                self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            elif not line and self._data:
+                yield self._take()
+
+    def close(self) -> Iterator[bytes]:
+        """Yield the data of a last event that lacks its blank line, as some servers send it.
+
+        Only a whole event counts: one that was cut off in the middle is dropped, as clients in the
+        field do, so that a cut stream is a cut stream and not one with a bad event.
+        """
+        line = bytes(self._rest)
+        self._rest = bytearray()
+        if self._at_start:
+            line = line.removeprefix(_BOM)
+        if line.startswith(b"data:"):
+            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+        if self._data:
+            data = self._take()
+            if data.strip() == DONE or _is_json(data):
+                yield data
+
+    def _take(self) -> bytes:
+        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        self._data = []
+        return data
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+@dataclass(slots=True)
+class _Call:
+    """A tool call under construction."""
+
+    id: Any
+    type: Any
+    name: Any = ""
+    arguments: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        function = {"name": self.name, "arguments": "".join(self.arguments)}
+        return {"id": self.id, "type": self.type, "function": function}
+
+
+class ChunkAssembler:
+    """Assemble the chunks of one streamed completion.
+
+    Attributes:
+        anomalies: The stream failure classes seen, in order of appearance, without repetition.
+        error: The error of an error event, once one has come.
+        has_output: Whether any delta with content, reasoning or a call has come.
+    """
+
+    def __init__(self) -> None:
+        self.anomalies: dict[FailureClass, None] = {}
+        self.error: Any = None
+        self.has_output = False
+        self.events = 0
+        self._head: dict[str, Any] = {}
+        self._texts: dict[str, list[str]] = {}
+        self._lists: dict[str, list[Any]] = {}
+        self._fields: dict[str, Any] = {}
+        self._calls: dict[Any, _Call] = {}
+        self._finish_reason: Any = None
+        self._usage: Any = None
+        self._bad_event: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether what has come so far already makes the request a failed one."""
+        return self.error is not None or self._bad_event is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether a terminal finish_reason has come."""
+        return bool(self._finish_reason)
+
+    def add(self, data: bytes) -> None:
+        """Take the data of one event; `[DONE]` is the caller's."""
+        self.events += 1
+        try:
+            self._add_event(data)
+        except RecursionError:
+            self._bad_event = f"an event is nested too deeply: {shown(data)}"
+
+    def _add_event(self, data: bytes) -> None:
+        try:
+            chunk = json.loads(data.decode("utf-8", "replace"))
+        except ValueError as error:
+            self._bad_event = f"an event is not JSON ({error}): {shown(data)}"
+            return
+        if not isinstance(chunk, dict):
+            self._bad_event = f"an event is not an object: {shown(chunk)}"
+            return
+        if chunk.get("error"):
+            self.error = chunk["error"]
+            return
+        for name in ("id", "created", "model", "system_fingerprint", "service_tier", "provider"):
+            value = chunk.get(name)
+            if value is not None and name not in self._head:
+                self._head[name] = value
+        if chunk.get("usage"):
+            self._usage = chunk["usage"]
+        choices = chunk.get("choices")
+        if isinstance(choices, list):
+            for choice in choices:
+                if isinstance(choice, dict) and (choice.get("index") or 0) == 0:
+                    self._add_choice(choice)
+
+    def _add_choice(self, choice: dict[str, Any]) -> None:
+        delta = choice.get("delta")
+        if isinstance(delta, dict):
+            for name, value in delta.items():
+                if name == "tool_calls":
+                    if isinstance(value, list):
+                        for part in value:
+                            self._add_call(part)
+                elif isinstance(value, str) and name != "role":
+                    if value:
+                        self.has_output = True
+                    self._texts.setdefault(name, []).append(value)
+                elif isinstance(value, list):
+                    self.has_output = self.has_output or bool(value)
+                    self._lists.setdefault(name, []).extend(value)
+                elif value is not None:
+                    self._fields[name] = value
+        if choice.get("finish_reason"):
+            self._finish_reason = choice["finish_reason"]
+        if choice.get("usage"):
+            # Moonshot reports the usage inside the last choice.
+            self._usage = choice["usage"]
+
+    def _add_call(self, part: Any) -> None:
+        if not isinstance(part, dict):
+            return
+        self.has_output = True
+        index = part.get("index")
+        if index is None:
+            self.anomalies[FailureClass.STREAM_INDEX_MISSING] = None
+            index = 0
+        key = index if isinstance(index, (int, str)) else json.dumps(index)
+        call = self._calls.get(key)
+        if call is None:
+            call = self._calls[key] = _Call(part.get("id"), part.get("type"))
+        function = part.get("function")
+        if not isinstance(function, dict):
+            return
+        name = function.get("name")
+        if name:
+            if call.name:
+                self.anomalies[FailureClass.STREAM_NAME_REPEATED] = None
+            call.name = name
+        arguments = function.get("arguments")
+        if isinstance(arguments, str):
+            call.arguments.append(arguments)
+        elif arguments is not None:
+            # A parsed object cannot be concatenated; its text can.
+            call.arguments.append(json.dumps(arguments))
+
+    def completion(self) -> dict[str, Any]:
+        """Give what has come so far as a completion object."""
+        message: dict[str, Any] = {"role": "assistant", "content": ""}
+        message.update((name, "".join(parts)) for name, parts in self._texts.items())
+        message.update(self._lists)
+        message.update(self._fields)
+        if self._calls:
+            message["tool_calls"] = [call.as_json() for call in self._calls.values()]
+        choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
+        return {
+            **self._head,
+            "object": "chat.completion",
+            "choices": [choice],
+            "usage": self._usage,
+        }
+
+    def result(self) -> Response | NotACompletion:
+        """Judge the end of the stream: a completion, or the reason why there is none.
+
+        Declared deviation 1: a stream without a terminal finish_reason, with an error event, or
+        with a body that is no event stream, is a failed request.
+        """
+        if self.error is not None:
+            return NotACompletion(FailureClass.STREAM_ERROR_EVENT, f"error event: {shown(self.error, 300)}")
+        if self._bad_event is not None:
+            return NotACompletion(FailureClass.NOT_A_COMPLETION, self._bad_event)
+        if not self.events:
+            return NotACompletion(
+                FailureClass.NOT_A_COMPLETION, "a stream was asked for and the body is no event stream"
+            )
+        if not self.finished:
+            return NotACompletion(
+                FailureClass.STREAM_CUT,
+                f"the stream ended after {self.events} events without a finish_reason",
+            )
+        for call in self._calls.values():
+            if call.id is None:
+                self.anomalies[FailureClass.STREAM_ID_MISSING] = None
+        return read_completion(self.completion())

@@ -1,0 +1,147 @@
+"""The named ways in which a response, a stream or a request can be wrong.
+
+The names are part of the file formats: reports, review metadata and simulator profiles use them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Group(str, Enum):
+    """The families of failure classes, by the part of a response that is wrong."""
+
+    ARGUMENTS = "arguments"
+    NAMES_AND_IDS = "names and ids"
+    FINISH_AGAINST_PAYLOAD = "finish against payload"
+    LEAKS = "leaks"
+    NOTHING = "nothing"
+    DECISION = "decision"
+    NOT_THE_VENDORS = "not the vendor's"
+    STREAM = "stream"
+    TRANSPORT = "transport"
+
+
+class FailureClass(str, Enum):
+    """One named way of being wrong; the value is the name used in files."""
+
+    TRUNCATED_JSON = "truncated_json"
+    CONCATENATED_JSON = "concatenated_json"
+    TRAILING_TEXT = "trailing_text"
+    SINGLE_QUOTED_JSON = "single_quoted_json"
+    EMPTY_ARGUMENTS = "empty_arguments"
+    NOT_AN_OBJECT = "not_an_object"
+    OTHER_INVALID_JSON = "other_invalid_json"
+    MISSING_REQUIRED = "missing_required"
+    UNEXPECTED_PROPERTY = "unexpected_property"
+    WRONG_TYPE = "wrong_type"
+    ENUM_VIOLATION = "enum_violation"
+    OTHER_SCHEMA_VIOLATION = "other_schema_violation"
+
+    UNDECLARED_TOOL = "undeclared_tool"
+    TOOL_NAME_CASE_OR_PREFIX = "tool_name_case_or_prefix"
+    NONSTANDARD_TOOL_CALL_ID = "nonstandard_tool_call_id"
+    DUPLICATE_TOOL_CALL_ID = "duplicate_tool_call_id"
+
+    FINISH_TOOL_CALLS_WITHOUT_CALLS = "finish_tool_calls_without_calls"
+    CALLS_WITHOUT_FINISH_TOOL_CALLS = "calls_without_finish_tool_calls"
+    FINISH_REASON_MISSING = "finish_reason_missing"
+    FINISH_REASON_UNKNOWN = "finish_reason_unknown"
+    TRUNCATED_BY_LENGTH = "truncated_by_length"
+    CONTENT_FILTERED = "content_filtered"
+
+    MARKUP_IN_CONTENT = "markup_in_content"
+    MARKUP_IN_REASONING = "markup_in_reasoning"
+    SPECIAL_TOKEN_LEAK = "special_token_leak"
+
+    EMPTY_RESPONSE = "empty_response"
+    REASONING_ONLY = "reasoning_only"
+
+    MISSED_CALL = "missed_call"
+    EXTRA_CALL = "extra_call"
+
+    BROKEN_TOOL_SCHEMA = "broken_tool_schema"
+    TOOL_WITHOUT_SCHEMA = "tool_without_schema"
+    SCHEMA_TIMEOUT = "schema_timeout"
+
+    STREAM_INDEX_MISSING = "stream_index_missing"
+    STREAM_ID_MISSING = "stream_id_missing"
+    STREAM_NAME_REPEATED = "stream_name_repeated"
+
+    HTTP_4XX = "http_4xx"
+    HTTP_5XX = "http_5xx"
+    RATE_LIMITED = "rate_limited"
+    CONNECTION_FAILED = "connection_failed"
+    CONNECTION_RESET = "connection_reset"
+    TIMED_OUT = "timed_out"
+    STREAM_CUT = "stream_cut"
+    STREAM_ERROR_EVENT = "stream_error_event"
+    NOT_A_COMPLETION = "not_a_completion"
+    RESPONSE_TOO_LARGE = "response_too_large"
+
+    @property
+    def group(self) -> Group:
+        """The family this class belongs to."""
+        return _GROUP_OF[self]
+
+
+_MEMBERS = {
+    Group.ARGUMENTS: (FailureClass.TRUNCATED_JSON, FailureClass.OTHER_SCHEMA_VIOLATION),
+    Group.NAMES_AND_IDS: (FailureClass.UNDECLARED_TOOL, FailureClass.DUPLICATE_TOOL_CALL_ID),
+    Group.FINISH_AGAINST_PAYLOAD: (
+        FailureClass.FINISH_TOOL_CALLS_WITHOUT_CALLS,
+        FailureClass.CONTENT_FILTERED,
+    ),
+    Group.LEAKS: (FailureClass.MARKUP_IN_CONTENT, FailureClass.SPECIAL_TOKEN_LEAK),
+    Group.NOTHING: (FailureClass.EMPTY_RESPONSE, FailureClass.REASONING_ONLY),
+    Group.DECISION: (FailureClass.MISSED_CALL, FailureClass.EXTRA_CALL),
+    Group.NOT_THE_VENDORS: (FailureClass.BROKEN_TOOL_SCHEMA, FailureClass.SCHEMA_TIMEOUT),
+    Group.STREAM: (FailureClass.STREAM_INDEX_MISSING, FailureClass.STREAM_NAME_REPEATED),
+    Group.TRANSPORT: (FailureClass.HTTP_4XX, FailureClass.RESPONSE_TOO_LARGE),
+}
+
+
+def _group_of() -> dict[FailureClass, Group]:
+    ordered = list(FailureClass)
+    return {
+        failure_class: group
+        for group, (first, last) in _MEMBERS.items()
+        for failure_class in ordered[ordered.index(first) : ordered.index(last) + 1]
+    }
+
+
+_GROUP_OF = _group_of()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One observed failure of one response.
+
+    Attributes:
+        failure_class: What went wrong.
+        detail: One line for a person: the offending value and what was expected.
+        call: 0-based position of the tool call in the response, or None if not about one call.
+        tool: Name of the tool called, or None.
+        path: JSON path into the arguments (`$.city`), or None.
+        keyword: The violated JSON Schema keyword, or None.
+    """
+
+    failure_class: FailureClass
+    detail: str
+    call: int | None = None
+    tool: str | None = None
+    path: str | None = None
+    keyword: str | None = None
+
+    def as_json(self) -> dict[str, str | int]:
+        """Give the JSON form: the class under `class`, and only the fields that are set."""
+        fields = {
+            "class": self.failure_class.value,
+            "detail": self.detail,
+            "call": self.call,
+            "tool": self.tool,
+            "path": self.path,
+            "keyword": self.keyword,
+        }
+        return {name: value for name, value in fields.items() if value is not None}

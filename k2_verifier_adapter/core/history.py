@@ -1,0 +1,152 @@
+"""The declared repairs of a row's message history; everything else is sent as it stands.
+
+The role `_input` becomes `system`, which is upstream's rule. Malformed historical arguments become
+`{}` and historical ids can be renamed, both by parameter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class MalformedHistory(str, Enum):
+    """What to do with a historical `arguments` string that is not JSON."""
+
+    SANITIZE = "sanitize"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryOptions:
+    """The repairs that the user asked for.
+
+    Attributes:
+        malformed_history: Replace malformed historical arguments by `{}`, or keep them.
+        normalize_tool_call_ids: Rename historical ids to `functions.NAME:IDX`.
+    """
+
+    malformed_history: MalformedHistory = MalformedHistory.SANITIZE
+    normalize_tool_call_ids: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Repairs:
+    """How often each repair was made in one row.
+
+    Attributes:
+        malformed_history: Historical calls whose arguments became `{}`.
+        input_role: Messages whose role `_input` became `system`.
+        tool_call_ids: Historical calls whose id was renamed.
+    """
+
+    malformed_history: int = 0
+    input_role: int = 0
+    tool_call_ids: int = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether the messages differ from the row's in any way."""
+        return bool(self.malformed_history or self.input_role or self.tool_call_ids)
+
+    @property
+    def beyond_upstream(self) -> bool:
+        """Whether upstream would have sent these messages differently."""
+        return bool(self.malformed_history or self.tool_call_ids)
+
+
+def repair_messages(messages: list[Any], options: HistoryOptions) -> Repairs:
+    """Make the declared repairs in place and count them.
+
+    Args:
+        messages: The decoded messages of one row, of any shape; what is not an object with the
+            expected members is left alone.
+        options: Which repairs to make.
+    """
+    input_role = _rename_input_role(messages)
+    malformed = (
+        _empty_malformed_arguments(messages)
+        if options.malformed_history is MalformedHistory.SANITIZE
+        else 0
+    )
+    renamed = _normalize_ids(messages) if options.normalize_tool_call_ids else 0
+    return Repairs(malformed_history=malformed, input_role=input_role, tool_call_ids=renamed)
+
+
+def _rename_input_role(messages: Sequence[Any]) -> int:
+    count = 0
+    for message in messages:
+        if isinstance(message, dict) and message.get("role") == "_input":
+            message["role"] = "system"
+            count += 1
+    return count
+
+
+def _historical_calls(message: Any) -> list[dict[str, Any]]:
+    calls = message.get("tool_calls") if isinstance(message, dict) else None
+    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+
+
+def _empty_malformed_arguments(messages: Sequence[Any]) -> int:
+    count = 0
+    for message in messages:
+        for call in _historical_calls(message):
+            function = call.get("function")
+            if not isinstance(function, dict):
+                continue
+            arguments = function.get("arguments")
+            if isinstance(arguments, str) and not _is_json(arguments):
+                function["arguments"] = "{}"
+                count += 1
+    return count
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _normalize_ids(messages: Sequence[Any]) -> int:
+    """Rename ids to `functions.NAME:IDX`, IDX counting all calls of the conversation from 0.
+
+    A `tool` message refers to the closest earlier call with its id, so ids that the history uses
+    twice stay apart; calls without an id get one, and then the tool messages that follow and name
+    no id are matched by position.
+    """
+    renamed = 0
+    index = 0
+    current: dict[str, str] = {}
+    unnamed: list[str] = []
+    for message in messages:
+        calls = _historical_calls(message)
+        if calls:
+            unnamed = []
+        for call in calls:
+            function = call.get("function")
+            name = function.get("name") if isinstance(function, dict) else None
+            if not isinstance(name, str):
+                index += 1
+                continue
+            new_id = f"functions.{name}:{index}"
+            index += 1
+            old_id = call.get("id")
+            if isinstance(old_id, str):
+                current[old_id] = new_id
+            else:
+                unnamed.append(new_id)
+            if old_id != new_id:
+                call["id"] = new_id
+                renamed += 1
+        if isinstance(message, dict) and message.get("role") == "tool":
+            reference = message.get("tool_call_id")
+            if isinstance(reference, str) and reference in current:
+                message["tool_call_id"] = current[reference]
+            elif reference is None and unnamed:
+                message["tool_call_id"] = unnamed.pop(0)
+    return renamed

@@ -1,0 +1,77 @@
+"""Confidence intervals for rates and for F1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+
+CONFIDENCE = 0.95
+_Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A two-sided 95 % interval.
+
+    Attributes:
+        low: Lower bound, within [0, 1].
+        high: Upper bound, within [0, 1].
+        method: Name of the method, as reports show it.
+    """
+
+    low: float
+    high: float
+    method: str
+
+
+def wilson(successes: int, n: int) -> Interval | None:
+    """Compute Wilson's score interval of the rate `successes / n`.
+
+    Returns None for `n == 0`: the rate is undefined and so is its interval.
+
+    Raises:
+        ValueError: If not `0 <= successes <= n`.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes={successes!r} must lie between 0 and n={n!r}")
+    if n == 0:
+        return None
+    rate = successes / n
+    z2 = _Z * _Z
+    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z * sqrt(rate * (1 - rate) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    # At the ends the exact bound is 0 or 1; rounding must not push it past the rate itself.
+    low = 0.0 if successes == 0 else min(max(0.0, centre - half), rate)
+    high = 1.0 if successes == n else max(min(1.0, centre + half), rate)
+    return Interval(low, high, "wilson")
+
+
+def f1_interval(true_positives: int, false_positives: int, false_negatives: int) -> Interval | None:
+    """Compute an interval of F1 = 2 TP / (2 TP + FP + FN).
+
+    F1 is the monotone image 2s / (1 + s) of s = TP / (TP + FP + FN), which is a plain proportion
+    (the Jaccard index of the two decisions); Wilson's interval of s is mapped through it.
+
+    Returns None where all three counts are zero, for F1 is undefined there.
+    """
+    base = wilson(true_positives, true_positives + false_positives + false_negatives)
+    if base is None:
+        return None
+    return Interval(2 * base.low / (1 + base.low), 2 * base.high / (1 + base.high), "wilson_on_jaccard")
+
+
+def mean_interval(total: float, total_of_squares: float, n: int) -> Interval | None:
+    """Compute a normal interval of the mean of `n` shares in [0, 1].
+
+    Args:
+        total: Sum of the shares.
+        total_of_squares: Sum of their squares.
+        n: Number of shares; the variance is the unbiased one, and 0 for `n == 1`.
+    """
+    if n == 0:
+        return None
+    mean = total / n
+    variance = max(0.0, (total_of_squares - n * mean * mean) / (n - 1)) if n > 1 else 0.0
+    half = _Z * sqrt(variance / n)
+    return Interval(max(0.0, min(mean - half, mean)), min(1.0, max(mean + half, mean)), "normal")

@@ -1,0 +1,108 @@
+"""JSON as text: reading without surprises, writing without losses."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+
+class JsonTextError(ValueError):
+    """A text is not JSON; the message says why, in words for a person."""
+
+
+def _refuse_constant(name: str) -> Any:
+    raise JsonTextError(f"{name} is not JSON")
+
+
+_strict_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+MAX_DEPTH = 400
+"""Nesting that a row may have: far above real rows, far below what Python can follow from any stack."""
+
+
+def loads_strict(text: str) -> Any:
+    """Parse JSON, refusing `NaN` and `Infinity`, which are no JSON and which servers reject.
+
+    Raises:
+        JsonTextError: If the text is not JSON, is nested deeper than `MAX_DEPTH`, or holds a number
+            longer than Python parses.
+    """
+    try:
+        value = _strict_decoder.decode(text)
+    except JsonTextError:
+        raise
+    except RecursionError:
+        raise JsonTextError(_TOO_DEEP) from None
+    except ValueError as error:
+        raise JsonTextError(str(error)) from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
+        raise JsonTextError(_TOO_DEEP)
+    return value
+
+
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+
+
+def _is_deeper(value: Any, limit: int) -> bool:
+    """Walk level by level, for the depth is what is in question."""
+    level = [value]
+    for _ in range(limit + 1):
+        level = [
+            item
+            for parent in level
+            if isinstance(parent, (list, dict))
+            for item in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+    return bool(level)
+
+
+def dumps_strict(value: Any) -> str:
+    """Write compact ASCII JSON, refusing what has no JSON form.
+
+    Raises:
+        JsonTextError: If the value holds `NaN`, bytes or the like, or is nested too deeply.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    except RecursionError:
+        raise JsonTextError(_TOO_DEEP) from None
+    except (TypeError, ValueError) as error:
+        raise JsonTextError(str(error)) from None
+
+
+def dumps_ascii(value: Any) -> str:
+    """Write compact JSON in ASCII, so that a lone surrogate survives any file and any wire."""
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+
+
+def excerpt(text: str, limit: int = 120) -> str:
+    """Shorten a text for a message; what is left out is counted."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}… ({len(text) - limit} more characters)"
+
+
+_NON_ASCII = re.compile(r"[^\x00-\x7f]+")
+
+
+def escape_to_ascii(text: str) -> str:
+    r"""Escape what is not ASCII in a JSON text as `\uXXXX`; everything else stays as it stands.
+
+    Outside of strings JSON is ASCII, so the text stays equal as JSON.
+    """
+    if text.isascii():
+        return text
+    return _NON_ASCII.sub(lambda match: json.dumps(match[0])[1:-1], text)
+
+
+def shown(value: Any, limit: int = 120) -> str:
+    """Quote any JSON value for a message, shortened; never raises.
+
+    A value from a vendor may be nested so deeply that `repr` fails on it although it could be parsed.
+    """
+    try:
+        return excerpt(repr(value), limit)
+    except (RecursionError, ValueError):
+        return f"a value of type {type(value).__name__} that is too deep or long to show"

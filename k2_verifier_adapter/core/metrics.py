@@ -1,0 +1,194 @@
+"""The metrics of a run, each a value, a denominator and an interval, computed from counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+
+from k2_verifier_adapter.core.counts import Counts, Tally
+from k2_verifier_adapter.core.intervals import Interval, f1_interval, mean_interval, wilson
+
+PRIMARY_METRIC = "trigger_similarity"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric of one run.
+
+    Attributes:
+        name: As in EvalScope's report.
+        value: The value, or None where it is undefined (denominator 0).
+        n: The denominator; for a count, the completed responses it is a count of.
+        interval: 95 % interval, or None for counts and for values without one.
+        without_repaired: The value over the cases that upstream would have sent alike.
+    """
+
+    name: str
+    value: float | None
+    n: int
+    interval: Interval | None = None
+    without_repaired: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """How a metric is computed.
+
+    Attributes:
+        name: The metric's name.
+        label: What a table calls it.
+        describe: Formula and denominator, one line.
+        value: Value from counts; None where undefined.
+        n: Denominator from counts.
+        interval: Interval from counts, or None.
+        is_count: Whether the value is a number of responses.
+        lower_is_better: Direction; None for a count that is neither.
+    """
+
+    name: str
+    label: str
+    describe: str
+    value: Callable[[Counts], float | None]
+    n: Callable[[Counts], int]
+    interval: Callable[[Counts], Interval | None] | None = None
+    is_count: bool = False
+    lower_is_better: bool | None = False
+
+
+def _ratio(numerator: float, denominator: float) -> float | None:
+    return numerator / denominator if denominator else None
+
+
+def official_similarity(counts: Counts) -> float | None:
+    """Compute 1 − d / N over the five counts of vendor and official.
+
+    d is the Euclidean distance between (stop, tool_calls, others, schema errors, successful) of
+    both sides over the same N completed cases. Source: upstream's table of October 2025.
+    """
+    ours = (counts.stop, counts.tool_calls, counts.others, counts.schema_errors, counts.successful)
+    official = (
+        counts.official_stop,
+        counts.official_tool_calls,
+        counts.official_others,
+        counts.official_schema_errors,
+        counts.official_successful,
+    )
+    distance = sqrt(sum((a - b) ** 2 for a, b in zip(ours, official, strict=True)))
+    return 1 - distance / counts.completed if counts.completed else None
+
+
+def _count(name: str, label: str, describe: str, value: Callable[[Counts], int]) -> Definition:
+    return Definition(
+        name, label, describe, value, lambda c: c.completed, is_count=True, lower_is_better=None
+    )
+
+
+DEFINITIONS = (
+    Definition(
+        PRIMARY_METRIC,
+        "Trigger similarity (F1)",
+        "F1 of the decision to call against the official decision: 2 TP / (2 TP + FP + FN); "
+        "n = TP + FP + FN",
+        lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn),
+        lambda c: c.tp + c.fp + c.fn,
+        lambda c: f1_interval(c.tp, c.fp, c.fn),
+    ),
+    Definition(
+        "schema_accuracy",
+        "Schema accuracy",
+        "responses whose calls are all valid / responses with finish_reason tool_calls",
+        lambda c: _ratio(c.successful, c.tool_calls),
+        lambda c: c.tool_calls,
+        lambda c: wilson(c.successful, c.tool_calls),
+    ),
+    _count(
+        "count_finish_reason_tool_calls",
+        "Responses that call",
+        "responses with finish_reason tool_calls",
+        lambda c: c.tool_calls,
+    ),
+    _count(
+        "count_successful_tool_call",
+        "Responses with valid calls",
+        "responses with finish_reason tool_calls whose calls are all valid",
+        lambda c: c.successful,
+    ),
+    Definition(
+        "tool_call_precision",
+        "Tool call precision",
+        "TP / (TP + FP): of the vendor's decisions to call, the share that the official API made too",
+        lambda c: _ratio(c.tp, c.tp + c.fp),
+        lambda c: c.tp + c.fp,
+        lambda c: wilson(c.tp, c.tp + c.fp),
+    ),
+    Definition(
+        "tool_call_recall",
+        "Tool call recall",
+        "TP / (TP + FN): of the official decisions to call, the share that the vendor made too",
+        lambda c: _ratio(c.tp, c.tp + c.fn),
+        lambda c: c.tp + c.fn,
+        lambda c: wilson(c.tp, c.tp + c.fn),
+    ),
+    _count("count_finish_reason_stop", "Responses that stop", "finish_reason stop", lambda c: c.stop),
+    _count(
+        "count_finish_reason_others",
+        "Responses that end otherwise",
+        "any other non-empty finish_reason",
+        lambda c: c.others,
+    ),
+    _count(
+        "schema_validation_error_count",
+        "Schema validation errors",
+        "responses with finish_reason tool_calls whose calls are not all valid, or that hold none",
+        lambda c: c.schema_errors,
+    ),
+    Definition(
+        "official_similarity",
+        "Similarity to official",
+        "1 - Euclidean distance between the five counts of vendor and official / completed cases",
+        official_similarity,
+        lambda c: c.completed,
+    ),
+    Definition(
+        "tool_name_agreement",
+        "Tool name agreement",
+        "cases with the same multiset of tool names / cases where both call",
+        lambda c: _ratio(c.name_matches, c.name_pairs),
+        lambda c: c.name_pairs,
+        lambda c: wilson(c.name_matches, c.name_pairs),
+    ),
+    Definition(
+        "argument_agreement",
+        "Argument agreement",
+        "mean share of equal leaf values over aligned calls, over cases where both call",
+        lambda c: _ratio(c.argument_sum, c.argument_pairs),
+        lambda c: c.argument_pairs,
+        lambda c: mean_interval(c.argument_sum, c.argument_squares, c.argument_pairs),
+    ),
+)
+"""Every metric over completed responses, in the order of the reports."""
+
+ERROR_RATE = "inference_error_rate"
+ERROR_RATE_LABEL = "Inference error rate"
+ERROR_RATE_DESCRIPTION = "failed requests / all requests"
+
+
+def compute_metrics(tally: Tally) -> list[Metric]:
+    """Compute all metrics of a tally, `inference_error_rate` last."""
+    counts, unrepaired = tally.counts, tally.unrepaired
+    metrics = [
+        Metric(
+            name=definition.name,
+            value=definition.value(counts),
+            n=definition.n(counts),
+            interval=definition.interval(counts) if definition.interval else None,
+            without_repaired=definition.value(unrepaired),
+        )
+        for definition in DEFINITIONS
+    ]
+    total = counts.completed + tally.failed
+    metrics.append(
+        Metric(ERROR_RATE, _ratio(tally.failed, total), total, wilson(tally.failed, total))
+    )
+    return metrics

@@ -1,0 +1,62 @@
+"""What is known of the subsets: request parameters, thresholds, official self-agreement.
+
+Sources: the published result tables of the K2 Vendor Verifier (temperature, max_tokens, acceptance
+threshold, lowest and mean F1 of the official model against itself).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class SelfAgreement:
+    """F1 of the official model against itself, over several official runs."""
+
+    lowest: float
+    mean: float
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The defaults of one subset.
+
+    Attributes:
+        parameters: Request body parameters, lowest in precedence.
+        timeout_s: Seconds that one attempt may go without progress; long enough for
+            `max_tokens` tokens at about 15 to 20 tokens a second from a server that sends
+            everything at the end.
+        threshold: Acceptance threshold of `trigger_similarity`, or None where upstream states none.
+        self_agreement: The official model against itself, or None if unknown.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({"stream": True}))
+    timeout_s: float = 3600.0
+    threshold: float | None = None
+    self_agreement: SelfAgreement | None = None
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        "k2_thinking": Preset(
+            parameters=MappingProxyType({"stream": True, "temperature": 1.0, "max_tokens": 64000}),
+            timeout_s=3600.0,
+            threshold=0.73,
+            self_agreement=SelfAgreement(lowest=0.7581, mean=0.76),
+        ),
+        "k2_0905": Preset(
+            parameters=MappingProxyType({"stream": True, "temperature": 0.6, "max_tokens": 16000}),
+            timeout_s=1200.0,
+            threshold=0.80,
+            self_agreement=SelfAgreement(lowest=0.8271, mean=0.84),
+        ),
+    }
+)
+
+
+def preset_for(subset: str) -> Preset:
+    """Give the preset of a subset; a subset of any other name streams and has no threshold."""
+    return PRESETS.get(subset, Preset())

@@ -1,0 +1,165 @@
+"""What is stored of an answered or failed request, so that everything can be judged again offline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.judgement import Judgement
+from k2_verifier_adapter.core.requests import RequestIdentity
+from k2_verifier_adapter.core.responses import FinishBucket
+
+METADATA_KEY = "k2_verifier"
+"""Key of the record in a prediction's `model_output.metadata` and in a review's score metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseRecord:
+    """One answered request, as stored with EvalScope's prediction.
+
+    Attributes:
+        case_index: 0-based row number.
+        repeat: 0-based repetition of the case.
+        response: The raw completion as ASCII-escaped JSON text; of a stream, the completion that
+            its chunks were assembled to.
+        stream_anomalies: Stream failure classes noticed while it was assembled.
+        request: What was asked.
+        attempts: Requests sent until the answer came.
+        duration_s: Seconds from the request that was answered to the end of the answer.
+        ttft_s: Seconds to the first content, reasoning or call; None if not streamed.
+        finished_at: When the answer was complete, ISO 8601 with UTC offset.
+        raw: False where an API that is not OpenAI-compatible was asked through EvalScope, whose
+            own parsing then stands between the response and the judgement.
+    """
+
+    case_index: int
+    repeat: int
+    response: str
+    stream_anomalies: tuple[FailureClass, ...]
+    request: RequestIdentity
+    attempts: int
+    duration_s: float
+    ttft_s: float | None
+    finished_at: str
+    raw: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the stored form."""
+        return {
+            "case": self.case_index,
+            "repeat": self.repeat,
+            "response": self.response,
+            "stream_anomalies": [kind.value for kind in self.stream_anomalies],
+            "request": self.request.as_json(),
+            "attempts": self.attempts,
+            "duration_s": round(self.duration_s, 6),
+            "ttft_s": None if self.ttft_s is None else round(self.ttft_s, 6),
+            "finished_at": self.finished_at,
+            "raw": self.raw,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> ResponseRecord | None:
+        """Read the stored form back; None if it is not one."""
+        if not isinstance(value, Mapping):
+            return None
+        request = RequestIdentity.from_json(value.get("request"))
+        try:
+            if request is None or not isinstance(value["response"], str):
+                return None
+            ttft = value.get("ttft_s")
+            return cls(
+                case_index=int(value["case"]),
+                repeat=int(value.get("repeat", 0)),
+                response=value["response"],
+                stream_anomalies=tuple(map(FailureClass, value.get("stream_anomalies", ()))),
+                request=request,
+                attempts=int(value.get("attempts", 1)),
+                duration_s=float(value.get("duration_s", 0.0)),
+                ttft_s=None if ttft is None else float(ttft),
+                finished_at=str(value.get("finished_at", "")),
+                raw=bool(value.get("raw", True)),
+            )
+        except (KeyError, OverflowError, TypeError, ValueError):
+            return None
+
+
+def failed_request_as_json(request: FailedRequest) -> dict[str, Any]:
+    """Give the stored form of a failed request."""
+    return {
+        "case": request.case_index,
+        "repeat": request.repeat,
+        "failure": request.failure.as_json(),
+        "status": request.status,
+        "attempts": request.attempts,
+        "duration_s": round(request.duration_s, 6),
+    }
+
+
+def failed_request_from_json(value: Any) -> FailedRequest | None:
+    """Read the stored form of a failed request back; None if it is not one."""
+    try:
+        failure = value["failure"]
+        status = value.get("status")
+        return FailedRequest(
+            case_index=int(value["case"]),
+            repeat=int(value.get("repeat", 0)),
+            failure=Failure(FailureClass(failure["class"]), str(failure["detail"])),
+            status=None if status is None else int(status),
+            attempts=int(value.get("attempts", 1)),
+            duration_s=float(value.get("duration_s", 0.0)),
+        )
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        return None
+
+
+def judgement_as_json(case_index: int, judgement: Judgement) -> dict[str, Any]:
+    """Give the form in which a review's metadata holds a judgement."""
+    return {
+        "case": case_index,
+        "finish_reason": judgement.finish_reason,
+        "bucket": judgement.bucket.value,
+        "tool_calls_valid": judgement.tool_calls_valid,
+        "should_call": judgement.should_call,
+        "official_bucket": judgement.official_bucket.value,
+        "official_valid": judgement.official_valid,
+        "same_names": judgement.same_names,
+        "argument_agreement": judgement.argument_agreement,
+        "repaired": judgement.repaired,
+        "failures": [failure.as_json() for failure in judgement.failures],
+    }
+
+
+def judgement_from_json(value: Mapping[str, Any]) -> tuple[int, Judgement]:
+    """Read the stored form of a judgement back, with its row number.
+
+    Raises:
+        KeyError, ValueError, TypeError: If it is not one.
+    """
+    failures = tuple(
+        Failure(
+            FailureClass(item["class"]),
+            item["detail"],
+            item.get("call"),
+            item.get("tool"),
+            item.get("path"),
+            item.get("keyword"),
+        )
+        for item in value["failures"]
+    )
+    judgement = Judgement(
+        finish_reason=value["finish_reason"],
+        bucket=FinishBucket(value["bucket"]),
+        tool_calls_valid=value["tool_calls_valid"],
+        should_call=value["should_call"],
+        official_bucket=FinishBucket(value["official_bucket"]),
+        official_valid=value["official_valid"],
+        same_names=value["same_names"],
+        argument_agreement=value["argument_agreement"],
+        repaired=value["repaired"],
+        failures=failures,
+    )
+    return int(value["case"]), judgement

@@ -1,0 +1,136 @@
+"""The request of a case: parameters by precedence, body bytes, and hashes that identify it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.json_text import dumps_ascii
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One chat completion request, ready to send.
+
+    Attributes:
+        body: The JSON body as bytes.
+        stream: Whether the body asks for an event stream.
+        identity: What the request is, for comparison with a stored response's.
+    """
+
+    body: bytes
+    stream: bool
+    identity: RequestIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class RequestIdentity:
+    """What makes two requests the same.
+
+    Attributes:
+        sha256: Digest of the whole body.
+        row_sha256: Digest of messages and tools alone, to tell a changed row from changed parameters.
+        parameters: Everything in the body but messages and tools, `model` included.
+    """
+
+    sha256: str
+    row_sha256: str
+    parameters: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that is stored with a prediction."""
+        return {
+            "sha256": self.sha256,
+            "row_sha256": self.row_sha256,
+            "parameters": dict(self.parameters),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> RequestIdentity | None:
+        """Read the stored form back; None if it is not one."""
+        if not isinstance(value, Mapping):
+            return None
+        sha256, row_sha256 = value.get("sha256"), value.get("row_sha256")
+        parameters = value.get("parameters")
+        if not isinstance(sha256, str) or not isinstance(row_sha256, str):
+            return None
+        return cls(sha256, row_sha256, parameters if isinstance(parameters, Mapping) else {})
+
+    def difference_from(self, stored: RequestIdentity) -> str | None:
+        """Say in one line how this request differs from a stored one; None if it does not."""
+        if self.sha256 == stored.sha256:
+            return None
+        changed = [
+            f"{name}: {stored.parameters.get(name, 'unset')!r} then, "
+            f"{self.parameters.get(name, 'unset')!r} now"
+            for name in sorted({*self.parameters, *stored.parameters})
+            if self.parameters.get(name, _ABSENT) != stored.parameters.get(name, _ABSENT)
+        ]
+        if self.row_sha256 != stored.row_sha256:
+            changed.insert(0, "the row's messages or tools")
+        return "; ".join(changed) or "the order of its parameters"
+
+
+_ABSENT = object()
+
+
+def merge_parameters(
+    preset: Mapping[str, Any], row: Mapping[str, Any], user: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Merge request parameters in rising precedence: preset, row, user.
+
+    `max_tokens` and `max_completion_tokens` name one limit: where a higher layer sets either, a
+    lower layer's other one is dropped. `stream_options` asks for the token usage of a stream
+    unless a layer says otherwise, and is not sent without `stream`.
+    """
+    merged: dict[str, Any] = {}
+    for layer in (preset, row, user):
+        if "max_tokens" in layer or "max_completion_tokens" in layer:
+            merged.pop("max_tokens", None)
+            merged.pop("max_completion_tokens", None)
+        merged.update(layer)
+    if merged.get("stream"):
+        merged.setdefault("stream_options", {"include_usage": True})
+    else:
+        merged.pop("stream_options", None)
+    return merged
+
+
+def build_request(case: Case, model: str, parameters: Mapping[str, Any]) -> Request:
+    """Build the request of a case.
+
+    Args:
+        case: The case; its messages and tools are copied byte by byte.
+        model: The model name to ask for.
+        parameters: Merged parameters; a `model`, `messages` or `tools` among them is ignored.
+    """
+    sent = {"model": model}
+    sent.update((name, value) for name, value in parameters.items() if name not in _FROM_CASE)
+    head = dumps_ascii({"model": model})[:-1].encode()
+    rest = {name: value for name, value in sent.items() if name != "model"}
+    tail = dumps_ascii(rest)[1:].encode()
+    parts = [head, b',"messages":', case.messages_json]
+    if case.tools_json is not None:
+        parts += [b',"tools":', case.tools_json]
+    body = b"".join([*parts, b"," if rest else b"", tail])
+    row_digest = hashlib.sha256(case.messages_json)
+    row_digest.update(b"\0")
+    row_digest.update(case.tools_json or b"")
+    identity = RequestIdentity(hashlib.sha256(body).hexdigest(), row_digest.hexdigest(), sent)
+    return Request(body, bool(parameters.get("stream")), identity)
+
+
+_FROM_CASE = frozenset({"model", "messages", "tools"})
+
+
+def upstream_hash(request: Mapping[str, Any]) -> str:
+    """Compute upstream's `hash` of a request: md5 of its JSON, keys sorted, non-ASCII kept.
+
+    A lone surrogate, on which upstream fails, is hashed by its three-byte form.
+    """
+    text = json.dumps(request, sort_keys=True, ensure_ascii=False)
+    return hashlib.md5(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()

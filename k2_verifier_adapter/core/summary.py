@@ -1,0 +1,324 @@
+"""The summary of a run: what every report shows, computed once."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.counts import FailedRequest, Tally
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.judgement import Judgement, judge
+from k2_verifier_adapter.core.metrics import Metric, compute_metrics
+from k2_verifier_adapter.core.presets import SelfAgreement, preset_for
+from k2_verifier_adapter.core.records import ResponseRecord
+from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
+from k2_verifier_adapter.core.verdict import Verdict, decide
+
+SYNTHETIC_REASON = "synthetic rows: no verdict"
+
+
+@dataclass(frozen=True, slots=True)
+class RowsInfo:
+    """Which rows were asked.
+
+    Attributes:
+        source: Path or hub id as the user gave it.
+        sha256: Digest over the content of all rows of the source, in order.
+        synthetic: Whether any row is synthetic.
+    """
+
+    source: str
+    sha256: str
+    synthetic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What is known of a run besides its answers; stored in the run's `run.json`.
+
+    Attributes:
+        model: The model id of the run, as EvalScope names its files.
+        subset: The subset.
+        parameters: The request parameters that all requests share.
+        rows: Which rows.
+        planned: Requests that the run was to make: rows times repeats.
+        repeats: Repetitions of each row.
+        started_at: Start of the first session, ISO 8601.
+        finished_at: End of the last session, or None while running or after a crash.
+        complete: Whether the last session ended by itself (failed requests included).
+        endpoint_host: Host and port that was asked; None for an API without URL.
+        adapter: Version of this package.
+        evalscope: Version of EvalScope.
+        python: Version of Python.
+    """
+
+    model: str
+    subset: str
+    parameters: Mapping[str, Any]
+    rows: RowsInfo
+    planned: int
+    repeats: int
+    started_at: str
+    finished_at: str | None
+    complete: bool
+    endpoint_host: str | None
+    adapter: str
+    evalscope: str
+    python: str
+
+
+@dataclass(slots=True)
+class Observed:
+    """What the responses say of themselves.
+
+    Attributes:
+        models: Responses by the `model` field of the completion.
+        providers: Responses by the `provider` field, which routers set.
+        system_fingerprints: Responses by `system_fingerprint`.
+        usage: Sums of the token counts.
+        durations_s: Seconds that each answer took.
+        not_raw: Responses that passed through EvalScope's own parsing.
+    """
+
+    models: Counter[str] = field(default_factory=Counter)
+    providers: Counter[str] = field(default_factory=Counter)
+    system_fingerprints: Counter[str] = field(default_factory=Counter)
+    usage: Counter[str] = field(default_factory=Counter)
+    durations_s: list[float] = field(default_factory=list)
+    not_raw: int = 0
+
+    def add(self, completion: Mapping[str, Any], duration_s: float | None, *, raw: bool = True) -> None:
+        """Take in one completion."""
+        for counter, name in (
+            (self.models, "model"),
+            (self.providers, "provider"),
+            (self.system_fingerprints, "system_fingerprint"),
+        ):
+            value = completion.get(name)
+            if isinstance(value, str) and value:
+                counter[value] += 1
+        usage = completion.get("usage")
+        if isinstance(usage, Mapping):
+            for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+                value = usage.get(name)
+                if isinstance(value, int) and not isinstance(value, bool):
+                    self.usage[name] += value
+        if duration_s is not None:
+            self.durations_s.append(duration_s)
+        self.not_raw += not raw
+
+    @property
+    def mixed(self) -> str | None:
+        """A warning if more than one model or provider answered under one name, else None."""
+        for what, counter in (("models", self.models), ("providers", self.providers)):
+            if len(counter) > 1:
+                names = ", ".join(f"{name} ({count})" for name, count in counter.most_common(5))
+                return f"several {what} answered under one name: {names}"
+        return None
+
+    def latency(self) -> dict[str, float | None]:
+        """Give the 50th and 95th percentile (nearest rank) and the maximum, in seconds."""
+        ordered = sorted(self.durations_s)
+        if not ordered:
+            return {"p50": None, "p95": None, "max": None}
+        nearest_rank = {share: ordered[ceil(share * len(ordered)) - 1] for share in (0.5, 0.95)}
+        return {
+            "p50": round(nearest_rank[0.5], 6),
+            "p95": round(nearest_rank[0.95], 6),
+            "max": round(ordered[-1], 6),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Everything that a report says.
+
+    Attributes:
+        facts: What is known of the run.
+        tally: Counts and failure classes.
+        metrics: The metrics, in report order.
+        verdict: The verdict.
+        observed: What the responses say of themselves.
+        repairs: Evaluated cases by repair.
+        self_agreement: The official model against itself, or None.
+        warnings: Lines that a reader must see.
+    """
+
+    facts: RunFacts
+    tally: Tally
+    metrics: tuple[Metric, ...]
+    verdict: Verdict
+    observed: Observed
+    repairs: Mapping[str, int]
+    self_agreement: SelfAgreement | None
+    warnings: tuple[str, ...]
+
+    @property
+    def completed(self) -> int:
+        """Requests with a judged answer."""
+        return self.tally.counts.completed
+
+    @property
+    def total(self) -> int:
+        """Requests that the run was to make, asked or not."""
+        return max(self.facts.planned, self.completed + self.tally.failed)
+
+    @property
+    def missing(self) -> int:
+        """Requests that neither completed nor failed: the run was interrupted."""
+        return self.total - self.completed - self.tally.failed
+
+    @property
+    def coverage(self) -> float | None:
+        """Completed requests / all requests; None for an empty run."""
+        return self.completed / self.total if self.total else None
+
+
+def judge_record(case: Case, record: ResponseRecord) -> tuple[Response, Judgement] | FailedRequest:
+    """Judge a stored response; one that is no completion is a failed request."""
+    response = parse_completion(record.response)
+    if isinstance(response, NotACompletion):
+        failure = Failure(response.failure_class, response.reason)
+        return FailedRequest(case.index, failure, repeat=record.repeat, duration_s=record.duration_s)
+    return response, judge(case, response, record.stream_anomalies)
+
+
+def summarize(
+    facts: RunFacts,
+    cases: Mapping[int, Case],
+    records: Iterable[ResponseRecord],
+    failed: Iterable[FailedRequest],
+    *,
+    minimums: Mapping[str, float] | None = None,
+    threshold: float | None = None,
+) -> Summary:
+    """Judge every stored response and summarize the run.
+
+    Args:
+        facts: What is known of the run.
+        cases: The evaluated cases by 0-based row number.
+        records: The stored responses, at most one for each case and repeat.
+        failed: The failed requests.
+        minimums: The user's thresholds by metric name.
+        threshold: Threshold of `trigger_similarity`; the subset's preset if None.
+    """
+    tally, observed = Tally(), Observed()
+    for record in records:
+        case = cases[record.case_index]
+        judged = judge_record(case, record)
+        if isinstance(judged, FailedRequest):
+            tally.add_failed(judged)
+            continue
+        response, judgement = judged
+        tally.add(case.index, judgement)
+        observed.add(response.completion, record.duration_s, raw=record.raw)
+    for request in failed:
+        tally.add_failed(request)
+    return build_summary(
+        facts, cases.values(), tally, observed, minimums=minimums, threshold=threshold
+    )
+
+
+def build_summary(
+    facts: RunFacts,
+    cases: Iterable[Case],
+    tally: Tally,
+    observed: Observed,
+    *,
+    minimums: Mapping[str, float] | None = None,
+    threshold: float | None = None,
+) -> Summary:
+    """Put a summary together from a finished tally; see `summarize`."""
+    preset = preset_for(facts.subset)
+    metrics = tuple(compute_metrics(tally))
+    repairs: Counter[str] = Counter(malformed_history=0, input_role=0, tool_call_ids=0)
+    for case in cases:
+        repairs["malformed_history"] += bool(case.repairs.malformed_history)
+        repairs["input_role"] += bool(case.repairs.input_role)
+        repairs["tool_call_ids"] += bool(case.repairs.tool_call_ids)
+    mixed = observed.mixed
+    warnings = []
+    if facts.rows.synthetic:
+        warnings.append("The rows are synthetic: these numbers say nothing about a real vendor.")
+    if mixed:
+        warnings.append(f"No verdict: {mixed}.")
+    if observed.not_raw:
+        warnings.append(
+            f"{observed.not_raw} responses were parsed by EvalScope before they could be judged: "
+            "the API is not OpenAI-compatible."
+        )
+    broken = tally.failure_counts[FailureClass.BROKEN_TOOL_SCHEMA]
+    if broken:
+        warnings.append(f"{broken} responses were judged against a tool schema that is itself broken.")
+    void_reason = SYNTHETIC_REASON if facts.rows.synthetic else mixed
+    verdict = decide(
+        metrics,
+        threshold=preset.threshold if threshold is None else threshold,
+        minimums=minimums,
+        void_reason=void_reason,
+    )
+    return Summary(
+        facts=facts,
+        tally=tally,
+        metrics=metrics,
+        verdict=verdict,
+        observed=observed,
+        repairs=dict(repairs),
+        self_agreement=preset.self_agreement,
+        warnings=tuple(warnings),
+    )
+
+
+def facts_as_json(facts: RunFacts) -> dict[str, Any]:
+    """Give the stored form of the facts."""
+    rows = facts.rows
+    return {
+        "schema_version": 1,
+        "model": facts.model,
+        "subset": facts.subset,
+        "parameters": dict(facts.parameters),
+        "rows": {"source": rows.source, "sha256": rows.sha256, "synthetic": rows.synthetic},
+        "planned": facts.planned,
+        "repeats": facts.repeats,
+        "started_at": facts.started_at,
+        "finished_at": facts.finished_at,
+        "complete": facts.complete,
+        "endpoint_host": facts.endpoint_host,
+        "adapter": facts.adapter,
+        "evalscope": facts.evalscope,
+        "python": facts.python,
+    }
+
+
+def facts_from_json(value: Mapping[str, Any]) -> RunFacts:
+    """Read the stored form of the facts back.
+
+    Raises:
+        KeyError, TypeError: If it is not one.
+    """
+    rows = value["rows"]
+    return RunFacts(
+        model=value["model"],
+        subset=value["subset"],
+        parameters=dict(value["parameters"]),
+        rows=RowsInfo(rows["source"], rows["sha256"], bool(rows["synthetic"])),
+        planned=int(value["planned"]),
+        repeats=int(value["repeats"]),
+        started_at=value["started_at"],
+        finished_at=value["finished_at"],
+        complete=bool(value["complete"]),
+        endpoint_host=value["endpoint_host"],
+        adapter=value["adapter"],
+        evalscope=value["evalscope"],
+        python=value["python"],
+    )
+
+
+def dump_facts(facts: RunFacts) -> str:
+    """Give the text of a `run.json`."""
+    return json.dumps(facts_as_json(facts), indent=2, ensure_ascii=True) + "\n"
