@@ -1,0 +1,84 @@
+"""Cases as a run keeps them: one JSON line a case, gzipped, as they were sent."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from k2_verifier_adapter.core.cases import Case, OfficialAnswer
+from k2_verifier_adapter.core.history import Repairs
+from k2_verifier_adapter.errors import DataError
+from k2_verifier_adapter.formats.files import atomic_write
+
+
+def case_as_json(case: Case) -> dict[str, Any]:
+    """Give the stored form: the columns of the hosted format, plus position and repairs."""
+    return {
+        "index": case.index,
+        "messages": case.messages_json.decode(),
+        "tools": None if case.tools_json is None else case.tools_json.decode(),
+        "should_call_tool": case.official.should_call,
+        "official_finish_reason": case.official.finish_reason,
+        "official_tool_calls": case.official.tool_calls_json,
+        "parameters": dict(case.parameters),
+        "synthetic": case.synthetic,
+        "repairs": {
+            "malformed_history": case.repairs.malformed_history,
+            "input_role": case.repairs.input_role,
+            "tool_call_ids": case.repairs.tool_call_ids,
+        },
+    }
+
+
+def case_from_json(value: Mapping[str, Any]) -> Case:
+    """Read the stored form back.
+
+    Raises:
+        KeyError, TypeError: If it is not one.
+    """
+    tools = value["tools"]
+    return Case(
+        index=int(value["index"]),
+        messages_json=value["messages"].encode(),
+        tools_json=None if tools is None else tools.encode(),
+        official=OfficialAnswer(
+            bool(value["should_call_tool"]),
+            value["official_finish_reason"],
+            value["official_tool_calls"],
+        ),
+        parameters=value["parameters"],
+        repairs=Repairs(**value["repairs"]),
+        synthetic=bool(value["synthetic"]),
+    )
+
+
+def write_cases(path: Path, cases: Iterable[Case]) -> None:
+    """Write cases; the same cases give the same bytes."""
+    with atomic_write(path) as raw, gzip.GzipFile("", "wb", 1, raw, mtime=0) as file:
+        for case in cases:
+            text = json.dumps(case_as_json(case), ensure_ascii=False)
+            # An official answer may hold a lone surrogate; `json.loads` reads this form back.
+            file.write(text.encode("utf-8", "surrogatepass") + b"\n")
+
+
+def read_cases(path: Path) -> dict[int, Case]:
+    """Read cases, by 0-based row number.
+
+    Raises:
+        DataError: If the file is missing or damaged.
+    """
+    cases: dict[int, Case] = {}
+    try:
+        with gzip.open(path) as file:
+            for line in file:
+                case = case_from_json(json.loads(line))
+                cases[case.index] = case
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; the run directory is not complete") from None
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: damaged after {len(cases)} cases: {error}") from None
+    return cases

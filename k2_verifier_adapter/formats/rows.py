@@ -1,0 +1,182 @@
+"""Dataset rows: local files and directories, read row by row, every bad row reported."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from k2_verifier_adapter.core.cases import Case, RowError, decode_row
+from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.summary import RowsInfo
+from k2_verifier_adapter.data import bundled_rows_path
+from k2_verifier_adapter.errors import BadRowsError, DataError
+from k2_verifier_adapter.formats.files import json_lines
+
+BUNDLED = "bundled"
+"""The `local_path` that names the bundled synthetic rows."""
+
+SPLIT = "test"
+_SUFFIXES = (".jsonl", ".parquet")
+_NESTED = ("messages", "tools", "official_tool_calls", "tool_calls")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRows:
+    """All rows of a subset, decoded."""
+
+    cases: list[Case]
+    info: RowsInfo
+
+
+def load_cases(path: str | Path, subset: str, options: HistoryOptions) -> LoadedRows:
+    """Load the rows of a subset from a local file or directory.
+
+    Args:
+        path: A `.jsonl` or `.parquet` file, a directory with `SUBSET_test.jsonl` or `SUBSET.jsonl`
+            (or parquet), a hub snapshot, or `bundled`.
+        subset: Name of the subset.
+        options: History repairs to make.
+
+    Raises:
+        DataError: If there is no such file, or it cannot be read.
+        BadRowsError: If any row cannot be used; all of them are listed.
+    """
+    file = find_file(path, subset)
+    source = BUNDLED if str(path) == BUNDLED else str(path)
+    records = _read_jsonl(file) if file.suffix == ".jsonl" else _read_parquet(file)
+    return decode_records(records, source, options)
+
+
+def find_file(path: str | Path, subset: str) -> Path:
+    """Find the file that holds a subset.
+
+    Raises:
+        DataError: If there is none; the message lists what was expected and what is there.
+    """
+    if str(path) == BUNDLED:
+        return bundled_rows_path()
+    path = Path(path).expanduser()
+    if path.is_file():
+        if path.suffix not in _SUFFIXES:
+            raise DataError(f"{path}: unknown file type {path.suffix!r}, expected .jsonl or .parquet")
+        return path
+    if not path.is_dir():
+        raise DataError(
+            f"{path}: no such file or directory; give local_path a .jsonl or .parquet file, a "
+            f"directory, or {BUNDLED!r} for the bundled synthetic rows"
+        )
+    candidates = [path / f"{stem}{suffix}" for stem in (f"{subset}_{SPLIT}", subset) for suffix in _SUFFIXES]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    # A hub snapshot: SUBSET/test-00000-of-00001.parquet, data/SUBSET/test.jsonl and the like.
+    snapshot = sorted(
+        file
+        for folder in (path / subset, path / "data" / subset)
+        if folder.is_dir()
+        for file in folder.iterdir()
+        if file.suffix in _SUFFIXES and file.name.startswith(SPLIT)
+    )
+    if len(snapshot) == 1:
+        return snapshot[0]
+    if snapshot:
+        raise DataError(
+            f"{path}: subset {subset!r} is split over {len(snapshot)} files; join them into one "
+            f"{subset}_{SPLIT}.parquet"
+        )
+    there = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.suffix in _SUFFIXES)
+    listed = ", ".join(there[:10]) or "no .jsonl or .parquet file"
+    expected = " or ".join(candidate.name for candidate in candidates)
+    raise DataError(f"{path}: no rows of subset {subset!r}; expected {expected}, found {listed}")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One undecoded row: where it stands, and its columns or the reason why it has none."""
+
+    where: str
+    content: Mapping[str, Any] | ValueError
+
+
+def records_of(rows: Iterable[Any]) -> Iterator[Record]:
+    """Number rows that come without a file, 1-based."""
+    for number, row in enumerate(rows, start=1):
+        yield Record(f"row {number}", row if isinstance(row, Mapping) else ValueError("is not an object"))
+
+
+def decode_records(records: Iterable[Record], source: str, options: HistoryOptions) -> LoadedRows:
+    """Decode all rows of a source.
+
+    Raises:
+        BadRowsError: If any row cannot be used; all of them are listed.
+        DataError: If there is no row at all.
+    """
+    cases: list[Case] = []
+    problems: list[str] = []
+    total = 0
+    digest = hashlib.sha256()
+    for record in records:
+        total += 1
+        if isinstance(record.content, ValueError):
+            problems.append(f"{record.where}: {record.content}")
+            continue
+        try:
+            case = decode_row(record.content, total - 1, options)
+        except RowError as error:
+            problems.append(f"{record.where}: {error}")
+            continue
+        for part in (
+            case.messages_json,
+            case.tools_json or b"",
+            repr(case.official).encode("utf-8", "surrogatepass"),
+        ):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+        cases.append(case)
+    if problems:
+        raise BadRowsError(source, problems, total)
+    if not cases:
+        raise DataError(f"{source}: holds no rows")
+    synthetic = any(case.synthetic for case in cases)
+    return LoadedRows(cases, RowsInfo(source, digest.hexdigest(), synthetic))
+
+
+def _read_jsonl(path: Path) -> Iterator[Record]:
+    try:
+        with path.open("rb") as file:
+            for number, value in json_lines(file):
+                where = f"line {number}"
+                if isinstance(value, ValueError):
+                    yield Record(where, ValueError(f"is not JSON: {value}"))
+                elif isinstance(value, dict):
+                    yield Record(where, value)
+                else:
+                    yield Record(where, ValueError("is not a JSON object"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _read_parquet(path: Path) -> Iterator[Record]:
+    # pyarrow comes with `datasets`; it is slow to import and only needed here.
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for name in _NESTED:
+                position = file.schema_arrow.get_field_index(name)
+                if position >= 0 and pa.types.is_nested(file.schema_arrow.field(position).type):
+                    raise DataError(
+                        f"{path}: column {name!r} is of a nested type, in which absent keys became null, so "
+                        "the request would differ from the row; store the column as JSON text"
+                    )
+            number = 0
+            for batch in file.iter_batches(batch_size=256):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield Record(f"row {number}", row)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as parquet: {error}") from error

@@ -1,0 +1,211 @@
+"""EvalScope runs of this benchmark: what is kept beside EvalScope's own files, and reading it all.
+
+    RUN/predictions/MODEL/k2_verifier_SUBSET.jsonl   EvalScope's predictions, with the raw responses
+    RUN/k2_verifier/MODEL/SUBSET/run.json            what is known of the run (RunFacts)
+    RUN/k2_verifier/MODEL/SUBSET/cases.jsonl.gz      the evaluated cases, as they were sent
+    RUN/k2_verifier/MODEL/SUBSET/failures.jsonl      the failed requests of the last session
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_from_json
+from k2_verifier_adapter.core.summary import RunFacts, dump_facts, facts_from_json
+from k2_verifier_adapter.errors import DataError, UsageError
+from k2_verifier_adapter.formats.cases import read_cases
+from k2_verifier_adapter.formats.files import atomic_write, json_lines
+
+BENCHMARK = "k2_verifier"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPaths:
+    """Where one model's answers to one subset are kept inside a run.
+
+    Attributes:
+        run: The run directory.
+        model: The model id.
+        subset: The subset.
+    """
+
+    run: Path
+    model: str
+    subset: str
+
+    @property
+    def folder(self) -> Path:
+        """What is kept beside EvalScope's own files."""
+        return self.run / BENCHMARK / self.model / self.subset
+
+    @property
+    def facts(self) -> Path:
+        """What is known of the run."""
+        return self.folder / "run.json"
+
+    @property
+    def cases(self) -> Path:
+        """The evaluated cases."""
+        return self.folder / "cases.jsonl.gz"
+
+    @property
+    def failures(self) -> Path:
+        """The failed requests of the last session."""
+        return self.folder / "failures.jsonl"
+
+    @property
+    def predictions(self) -> Path:
+        """EvalScope's predictions."""
+        return self.run / "predictions" / self.model / f"{BENCHMARK}_{self.subset}.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """One model's answers to one subset, read back.
+
+    Attributes:
+        paths: Where it was read from.
+        facts: What is known of the run.
+        cases: The evaluated cases by 0-based row number.
+        records: The stored responses, one for each case and repeat, in row order.
+        failed: The failed requests that no later response replaced, in row order.
+        damaged_lines: Lines of the predictions that could not be read: half-written ones.
+    """
+
+    paths: RunPaths
+    facts: RunFacts
+    cases: dict[int, Case]
+    records: list[ResponseRecord]
+    failed: list[FailedRequest]
+    damaged_lines: int
+
+
+def write_facts(paths: RunPaths, facts: RunFacts) -> None:
+    """Write `run.json`, whole or not at all."""
+    with atomic_write(paths.facts) as file:
+        file.write(dump_facts(facts).encode())
+
+
+def read_facts(paths: RunPaths) -> RunFacts | None:
+    """Read `run.json`; None if there is none.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    try:
+        return facts_from_json(json.loads(paths.facts.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{paths.facts}: cannot be read: {error!r}") from None
+
+
+def find_runs(run: Path) -> list[RunPaths]:
+    """List what a run directory holds, by model and subset.
+
+    Raises:
+        DataError: If the directory holds no run of this benchmark.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        raise DataError(f"{run}: no such directory; give the run directory that EvalScope printed")
+    found = sorted((run / BENCHMARK).glob("*/*/run.json"))
+    if not found:
+        # With time stamps, the work directory holds one directory a run.
+        inside = sorted({path.parents[3] for path in run.glob(f"*/{BENCHMARK}/*/*/run.json")})
+        hint = f"; did you mean {inside[-1]}?" if inside else ""
+        raise DataError(f"{run}: holds no run of this benchmark (no {BENCHMARK}/MODEL/SUBSET/run.json){hint}")
+    return [RunPaths(run, path.parent.parent.name, path.parent.name) for path in found]
+
+
+def choose_run(run: Path, model: str | None = None, subset: str | None = None) -> RunPaths:
+    """Choose one model and subset of a run directory.
+
+    Raises:
+        UsageError: If none or several fit.
+    """
+    found = find_runs(run)
+    fitting = [
+        paths for paths in found if model in (None, paths.model) and subset in (None, paths.subset)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = ", ".join(f"--model {paths.model} --subset {paths.subset}" for paths in found)
+    what = "several models or subsets" if fitting else "no such model and subset"
+    raise UsageError(f"{run}: holds {what}; choose one of: {listed}")
+
+
+def read_run(paths: RunPaths) -> StoredRun:
+    """Read everything that is stored of one model and subset.
+
+    Raises:
+        DataError: If a part is missing or damaged, or a response answers no known case.
+    """
+    facts = read_facts(paths)
+    if facts is None:
+        raise DataError(f"{paths.facts}: not found; the run directory is not complete")
+    cases = read_cases(paths.cases)
+    responses: dict[tuple[int, int], ResponseRecord] = {}
+    records, damaged = read_predictions(paths.predictions)
+    for record in records:
+        responses[record.case_index, record.repeat] = record
+    unknown = sorted({index for index, _ in responses if index not in cases})
+    if unknown:
+        # A smaller rerun leaves earlier answers in the file; they are not part of this run.
+        responses = {key: record for key, record in responses.items() if key[0] in cases}
+    responses = {key: record for key, record in responses.items() if key[1] < facts.repeats}
+    failed = {
+        (request.case_index, request.repeat): request
+        for request in _read_failures(paths.failures)
+        if (request.case_index, request.repeat) not in responses
+    }
+    return StoredRun(
+        paths=paths,
+        facts=facts,
+        cases=cases,
+        records=[responses[key] for key in sorted(responses)],
+        failed=[failed[key] for key in sorted(failed)],
+        damaged_lines=damaged,
+    )
+
+
+def read_predictions(path: Path) -> tuple[list[ResponseRecord], int]:
+    """Read the records of a predictions file; also count the lines that hold none."""
+    records: list[ResponseRecord] = []
+    damaged = 0
+    try:
+        with path.open("rb") as file:
+            for _, value in json_lines(file):
+                record = record_of_prediction(value)
+                if record is None:
+                    damaged += 1
+                else:
+                    records.append(record)
+    except FileNotFoundError:
+        return [], 0
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return records, damaged
+
+
+def record_of_prediction(value: Any) -> ResponseRecord | None:
+    """Take this benchmark's record out of one of EvalScope's predictions; None if it has none."""
+    output = value.get("model_output") if isinstance(value, dict) else None
+    metadata = output.get("metadata") if isinstance(output, dict) else None
+    return ResponseRecord.from_json(metadata.get(METADATA_KEY)) if isinstance(metadata, dict) else None
+
+
+def _read_failures(path: Path) -> list[FailedRequest]:
+    try:
+        with path.open("rb") as file:
+            found = (failed_request_from_json(value) for _, value in json_lines(file))
+            return [request for request in found if request is not None]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
