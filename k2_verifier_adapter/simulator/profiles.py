@@ -1,0 +1,192 @@
+"""How a simulated vendor behaves: faults and their rates, as data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from random import Random
+from types import MappingProxyType
+
+from k2_verifier_adapter.errors import UsageError
+from k2_verifier_adapter.simulator.faults import Fault, Selection, select, suggestion
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The behaviour of a simulated vendor.
+
+    A request has at most one fault. A rate is the share of the requests to which the fault can
+    apply; the rates of all faults that can meet in one request add up to 1 at most.
+
+    Attributes:
+        name: Name of the profile.
+        description: One line for a person.
+        rates: Rate by fault name, as `faults.select` takes it.
+
+    Raises:
+        UsageError: If a fault is unknown, or a rate is no share.
+    """
+
+    name: str
+    description: str
+    rates: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        """Freeze and check the rates."""
+        object.__setattr__(self, "rates", MappingProxyType(dict(self.rates)))
+        for name, rate in self.rates.items():
+            select(name)
+            if not 0 <= rate <= 1:
+                raise UsageError(f"rate {rate!r} of fault {name!r} is not between 0 and 1")
+        for has_calls, stream in product((True, False), repeat=2):
+            total = sum(rate for _, rate in self.eligible(has_calls=has_calls, stream=stream))
+            if total > 1 + 1e-9:
+                raise UsageError(
+                    f"rates of profile {self.name!r} add up to {total:g} for one request, expected at most 1"
+                )
+
+    def eligible(self, *, has_calls: bool, stream: bool) -> Iterator[tuple[Selection, float]]:
+        """Yield the selections that can apply to such a request, variants that cannot left out.
+
+        Args:
+            has_calls: Whether the official answer has tool calls.
+            stream: Whether the request asks for a stream.
+        """
+        for name, rate in self.rates.items():
+            selection = select(name)
+            fitting = tuple(
+                fault
+                for fault in selection.faults
+                if fault.needs.met_by(has_calls=has_calls) and fault.modes.include(stream=stream)
+            )
+            if fitting:
+                yield Selection(name, fitting, selection.attempts), rate
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """The faults drawn for one request, in the order to try them, and the chance to shape them."""
+
+    faults: tuple[Fault, ...]
+    attempts: int | None
+    rng: Random
+
+
+class Lottery:
+    """Draws the fault of a request from a profile, the same one for the same seed."""
+
+    def __init__(self, profile: Profile, seed: int) -> None:
+        self._seed = seed
+        self._tickets = {
+            (has_calls, stream): tuple(profile.eligible(has_calls=has_calls, stream=stream))
+            for has_calls, stream in product((True, False), repeat=2)
+        }
+
+    def draw(self, case_index: int, occurrence: int, *, has_calls: bool, stream: bool) -> Draw | None:
+        """Draw for one request; None if no fault falls on it.
+
+        Args:
+            case_index: 0-based row number.
+            occurrence: How many times this request was answered before; its failed attempts do
+                not count, so that a retry meets the same draw.
+            has_calls: Whether the official answer has tool calls.
+            stream: Whether the request asks for a stream.
+        """
+        tickets = self._tickets[has_calls, stream]
+        if not tickets:
+            return None
+        digest = hashlib.sha256(f"{self._seed}:{case_index}:{occurrence}".encode()).digest()
+        rng = Random(int.from_bytes(digest, "big"))
+        position = rng.random()
+        for selection, rate in tickets:
+            position -= rate
+            if position < 0:
+                variants = rng.sample(selection.faults, len(selection.faults))
+                return Draw(tuple(variants), selection.attempts, rng)
+        return None
+
+
+_BROKEN_RATES: Mapping[str, float] = {
+    "truncated_json": 0.04,
+    "concatenated_json": 0.02,
+    "trailing_text": 0.02,
+    "single_quoted_json": 0.02,
+    "empty_arguments": 0.02,
+    "not_an_object": 0.02,
+    "other_invalid_json": 0.02,
+    "missing_required": 0.04,
+    "unexpected_property": 0.03,
+    "wrong_type": 0.04,
+    "enum_violation": 0.03,
+    "other_schema_violation": 0.03,
+    "undeclared_tool": 0.03,
+    "tool_name_case_or_prefix": 0.02,
+    "nonstandard_tool_call_id": 0.04,
+    "duplicate_tool_call_id": 0.02,
+    "finish_tool_calls_without_calls": 0.03,
+    "calls_without_finish_tool_calls": 0.03,
+    "finish_reason_missing": 0.04,
+    "finish_reason_unknown": 0.04,
+    "truncated_by_length": 0.03,
+    "content_filtered": 0.02,
+    "markup_in_content": 0.04,
+    "markup_in_reasoning": 0.03,
+    "special_token_leak": 0.05,
+    "empty_response": 0.02,
+    "reasoning_only": 0.02,
+    "missed_call": 0.03,
+    "extra_call": 0.10,
+    "stream_index_missing": 0.02,
+    "stream_id_missing": 0.02,
+    "stream_name_repeated": 0.02,
+    "http_400": 0.01,
+    "http_503@1": 0.02,
+    "rate_limited@1": 0.02,
+    "connection_reset@1": 0.02,
+    "stream_cut@1": 0.01,
+    "stream_error_event@1": 0.01,
+    "not_a_completion": 0.02,
+}
+"""What can end in minutes only (`timed_out`, `response_too_large`) or stops a run (401, 402, 404) is
+left to profiles of its own."""
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        profile.name: profile
+        for profile in (
+            Profile("official", "agrees with the official answers always", {}),
+            Profile(
+                "noisy",
+                "flips decisions: misses some calls, makes some that the official API does not",
+                {"missed_call": 0.15, "extra_call": 0.15},
+            ),
+            Profile("broken", "a mix of faults from every group, transport included", _BROKEN_RATES),
+        )
+    }
+)
+
+
+def profile_named(name: str) -> Profile:
+    """Look a shipped profile up.
+
+    Raises:
+        UsageError: If there is no such profile.
+    """
+    if name not in PROFILES:
+        raise UsageError(f"unknown profile {name!r}: {suggestion(name, PROFILES)}")
+    return PROFILES[name]
+
+
+def profile_with(faults: Mapping[str, float]) -> Profile:
+    """Make a profile of chosen faults, for classes set alone by flag.
+
+    Args:
+        faults: Rate by fault name, as `faults.select` takes it.
+
+    Raises:
+        UsageError: If a fault is unknown, or a rate is no share.
+    """
+    listed = ", ".join(f"{name} at {rate:g}" for name, rate in faults.items())
+    return Profile("custom", f"chosen faults: {listed or 'none'}", faults)

@@ -1,0 +1,174 @@
+"""The ledger of a simulated vendor: what it answered, and what a correct report must say of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from k2_verifier_adapter.core.failure_classes import FailureClass
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One attempt at a request that a row was found for.
+
+    Attributes:
+        case_index: 0-based row number.
+        occurrence: 0-based repetition of the row.
+        attempt: 1-based attempt at this repetition.
+        status: HTTP status, or None if the client saw none.
+        failure_class: What was done wrong on purpose, or None.
+        fault: Name of the fault or variant, or None.
+        completed: Whether a completion was sent to its end.
+        finish_reason: The finish_reason sent; None without a completion.
+        official_call: The official decision.
+        tool_calls_valid: Upstream's `tool_calls_valid` for what was sent.
+    """
+
+    case_index: int
+    occurrence: int
+    attempt: int
+    status: int | None
+    failure_class: FailureClass | None
+    fault: str | None
+    completed: bool
+    finish_reason: str | None
+    official_call: bool
+    tool_calls_valid: bool | None
+
+    @property
+    def calls(self) -> bool:
+        """Whether the answer counts as a call."""
+        return self.finish_reason == "tool_calls"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the JSON form."""
+        fields = asdict(self)
+        fields["failure_class"] = None if self.failure_class is None else self.failure_class.value
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a report over the answered requests must say.
+
+    Attributes:
+        completed: Requests that got a completion.
+        failed: Requests of which no attempt got one.
+        failed_attempts: Attempts that ended in no completion, by failure class; `abandoned` where
+            the client left.
+        tp: Both call.
+        fp: Only the vendor calls.
+        fn: Only the official API calls.
+        tn: Neither calls.
+        finish_reasons: Completions by literal finish_reason; `null` where it is missing.
+        count_successful_tool_call: Completions with finish_reason `tool_calls` and valid calls.
+        schema_validation_error_count: Completions with finish_reason `tool_calls` and without.
+        faults: Completions by the failure class that was put into them.
+    """
+
+    completed: int
+    failed: int
+    failed_attempts: Mapping[str, int]
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+    finish_reasons: Mapping[str, int]
+    count_successful_tool_call: int
+    schema_validation_error_count: int
+    faults: Mapping[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the JSON form."""
+        return asdict(self)
+
+
+def totals_of(answers: Iterable[Answer]) -> Totals:
+    """Count answers; a run is a slice of the ledger's answers."""
+    listed = list(answers)
+    done = [answer for answer in listed if answer.completed]
+    undone = [answer for answer in listed if not answer.completed]
+    decisions = Counter((answer.official_call, answer.calls) for answer in done)
+    answered = {(answer.case_index, answer.occurrence) for answer in done}
+    valid = sum(answer.calls and answer.tool_calls_valid is True for answer in done)
+    return Totals(
+        completed=len(done),
+        failed=len({(answer.case_index, answer.occurrence) for answer in undone} - answered),
+        failed_attempts=_classes(undone, "abandoned"),
+        tp=decisions[True, True],
+        fp=decisions[False, True],
+        fn=decisions[True, False],
+        tn=decisions[False, False],
+        finish_reasons=dict(Counter(answer.finish_reason or "null" for answer in done)),
+        count_successful_tool_call=valid,
+        schema_validation_error_count=sum(answer.calls for answer in done) - valid,
+        faults=_classes((answer for answer in done if answer.failure_class), ""),
+    )
+
+
+def _classes(answers: Iterable[Answer], otherwise: str) -> dict[str, int]:
+    return dict(
+        Counter(answer.failure_class.value if answer.failure_class else otherwise for answer in answers)
+    )
+
+
+Validity = Callable[[], "bool | None"]
+
+
+@dataclass(slots=True)
+class Truth:
+    """Everything a simulated vendor answered, in the order of arrival.
+
+    Attributes:
+        refused: Requests that no row was found for, or that were refused, by HTTP status.
+    """
+
+    refused: Counter[int] = field(default_factory=Counter)
+    _answers: list[Answer] = field(default_factory=list)
+    _validity: list[Validity] = field(default_factory=list)
+
+    def add(self, answer: Answer, validity: Validity) -> int:
+        """Enter an answer and give its number.
+
+        Args:
+            answer: The answer; its `tool_calls_valid` is not looked at.
+            validity: Computes it, when the ledger is read.
+        """
+        self._validity.append(validity)
+        self._answers.append(answer)
+        return len(self._answers) - 1
+
+    def withdraw(self, number: int) -> None:
+        """Note that the client left before the answer was complete."""
+        self._answers[number] = replace(
+            self._answers[number], completed=False, finish_reason=None, fault=None, failure_class=None
+        )
+        self._validity[number] = _no_calls
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """All answers so far, validity included."""
+        return tuple(
+            replace(answer, tool_calls_valid=self._validity[number]())
+            for number, answer in enumerate(tuple(self._answers))
+        )
+
+    def totals(self, since: int = 0) -> Totals:
+        """Count the answers from number `since` on."""
+        return totals_of(self.answers[since:])
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the JSON form: totals, refusals by status, every answer."""
+        answers = self.answers
+        return {
+            "totals": totals_of(answers).as_json(),
+            "refused": {str(status): count for status, count in self.refused.items()},
+            "answers": [answer.as_json() for answer in answers],
+        }
+
+
+def _no_calls() -> bool | None:
+    return None
