@@ -1,9 +1,9 @@
 """EvalScope runs of this benchmark: what is kept beside EvalScope's own files, and reading it all.
 
-    RUN/predictions/MODEL/k2_verifier_SUBSET.jsonl   EvalScope's predictions, with the raw responses
-    RUN/k2_verifier/MODEL/SUBSET/run.json            what is known of the run (RunFacts)
-    RUN/k2_verifier/MODEL/SUBSET/cases.jsonl.gz      the evaluated cases, as they were sent
-    RUN/k2_verifier/MODEL/SUBSET/failures.jsonl      the failed requests of the last session
+RUN/predictions/MODEL/k2_verifier_SUBSET.jsonl   EvalScope's predictions, with the raw responses
+RUN/k2_verifier/MODEL/SUBSET/run.json            what is known of the run (RunFacts)
+RUN/k2_verifier/MODEL/SUBSET/cases.jsonl.gz      the evaluated cases, as they were sent
+RUN/k2_verifier/MODEL/SUBSET/failures.jsonl      the failed requests of the last session
 """
 
 from __future__ import annotations
@@ -130,9 +130,7 @@ def choose_run(run: Path, model: str | None = None, subset: str | None = None) -
         UsageError: If none or several fit.
     """
     found = find_runs(run)
-    fitting = [
-        paths for paths in found if model in (None, paths.model) and subset in (None, paths.subset)
-    ]
+    fitting = [paths for paths in found if model in (None, paths.model) and subset in (None, paths.subset)]
     if len(fitting) == 1:
         return fitting[0]
     listed = ", ".join(f"--model {paths.model} --subset {paths.subset}" for paths in found)

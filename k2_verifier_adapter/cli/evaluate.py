@@ -1,0 +1,117 @@
+"""`k2-verifier eval`: run through EvalScope, then report and gate."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from k2_verifier_adapter.cli.gate_flags import gate_flags, say
+from k2_verifier_adapter.cli.output import print_report
+from k2_verifier_adapter.errors import RunInterruptedError
+
+if TYPE_CHECKING:
+    from k2_verifier_adapter.formats.runs import RunPaths
+    from k2_verifier_adapter.reports.gate import GateOptions
+
+KEY_VARIABLES = ("K2_VERIFIER_API_KEY", "OPENAI_API_KEY")
+"""Where the API key comes from if no flag and no config file gives it, in this order."""
+
+INTERRUPTED = 3
+"""Exit code of an interrupted run: incomplete."""
+
+_CLOCK_SLACK_S = 2.0
+"""How much coarser than the clock a file system's time stamps may be, in seconds."""
+
+
+@click.command(
+    "eval",
+    short_help="Verify an endpoint, then report and gate.",
+    context_settings={"ignore_unknown_options": True},
+    options_metavar="[OPTIONS] [EVALSCOPE FLAGS]",
+)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A task file, YAML or JSON; ${NAME} and ${NAME:-default} come from the environment. Flags "
+    "override it.",
+)
+@gate_flags
+@click.argument("evalscope_flags", nargs=-1, type=click.UNPROCESSED, metavar="")
+@click.pass_context
+def evaluate(
+    ctx: click.Context, *, config_file: Path | None, evalscope_flags: tuple[str, ...], gate: GateOptions
+) -> None:
+    """Verify an endpoint: run the benchmark through EvalScope, then report and gate.
+
+    Takes every flag of `evalscope eval` (see `evalscope eval --help`). The key comes from --api-key,
+    else from K2_VERIFIER_API_KEY, else from OPENAI_API_KEY. EvalScope's logs go to standard error.
+
+    \b
+    k2-verifier eval --config configs/k2_thinking.yaml --limit 200
+    k2-verifier eval --model kimi-k2-thinking --api-url https://api.example.com/v1 \\
+        --datasets k2_verifier --eval-batch-size 32 --gate strict
+    """  # noqa: D301 - \b is click's mark for lines not to be rewrapped
+    if config_file is None and not evalscope_flags:
+        raise click.UsageError("nothing to run: give --config FILE, or --model and --api-url", ctx)
+    config = None
+    if config_file is not None:
+        from k2_verifier_adapter.formats.config import load_config
+
+        config = load_config(config_file)
+    config = with_api_key(config, evalscope_flags, os.environ)
+
+    from k2_verifier_adapter.evalscope_plugin.running import run_eval
+
+    started = time.time()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            run = run_eval(list(evalscope_flags), config)
+    except RunInterruptedError as error:
+        click.echo(f"k2-verifier: {error}", err=True)
+        report_all(Path(error.run), started, gate)
+        ctx.exit(INTERRUPTED)
+    ctx.exit(report_all(run, started, gate))
+
+
+def with_api_key(
+    config: dict[str, Any] | None, flags: Sequence[str], environment: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """Fill the API key in from the environment where neither a flag nor the config gives it."""
+    # EvalScope's parser takes abbreviations: `--api-k` is enough for it.
+    given = any(flag.split("=")[0] in ("--api-k", "--api-ke", "--api-key") for flag in flags)
+    if given or (config is not None and config.get("api_key")):
+        return config
+    key = next((environment[name] for name in KEY_VARIABLES if environment.get(name)), None)
+    return config if key is None else {**(config or {}), "api_key": key}
+
+
+def report_all(run: Path, started: float, gate: GateOptions) -> int:
+    """Report on every model and subset that a session wrote; give the worst exit code."""
+    from k2_verifier_adapter.formats.runs import find_runs, read_run
+    from k2_verifier_adapter.reports.gate import exit_code, worst
+    from k2_verifier_adapter.reports.stored import summary_of
+
+    codes = []
+    for paths in _written_since(find_runs(run), started):
+        summary = summary_of(read_run(paths), gate.minimums)
+        print_report(summary)
+        click.echo()
+        decision = exit_code(summary, gate)
+        say(decision)
+        codes.append(decision.code)
+    click.echo(f"k2-verifier: run directory {run}", err=True)
+    return worst(codes)
+
+
+def _written_since(found: list[RunPaths], started: float) -> list[RunPaths]:
+    """Leave out what an earlier session left in the same directory; all, if nothing is newer."""
+    new = [paths for paths in found if paths.facts.stat().st_mtime >= started - _CLOCK_SLACK_S]
+    return new or found

@@ -1,0 +1,53 @@
+"""`k2-verifier export`: a run in upstream's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Write a run as upstream's results.jsonl.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The results file, one line a case and repeat, in row order.",
+)
+@click.option(
+    "--summary",
+    "summary_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write upstream's summary file.",
+)
+@click.option("--model", help="The model, where the run holds several.")
+@click.option("--subset", help="The subset, where the run holds several.")
+def export(
+    run: Path, *, output: Path, summary_file: Path | None, model: str | None, subset: str | None
+) -> None:
+    """Write RUN as upstream's results.jsonl, every response judged again.
+
+    \b
+    k2-verifier export outputs/20261122_101500 --output results.jsonl --summary summary.json
+    """  # noqa: D301 - \b is click's mark for lines not to be rewrapped
+    from k2_verifier_adapter.errors import DataError, UsageError
+    from k2_verifier_adapter.formats.results import write_results, write_summary
+    from k2_verifier_adapter.formats.runs import choose_run, read_run
+    from k2_verifier_adapter.reports.printable import plural
+    from k2_verifier_adapter.reports.stored import summary_of
+
+    if summary_file is not None and summary_file.resolve() == output.resolve():
+        raise UsageError(f"--output and --summary name the same file: {output}")
+    stored = read_run(choose_run(run, model, subset))
+    if not stored.records and not stored.failed:
+        raise DataError(f"{run}: the run holds no completed and no failed request; nothing was written")
+    summary = summary_of(stored)
+    lines = write_results(output, stored)
+    click.echo(f"k2-verifier: {plural(lines, 'line')} written to {output}", err=True)
+    if summary.missing:
+        missing = plural(summary.missing, "request")
+        click.echo(f"k2-verifier: incomplete: {missing} never made, not in the file", err=True)
+    if summary_file is not None:
+        write_summary(summary_file, summary)
+        click.echo(f"k2-verifier: summary written to {summary_file}", err=True)

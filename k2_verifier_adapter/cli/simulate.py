@@ -1,0 +1,112 @@
+"""`k2-verifier simulate`: the simulated vendor alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from k2_verifier_adapter.simulator import Endpoint, Profile
+
+DEFAULT_PORT = 8765
+MODEL = "kimi-k2-simulated"
+
+
+@click.command(short_help="Serve a simulated vendor on loopback.")
+@click.option(
+    "--profile",
+    "profile_name",
+    default="official",
+    show_default=True,
+    help="How the vendor behaves: official (agrees always), noisy (flips decisions), broken (a mix of "
+    "faults).",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="The port on 127.0.0.1; 0 takes a free one.",
+)
+@click.option(
+    "--rows",
+    default="bundled",
+    show_default=True,
+    help="The rows to answer: a .jsonl or .parquet file, a directory, or 'bundled'.",
+)
+@click.option(
+    "--subset", default="k2_thinking", show_default=True, help="The subset, if --rows is a directory."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the requests that go wrong.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="CLASS=RATE",
+    help="A fault and its rate (0 to 1), on top of the profile; may be repeated.",
+)
+def simulate(
+    *, profile_name: str, port: int, rows: str, subset: str, seed: int, faults: tuple[str, ...]
+) -> None:
+    """Serve a simulated vendor on loopback until Ctrl-C; prints its URL once it is ready.
+
+    \b
+    k2-verifier simulate --profile broken
+    k2-verifier simulate --fault truncated_json=0.1 --fault http_503@1=0.2 --port 9000
+    """  # noqa: D301 - \b is click's mark for lines not to be rewrapped
+    from k2_verifier_adapter.simulator import SimulatedVendor, serve_forever
+
+    profile = profile_of(profile_name, faults)
+    vendor = SimulatedVendor(vendor_rows(rows, subset), profile, seed=seed, model=MODEL)
+
+    def ready(endpoint: Endpoint) -> None:
+        click.echo(endpoint.url)
+        click.echo(
+            f"k2-verifier: model {MODEL}, {profile.description}; any API key; Ctrl-C stops it", err=True
+        )
+
+    serve_forever(vendor, port, on_ready=ready)
+
+
+def profile_of(name: str, faults: Iterable[str]) -> Profile:
+    """Give a shipped profile, with faults of the command line on top.
+
+    Raises:
+        UsageError: If the profile or a fault is unknown, or a rate is no share.
+    """
+    from k2_verifier_adapter.simulator import profile_named, profile_with
+
+    profile = profile_named(name)
+    extra = dict(map(_fault_and_rate, faults))
+    return profile_with({**profile.rates, **extra}) if extra else profile
+
+
+def _fault_and_rate(text: str) -> tuple[str, float]:
+    name, _, rate = text.partition("=")
+    try:
+        return name, float(rate)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not CLASS=RATE, such as truncated_json=0.1", param_hint="--fault"
+        ) from None
+
+
+def vendor_rows(path: str, subset: str) -> list[Mapping[str, Any]]:
+    """Read rows as they stand in their file, after a check that reports every bad one.
+
+    Raises:
+        DataError: If the file is missing, or a row cannot be used.
+    """
+    from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
+    from k2_verifier_adapter.formats.cases import case_as_json
+    from k2_verifier_adapter.formats.files import json_lines
+    from k2_verifier_adapter.formats.rows import find_file, load_cases
+
+    loaded = load_cases(path, subset, HistoryOptions(MalformedHistory.KEEP))
+    file = find_file(path, subset)
+    if file.suffix != ".jsonl":
+        return [case_as_json(case) for case in loaded.cases]
+    with file.open("rb") as lines:
+        return [row for _, row in json_lines(lines)]

@@ -1,0 +1,90 @@
+"""Task files for `k2-verifier eval --config`: YAML or JSON, with `${NAME}` from the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from k2_verifier_adapter.errors import UsageError
+
+_REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+def load_config(path: Path, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Read a task file and fill in the environment.
+
+    `${NAME}` inside a string value becomes the variable's value; `${NAME:-default}` the default
+    where the variable is unset or empty. It happens after parsing, so that no value, however odd,
+    changes the structure of the file. Keys are left alone.
+
+    Args:
+        path: The file; `.json` is read as JSON, anything else as YAML.
+        environment: The variables; those of the process if None.
+
+    Raises:
+        UsageError: If the file cannot be read or parsed, or names an unset variable without default.
+    """
+    path = Path(path)
+    config = _parse(path)
+    if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
+        shown = type(config).__name__
+        raise UsageError(f"{path}: expected a mapping of settings, such as 'model: NAME', found {shown}")
+    missing: dict[str, str] = {}
+    expanded = _expand(config, "", os.environ if environment is None else environment, missing)
+    if missing:
+        listed = ", ".join(f"key {key!r} needs {name}" for key, name in missing.items())
+        first = next(iter(missing.values()))
+        raise UsageError(
+            f"{path}: environment variable not set: {listed}; set it (export {first}=...), or give a "
+            f"default in the file: ${{{first}:-value}}"
+        )
+    assert isinstance(expanded, dict)
+    return expanded
+
+
+def _parse(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8: {error.reason} at byte {error.start}") from None
+    try:
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise UsageError(f"{path}: is not YAML: {where}{getattr(error, 'problem', None) or error}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: is not JSON: {error}") from None
+
+
+def _expand(value: Any, key: str, environment: Mapping[str, str], missing: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: _expand(item, f"{key}.{name}" if key else str(name), environment, missing)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_expand(item, f"{key}[{place}]", environment, missing) for place, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replacement(match: re.Match[str]) -> str:
+        found = environment.get(match["name"])
+        if match["default"] is not None:
+            return found or match["default"]
+        if found is None:
+            missing[key] = match["name"]
+            return ""
+        return found
+
+    return _REFERENCE.sub(replacement, value)

@@ -1,0 +1,197 @@
+"""Upstream's own files: `results.jsonl`, one line a case and repeat, and `summary.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.json_text import dumps_ascii
+from k2_verifier_adapter.core.presets import preset_for
+from k2_verifier_adapter.core.records import ResponseRecord
+from k2_verifier_adapter.core.requests import merge_parameters, upstream_hash
+from k2_verifier_adapter.core.summary import RunFacts, Summary, judge_record
+from k2_verifier_adapter.formats.files import atomic_write
+from k2_verifier_adapter.formats.runs import StoredRun
+
+SUCCESS = "success"
+FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One line of `results.jsonl`.
+
+    Attributes:
+        data_index: 1-based row number.
+        request: The request body as sent: `model`, `messages`, `tools`, then the parameters.
+        response: The chat completion; of a failed request, an object with its `error`.
+        status: `success` or `failed`.
+        finish_reason: The literal finish_reason of choice 0, or None.
+        tool_calls_valid: Whether every call is valid; None where upstream does not look.
+        last_run_at: When the answer was complete, ISO 8601; of a failed request, when the run ended.
+        duration_ms: Milliseconds that the answer took.
+    """
+
+    data_index: int
+    request: Mapping[str, Any]
+    response: Any
+    status: str
+    finish_reason: str | None
+    tool_calls_valid: bool | None
+    last_run_at: str | None
+    duration_ms: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the fields in upstream's order.
+
+        `extra_body` is empty, for everything that was sent stands in `request`.
+        """
+        return {
+            "data_index": self.data_index,
+            "request": dict(self.request),
+            "extra_body": {},
+            "response": self.response,
+            "status": self.status,
+            "finish_reason": self.finish_reason,
+            "tool_calls_valid": self.tool_calls_valid,
+            "last_run_at": self.last_run_at,
+            "duration_ms": self.duration_ms,
+            "hash": upstream_hash(self.request),
+        }
+
+    def as_line(self) -> bytes:
+        """Give the line: non-ASCII kept as upstream does, unless a lone surrogate stands in it."""
+        fields = self.as_json()
+        try:
+            return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+        except UnicodeEncodeError:
+            return dumps_ascii(fields).encode() + b"\n"
+
+
+def results_of(run: StoredRun) -> Iterator[Result]:
+    """Yield one result a case and repeat, in row order; requests never made are left out."""
+    asked: list[ResponseRecord | FailedRequest] = [*run.records, *run.failed]
+    for item in sorted(asked, key=lambda item: (item.case_index, item.repeat)):
+        case = run.cases.get(item.case_index)
+        if case is None:
+            # A failed request of a larger earlier session, whose rows are not this run's.
+            continue
+        if isinstance(item, ResponseRecord):
+            yield result_of_record(case, item)
+        else:
+            yield result_of_failure(case, item, run.facts)
+
+
+def result_of_record(case: Case, record: ResponseRecord) -> Result:
+    """Judge a stored response and give its result."""
+    request = _request(case, record.request.parameters)
+    judged = judge_record(case, record)
+    duration_ms = round(record.duration_s * 1000)
+    if isinstance(judged, FailedRequest):
+        error = {"error": judged.failure.detail}
+        return Result(
+            case.index + 1, request, error, FAILED, None, None, record.finished_at or None, duration_ms
+        )
+    response, judgement = judged
+    return Result(
+        data_index=case.index + 1,
+        request=request,
+        response=response.completion,
+        status=SUCCESS,
+        finish_reason=response.finish_reason,
+        tool_calls_valid=judgement.tool_calls_valid,
+        last_run_at=record.finished_at or None,
+        duration_ms=duration_ms,
+    )
+
+
+def result_of_failure(case: Case, failed: FailedRequest, facts: RunFacts) -> Result:
+    """Give the result of a failed request.
+
+    Its parameters are not stored with it. They are put together again: what the user sets is among
+    those that all requests share; below it stand the row's own, and below them the preset's.
+    """
+    parameters = {"model": facts.model}
+    parameters.update(
+        merge_parameters(preset_for(facts.subset).parameters, case.parameters, facts.parameters)
+    )
+    return Result(
+        data_index=case.index + 1,
+        request=_request(case, parameters),
+        response={"error": failed.failure.detail},
+        status=FAILED,
+        finish_reason=None,
+        tool_calls_valid=None,
+        last_run_at=facts.finished_at,
+        duration_ms=round(failed.duration_s * 1000),
+    )
+
+
+def _request(case: Case, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    request: dict[str, Any] = {"model": parameters.get("model"), "messages": case.messages()}
+    if case.tools_json is not None:
+        request["tools"] = case.tools()
+    for name, value in parameters.items():
+        request.setdefault(name, value)
+    return request
+
+
+def write_results(path: Path, run: StoredRun) -> int:
+    """Write `results.jsonl`, whole or not at all, and give the number of its lines.
+
+    Raises:
+        DataError: If the file cannot be written.
+    """
+    lines = 0
+    with atomic_write(path) as file:
+        for result in results_of(run):
+            file.write(result.as_line())
+            lines += 1
+    return lines
+
+
+def upstream_summary(summary: Summary) -> dict[str, Any]:
+    """Give the fields of upstream's `summary.json`; a duration that is not known is None."""
+    counts, facts, usage = summary.tally.counts, summary.facts, summary.observed.usage
+    return {
+        "model": facts.parameters.get("model", facts.model),
+        "success_count": counts.completed,
+        "failure_count": summary.tally.failed,
+        "finish_stop": counts.stop,
+        "finish_tool_calls": counts.tool_calls,
+        "finish_others": counts.others,
+        "finish_others_detail": dict(sorted(summary.tally.others_detail.items())),
+        "schema_validation_error_count": counts.schema_errors,
+        "successful_tool_call_count": counts.successful,
+        "usage": {name: usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")},
+        "eval_started_at": facts.started_at,
+        "eval_finished_at": facts.finished_at,
+        "eval_duration_ms": _milliseconds_between(facts.started_at, facts.finished_at),
+    }
+
+
+def write_summary(path: Path, summary: Summary) -> None:
+    """Write upstream's `summary.json`, whole or not at all.
+
+    Raises:
+        DataError: If the file cannot be written.
+    """
+    with atomic_write(path) as file:
+        file.write(json.dumps(upstream_summary(summary), indent=4, ensure_ascii=True).encode() + b"\n")
+
+
+def _milliseconds_between(start: str, end: str | None) -> int | None:
+    if end is None:
+        return None
+    try:
+        # Before Python 3.11, `fromisoformat` does not know `Z`.
+        began, ended = (datetime.fromisoformat(text.replace("Z", "+00:00")) for text in (start, end))
+        return round((ended - began).total_seconds() * 1000)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,167 @@
+"""The report as JSON: the shape that other programs rely on."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from k2_verifier_adapter.core.counts import Tally
+from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.metrics import Metric
+from k2_verifier_adapter.core.summary import Summary
+from k2_verifier_adapter.core.verdict import Status, Verdict
+
+SCHEMA_VERSION = 1
+
+_UPSTREAM_WORDS = {
+    Status.PASS: "met",
+    Status.FAIL: "not met",
+    Status.INCONCLUSIVE: "undefined",
+    Status.NONE: "none",
+}
+
+
+def report_as_json(summary: Summary) -> dict[str, Any]:
+    """Give the report's content; the same summary gives the same keys in the same order."""
+    facts, counts, tally = summary.facts, summary.tally.counts, summary.tally
+    others = dict(_by_count(tally.others_detail))
+    missing_finish = counts.completed - counts.stop - counts.tool_calls - counts.others
+    agreement = summary.self_agreement
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": facts.model,
+        "subset": facts.subset,
+        "complete": facts.complete,
+        "warnings": list(summary.warnings),
+        "parameters": dict(facts.parameters),
+        "provenance": _provenance(summary),
+        "usage": {name: summary.observed.usage[name] for name in _USAGE},
+        "latency_s": summary.observed.latency(),
+        "requests": {
+            "total": summary.total,
+            "completed": summary.completed,
+            "failed": tally.failed,
+            "missing": summary.missing,
+            "coverage": summary.coverage,
+        },
+        "finish_reasons": {
+            "stop": counts.stop,
+            "tool_calls": counts.tool_calls,
+            "others": counts.others,
+            "others_detail": others,
+            "missing": missing_finish,
+        },
+        "confusion": {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn, "tn": counts.tn},
+        "counts": {
+            "count_finish_reason_tool_calls": counts.tool_calls,
+            "count_successful_tool_call": counts.successful,
+            "schema_validation_error_count": counts.schema_errors,
+        },
+        "metrics": {metric.name: _metric(metric) for metric in summary.metrics},
+        "self_agreement": None if agreement is None else {"lowest": agreement.lowest, "mean": agreement.mean},
+        "verdict": _verdict(summary.verdict),
+        "failures": failures_as_json(tally),
+        "repairs": dict(summary.repairs),
+    }
+
+
+def dump_report(summary: Summary) -> str:
+    """Give the report's text, in ASCII, so that nothing that a vendor sent can harm a reader."""
+    return json.dumps(report_as_json(summary), indent=2, ensure_ascii=True) + "\n"
+
+
+_USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
+def _by_count(counter: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counter.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _provenance(summary: Summary) -> dict[str, Any]:
+    facts, observed = summary.facts, summary.observed
+    return {
+        "started_at": facts.started_at,
+        "finished_at": facts.finished_at,
+        "endpoint_host": facts.endpoint_host,
+        "adapter": facts.adapter,
+        "evalscope": facts.evalscope,
+        "python": facts.python,
+        "repeats": facts.repeats,
+        "rows": {
+            "source": facts.rows.source,
+            "sha256": facts.rows.sha256,
+            "synthetic": facts.rows.synthetic,
+        },
+        "served": {
+            "models": dict(_by_count(observed.models)),
+            "providers": dict(_by_count(observed.providers)),
+            "system_fingerprints": dict(_by_count(observed.system_fingerprints)),
+        },
+    }
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    interval = metric.interval
+    return {
+        "value": metric.value,
+        "low": None if interval is None else interval.low,
+        "high": None if interval is None else interval.high,
+        "n": metric.n,
+        "method": None if interval is None else interval.method,
+        "without_repaired": metric.without_repaired,
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "status": verdict.status.value,
+        "reason": verdict.reason,
+        "upstream": _UPSTREAM_WORDS[verdict.upstream_status],
+        "checks": [
+            {
+                "metric": check.metric,
+                "threshold": check.threshold,
+                "value": check.value,
+                "upstream_met": check.upstream_met,
+                "status": check.status.value,
+            }
+            for check in verdict.checks
+        ],
+    }
+
+
+def failures_as_json(tally: Tally) -> list[dict[str, Any]]:
+    """List the failure classes seen, the most frequent first.
+
+    `count` is the number of responses, or failed requests, that show the class; `cases` are their
+    0-based row numbers without repetition; `by_status` splits the HTTP classes.
+    """
+    places = {kind: place for place, kind in enumerate(FailureClass)}
+    ordered = sorted(tally.failure_counts.items(), key=lambda item: (-item[1], places[item[0]]))
+    failures = []
+    for kind, count in ordered:
+        entry: dict[str, Any] = {
+            "class": kind.value,
+            "group": kind.group.value,
+            "count": count,
+            "cases": sorted(tally.failure_cases.get(kind, ())),
+        }
+        statuses = statuses_of(kind, tally.failed_statuses)
+        if statuses:
+            entry["by_status"] = {str(status): number for status, number in statuses.items()}
+        failures.append(entry)
+    return failures
+
+
+def statuses_of(kind: FailureClass, failed_statuses: Counter[int]) -> dict[int, int]:
+    """Split an HTTP failure class by status; empty for any other class."""
+    if kind is FailureClass.HTTP_4XX:
+        # 429 is `rate_limited`.
+        fitting = [status for status in failed_statuses if 400 <= status < 500 and status != 429]
+    elif kind is FailureClass.HTTP_5XX:
+        fitting = [status for status in failed_statuses if 500 <= status < 600]
+    else:
+        fitting = []
+    return {status: failed_statuses[status] for status in sorted(fitting)}

@@ -1,0 +1,807 @@
+import contextlib
+import inspect
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import types
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from stored_runs import answering, calling, failed, make_row, malformed_history, write_run
+
+from k2_verifier_adapter.cli import demo as demo_module
+from k2_verifier_adapter.cli import main
+from k2_verifier_adapter.cli.evaluate import with_api_key
+from k2_verifier_adapter.cli.simulate import profile_of, vendor_rows
+from k2_verifier_adapter.core.summary import RowsInfo
+from k2_verifier_adapter.errors import EndpointError, RunInterruptedError, UsageError
+from k2_verifier_adapter.formats.config import load_config
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+KEYS = ("K2_VERIFIER_API_KEY", "OPENAI_API_KEY")
+
+
+@pytest.fixture(autouse=True)
+def no_keys(monkeypatch):
+    """Run without the developer's own keys."""
+    for name in KEYS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def invoke(*arguments):
+    """Run the command; standard output and standard error apart."""
+    # Before click 8.2 the two are one stream unless told otherwise.
+    old = "mix_stderr" in inspect.signature(CliRunner).parameters
+    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    result = runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def command_line(*arguments, **settings):
+    """Run the command in a subprocess."""
+    command = [sys.executable, "-m", "k2_verifier_adapter", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings.pop("env", {})}
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=120, check=False, **settings
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of six rows, one of them failed."""
+    rows = [make_row(f"question {number}", call=number % 2 == 0) for number in range(6)]
+    answers = [calling(), answering(), calling(), answering(), calling(), None]
+    return write_run(tmp_path / "run", rows, answers, [failed(5)])
+
+
+@pytest.fixture
+def faithful_run(tmp_path):
+    """A run of 100 rows in which the vendor always agrees."""
+    rows = [make_row(f"question {number}", call=number % 2 == 0) for number in range(100)]
+    return write_run(
+        tmp_path / "run", rows, [answering() if number % 2 else calling() for number in range(100)]
+    )
+
+
+class TestReport:
+    """`k2-verifier report`."""
+
+    def test_text(self, run):
+        """The text report goes to standard output, plain where it is no terminal."""
+        result = invoke("report", run)
+        assert result.exit_code == 0
+        assert result.stdout.startswith("K2 vendor verification: kimi-k2, k2_thinking\nVerdict: ")
+        assert "INCOMPLETE: 83.33%" in result.stdout
+        assert "\x1b" not in result.stdout
+
+    def test_json_owns_standard_output(self, run):
+        """With --format json, standard output is JSON and nothing else, whatever the gate says."""
+        result = invoke("report", run, "--format", "json", "--gate", "strict")
+        assert result.exit_code == 3
+        assert json.loads(result.stdout)["requests"]["completed"] == 5
+        assert "5 of 6 requests completed (83.33%), below --min-coverage 0.95" in result.stderr
+
+    @pytest.mark.parametrize("form", ["text", "json"])
+    def test_output_file(self, run, tmp_path, form):
+        """--output writes what would have been printed, and says so on standard error."""
+        printed = invoke("report", run, "--format", form).stdout
+        target = tmp_path / "new" / "report"
+        result = invoke("report", run, "--format", form, "--output", target)
+        assert result.stdout == ""
+        assert target.read_text() == printed
+        assert str(target) in result.stderr
+
+    @pytest.mark.parametrize(
+        ("flags", "code"),
+        [
+            ([], 0),
+            (["--gate", "none"], 0),
+            (["--gate", "strict"], 0),
+            (["--gate", "upstream"], 0),
+            (["--gate", "strict", "--min-trigger-similarity", "0.99"], 3),
+            (["--gate", "strict", "--min-trigger-similarity", "0.99", "--inconclusive", "fail"], 1),
+            (["--gate", "strict", "--min-schema-accuracy", "0.99", "--inconclusive", "ok"], 0),
+            (["--gate", "upstream", "--min-trigger-similarity", "1", "--min-schema-accuracy", "1"], 0),
+            (["--gate", "strict", "--min-coverage", "1"], 0),
+        ],
+    )
+    def test_exit_codes(self, faithful_run, flags, code):
+        """The gate flags decide the exit code, and standard error says what decided."""
+        result = invoke("report", faithful_run, *flags)
+        assert result.exit_code == code
+        assert ("gate" in result.stderr) == bool(code or "strict" in flags or "upstream" in flags)
+
+    def test_gate_failed(self, tmp_path):
+        """A vendor that never agrees fails both gates with exit code 1."""
+        rows = [make_row(f"question {number}") for number in range(50)]
+        run = write_run(tmp_path / "run", rows, [answering()] * 50)
+        for gate in ("upstream", "strict"):
+            result = invoke("report", run, "--gate", gate)
+            assert (result.exit_code, result.stderr) == (1, f"k2-verifier: gate {gate}: failed\n")
+
+    def test_gate_on_synthetic_rows(self, tmp_path):
+        """A gate on synthetic rows is undecided, and says why."""
+        rows = RowsInfo("bundled", "00", synthetic=True)
+        run = write_run(tmp_path / "run", [make_row()], [calling()], rows_info=rows)
+        result = invoke("report", run, "--gate", "strict")
+        assert result.exit_code == 3
+        assert "no verdict possible: synthetic rows: no verdict" in result.stderr
+
+    def test_interrupted_run(self, tmp_path):
+        """An interrupted run is reported as far as it got, with exit code 3 and how to go on."""
+        run = write_run(tmp_path / "run", [make_row(), make_row("two")], [calling(), None], complete=False)
+        result = invoke("report", run)
+        assert result.exit_code == 3
+        assert "interrupted, 1 request not made" in result.stderr
+        assert "--use-cache" in result.stdout
+
+    def test_threshold_without_gate(self, faithful_run):
+        """A threshold without a gate is shown, and standard error says that it decides nothing."""
+        result = invoke("report", faithful_run, "--min-schema-accuracy", "1")
+        assert result.exit_code == 0
+        assert "schema_accuracy" in result.stdout.split("Requests:")[0]
+        assert "do not decide the exit code" in result.stderr
+
+    def test_damaged_lines_are_reported(self, run):
+        """Half-written predictions are counted in a warning."""
+        with (run / "predictions" / "kimi-k2" / "k2_verifier_k2_thinking.jsonl").open("a") as file:
+            file.write('{"index": 5, "model_out')
+        assert "WARNING: 1 line of k2_verifier_k2_thinking.jsonl" in invoke("report", run).stdout
+
+    def test_choice_of_subset(self, run):
+        """Of several subsets one must be chosen, and the error lists them."""
+        write_run(run, [make_row()], [calling()], subset="k2_0905")
+        result = invoke("report", run)
+        assert result.exit_code == 2
+        assert "--subset k2_0905" in result.stderr
+        chosen = invoke("report", run, "--subset", "k2_0905", "--format", "json")
+        assert json.loads(chosen.stdout)["subset"] == "k2_0905"
+
+
+class TestErrors:
+    """Bad input ends with one line on standard error and exit code 2."""
+
+    def assert_one_line(self, result, *expected):
+        """Check an expected error."""
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert len(result.stderr.splitlines()) == 1
+        assert result.stderr.startswith("k2-verifier: error: ")
+        for text in expected:
+            assert text in result.stderr
+
+    @pytest.mark.parametrize("command", [["report"], ["export", "--output", "unused.jsonl"]])
+    def test_missing_run(self, tmp_path, command):
+        """A directory that does not exist is named."""
+        self.assert_one_line(invoke(*command, tmp_path / "none"), str(tmp_path / "none"), "no such directory")
+
+    def test_directory_without_run(self, tmp_path):
+        """A directory that holds no run is named, with what was expected."""
+        self.assert_one_line(invoke("report", tmp_path), "k2_verifier/MODEL/SUBSET/run.json")
+
+    def test_damaged_run(self, run):
+        """A damaged file of a run is named."""
+        facts = run / "k2_verifier" / "kimi-k2" / "k2_thinking" / "run.json"
+        facts.write_text("{")
+        self.assert_one_line(invoke("report", run), str(facts))
+
+    def test_run_without_answers(self, tmp_path):
+        """A run without any answer or failure is no data, and prints no report."""
+        run = write_run(tmp_path / "run", [make_row()], [None])
+        self.assert_one_line(invoke("report", run), "no completed and no failed request")
+        target = tmp_path / "results.jsonl"
+        self.assert_one_line(invoke("export", run, "--output", target), "nothing was written")
+        assert not target.exists()
+
+    def test_output_that_cannot_be_written(self, run, tmp_path):
+        """An output path below a file is an error that names it."""
+        (tmp_path / "file").write_text("")
+        self.assert_one_line(invoke("report", run, "--output", tmp_path / "file" / "x"), "cannot be written")
+
+    def test_export_to_one_file_twice(self, run, tmp_path):
+        """Results and summary cannot be the same file."""
+        path = tmp_path / "x.json"
+        self.assert_one_line(invoke("export", run, "--output", path, "--summary", path), "the same file")
+
+    def test_control_characters_in_an_error(self, tmp_path):
+        """What stands in a path or a vendor's text cannot steer the terminal or add lines."""
+        self.assert_one_line(invoke("report", tmp_path / "a\x1b[2J\nb"), "a\\x1b[2J b")
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["report", ".", "--no-such-flag"],
+            ["report", ".", "--format", "pdf"],
+            ["report", ".", "--gate", "maybe"],
+            ["report", ".", "--min-coverage", "1.5"],
+            ["report"],
+            ["export", "."],
+            ["demo", "--limit", "0"],
+            ["simulate", "--fault", "truncated_json"],
+            ["doctor", "--model", "x"],
+            ["doctor", "--api-url", "api.example.com"],
+            ["doctor", "--api-url", "file:///etc/passwd"],
+            ["eval"],
+            ["no-such-command"],
+        ],
+    )
+    def test_usage_errors(self, arguments):
+        """A wrong flag, value or command is explained on standard error, with exit code 2."""
+        result = invoke(*arguments)
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert "Error: " in result.stderr
+
+    @pytest.mark.parametrize("command", ["demo", "simulate"])
+    def test_unknown_profile(self, command):
+        """An unknown profile is answered with the one that was meant."""
+        self.assert_one_line(invoke(command, "--profile", "brokn"), "did you mean 'broken'?")
+
+    def test_unknown_fault(self):
+        """An unknown fault is answered with the one that was meant."""
+        result = invoke("simulate", "--fault", "truncated_jsn=0.1")
+        self.assert_one_line(result, "did you mean 'truncated_json'?")
+
+    def test_missing_rows(self, tmp_path):
+        """A rows file that does not exist is named."""
+        self.assert_one_line(invoke("simulate", "--rows", tmp_path / "none.jsonl"), "none.jsonl")
+
+    def test_no_traceback_in_the_real_command(self, tmp_path):
+        """The installed command ends in one line, too."""
+        result = command_line("report", tmp_path)
+        assert result.returncode == 2
+        assert "Traceback" not in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+class TestExport:
+    """`k2-verifier export`."""
+
+    def test_files(self, run, tmp_path):
+        """Both files are written, and standard error says how many lines."""
+        results, summary = tmp_path / "results.jsonl", tmp_path / "summary.json"
+        result = invoke("export", run, "--output", results, "--summary", summary)
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert "6 lines written" in result.stderr
+        assert len(results.read_bytes().splitlines()) == 6
+        assert json.loads(summary.read_text())["failure_count"] == 1
+
+    def test_says_what_is_missing(self, tmp_path):
+        """Requests that were never made are not invented, and their number is said."""
+        run = write_run(tmp_path / "run", [make_row(), make_row("two")], [calling(), None])
+        result = invoke("export", run, "--output", tmp_path / "results.jsonl")
+        assert "1 line written" in result.stderr
+        assert "1 request never made" in result.stderr
+
+
+class TestConfig:
+    """Task files."""
+
+    def write(self, tmp_path, text, name="task.yaml"):
+        """Write a task file."""
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    def test_expansion(self, tmp_path):
+        """Variables are filled in inside strings at any depth, defaults where they are unset or empty."""
+        path = self.write(
+            tmp_path,
+            "api_url: ${HOST}/v1\nmodel: ${MODEL:-kimi-k2}\nempty: ${EMPTY:-filled}\nkept: ${EMPTY}\n"
+            "dataset_args: {k2_verifier: {subset_list: ['${A}-${B:-}']}}\nlimit: 40\nprice: $5\n",
+        )
+        assert load_config(path, {"HOST": "https://x", "A": "a", "EMPTY": ""}) == {
+            "api_url": "https://x/v1",
+            "model": "kimi-k2",
+            "empty": "filled",
+            "kept": "",
+            "dataset_args": {"k2_verifier": {"subset_list": ["a-"]}},
+            "limit": 40,
+            "price": "$5",
+        }
+
+    def test_values_cannot_change_the_structure(self, tmp_path):
+        """A value is text, even if it looks like YAML or like another variable."""
+        path = self.write(tmp_path, "model: ${MODEL}\n")
+        value = "a\nlimit: 1 # ${OTHER} [x]"
+        assert load_config(path, {"MODEL": value}) == {"model": value}
+
+    def test_json(self, tmp_path):
+        """A .json file is read as JSON."""
+        path = self.write(tmp_path, '{"model": "${M}", "stream": true}', "task.json")
+        assert load_config(path, {"M": "x"}) == {"model": "x", "stream": True}
+
+    def test_unset_variables(self, tmp_path):
+        """Every unset variable without default is named, with its key and the file."""
+        path = self.write(tmp_path, "model: ${K2_A}\ndataset_args: {k2_verifier: {local_path: '${K2_B}'}}\n")
+        with pytest.raises(UsageError) as raised:
+            load_config(path, {})
+        for text in (str(path), "'model' needs K2_A", "'dataset_args.k2_verifier.local_path' needs K2_B"):
+            assert text in str(raised.value)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "expected"),
+        [
+            ("a.yaml", "model: [1, 2\n", "is not YAML: line 2, column 1"),
+            ("a.yaml", "model: !!python/object:os.system x\n", "is not YAML: line 1"),
+            ("a.yaml", "- model\n", "expected a mapping of settings, such as 'model: NAME', found list"),
+            ("a.yaml", "", "found NoneType"),
+            ("a.yaml", "1: x\n", "expected a mapping"),
+            ("a.json", "{", "is not JSON"),
+        ],
+    )
+    def test_bad_files(self, tmp_path, name, text, expected):
+        """A file that is no mapping is refused, with what was found and where."""
+        with pytest.raises(UsageError) as raised:
+            load_config(self.write(tmp_path, text, name), {})
+        assert expected in str(raised.value)
+        assert name in str(raised.value)
+
+    def test_unreadable_files(self, tmp_path):
+        """A missing file and one that is no text are refused."""
+        (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+        for name, expected in (("none.yaml", "cannot be read"), ("b.yaml", "is not UTF-8")):
+            with pytest.raises(UsageError, match=expected):
+                load_config(tmp_path / name, {})
+
+    def test_missing_config_from_the_command(self, tmp_path):
+        """The command reports a missing task file in one line."""
+        result = invoke("eval", "--config", tmp_path / "none.yaml")
+        assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+
+    @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+    def test_shipped_configs(self, path):
+        """The shipped task files load, name this benchmark and hold no key of a real endpoint."""
+        names = ("K2_VERIFIER_API_URL", "K2_VERIFIER_MODEL", "K2_VERIFIER_ROWS")
+        config = load_config(path, {name: f"value-of-{name}" for name in names})
+        assert config["datasets"] == ["k2_verifier"]
+        assert config.get("api_key", "sk-smoke-no-secret") == "sk-smoke-no-secret"
+        assert set(config["dataset_args"]["k2_verifier"]["subset_list"]) <= {"k2_thinking", "k2_0905"}
+        assert "value-of-K2_VERIFIER_API_URL" in config["api_url"]
+
+    def test_there_are_three_shipped_configs(self):
+        """Smoke and both subsets are there, and without the environment only smoke is complete."""
+        assert [path.stem for path in CONFIGS] == ["k2_0905", "k2_thinking", "smoke"]
+        for path in CONFIGS:
+            with contextlib.nullcontext() if path.stem == "smoke" else pytest.raises(UsageError):
+                load_config(path, {})
+        assert yaml.safe_load(CONFIGS[2].read_text())["limit"] == 40
+
+
+@pytest.fixture
+def fake_running(monkeypatch):
+    """Put a recording stand-in in place of the module that runs EvalScope."""
+    module = types.ModuleType("k2_verifier_adapter.evalscope_plugin.running")
+    module.calls = []
+    module.outcome = None
+
+    def run_eval(arguments, config=None):
+        module.calls.append((list(arguments), config))
+        sys.stdout.write("EvalScope prints this\n")
+        if isinstance(module.outcome, BaseException):
+            raise module.outcome
+        return module.outcome
+
+    module.run_eval = run_eval
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+class TestEval:
+    """`k2-verifier eval`, with a stand-in for EvalScope."""
+
+    def test_passes_flags_through_and_reports(self, fake_running, run):
+        """EvalScope gets its flags in order, and the report of the run is all that is printed."""
+        fake_running.outcome = run
+        flags = ["--model", "m", "--dataset-args", '{"a": {"b": "-1"}}', "--limit", "-1", "--debug", "-x"]
+        result = invoke("eval", *flags[:4], "--gate", "strict", *flags[4:])
+        assert fake_running.calls == [(flags, None)]
+        assert result.stdout.startswith("K2 vendor verification")
+        assert "EvalScope prints this" not in result.stdout
+        assert "EvalScope prints this" in result.stderr
+        assert result.exit_code == 3
+
+    def test_config_and_key(self, fake_running, run, tmp_path, monkeypatch):
+        """The task file is expanded, and the key comes from the environment."""
+        fake_running.outcome = run
+        path = tmp_path / "task.yaml"
+        path.write_text("model: ${K2_TEST_MODEL}\n")
+        monkeypatch.setenv("K2_TEST_MODEL", "kimi")
+        monkeypatch.setenv("OPENAI_API_KEY", "second")
+        monkeypatch.setenv("K2_VERIFIER_API_KEY", "sk-first")
+        result = invoke("eval", "--config", path)
+        assert result.exit_code == 0
+        assert fake_running.calls == [([], {"model": "kimi", "api_key": "sk-first"})]
+        assert "sk-first" not in result.stdout + result.stderr
+
+    def test_reports_every_subset_of_the_session(self, fake_running, run):
+        """Every subset is reported, and the worst exit code wins."""
+        rows = [make_row(f"question {number}") for number in range(30)]
+        write_run(run, rows, [answering()] * 30, subset="k2_0905")
+        fake_running.outcome = run
+        result = invoke("eval", "--model", "m", "--gate", "upstream", "--min-coverage", "0.5")
+        assert "kimi-k2, k2_0905" in result.stdout
+        assert "kimi-k2, k2_thinking" in result.stdout
+        assert result.exit_code == 1
+
+    def test_leaves_out_earlier_sessions(self, fake_running, run):
+        """What an earlier session left in the same directory is not reported as this one's."""
+        old = write_run(run, [make_row()], [answering()], subset="k2_0905")
+        os.utime(old / "k2_verifier" / "kimi-k2" / "k2_0905" / "run.json", (1, 1))
+        fake_running.outcome = run
+        result = invoke("eval", "--model", "m")
+        assert "k2_0905" not in result.stdout
+
+    @pytest.mark.parametrize(
+        ("outcome", "code", "message"),
+        [
+            (EndpointError("HTTP 401: wrong key"), 2, "k2-verifier: error: HTTP 401: wrong key\n"),
+            (RunInterruptedError("outputs/x"), 3, "--use-cache outputs/x"),
+            (KeyboardInterrupt(), 3, "k2-verifier: interrupted\n"),
+        ],
+    )
+    def test_errors_of_the_run(self, fake_running, outcome, code, message):
+        """What ends a run early ends the command with one line and its exit code."""
+        fake_running.outcome = outcome
+        result = invoke("eval", "--model", "m")
+        assert result.exit_code == code
+        assert message in result.stderr
+
+    @pytest.mark.parametrize(
+        ("config", "flags", "environment", "expected"),
+        [
+            (None, [], {}, None),
+            (None, [], {"OPENAI_API_KEY": "o"}, {"api_key": "o"}),
+            ({"model": "m"}, [], {"OPENAI_API_KEY": "o"}, {"model": "m", "api_key": "o"}),
+            ({"api_key": "c"}, [], {"K2_VERIFIER_API_KEY": "k"}, {"api_key": "c"}),
+            ({"api_key": ""}, [], {"K2_VERIFIER_API_KEY": "k"}, {"api_key": "k"}),
+            (None, ["--api-key", "f"], {"K2_VERIFIER_API_KEY": "k"}, None),
+            (None, ["--api-key=f"], {"K2_VERIFIER_API_KEY": "k"}, None),
+            (None, [], {"K2_VERIFIER_API_KEY": "", "OPENAI_API_KEY": "o"}, {"api_key": "o"}),
+        ],
+    )
+    def test_key_precedence(self, config, flags, environment, expected):
+        """A flag comes before the task file, the task file before the environment."""
+        assert with_api_key(config, flags, environment) == expected
+
+
+class TestSimulate:
+    """`k2-verifier simulate`."""
+
+    @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+    def test_serves_until_it_is_ended(self, tmp_path, end):
+        """The URL is printed once the vendor listens, it answers, and Ctrl-C ends it with exit code 0."""
+        rows = tmp_path / "rows.jsonl"
+        rows.write_text(json.dumps(make_row(call=False)) + "\n")
+        command = [
+            sys.executable,
+            "-m",
+            "k2_verifier_adapter",
+            "simulate",
+            "--port",
+            "0",
+            "--rows",
+            str(rows),
+        ]
+        with subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ) as process:
+            try:
+                url = process.stdout.readline().strip()
+                opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+                with opener.open(f"{url}/models", timeout=30) as response:
+                    assert json.load(response)["data"][0]["id"] == "kimi-k2-simulated"
+                process.send_signal(end)
+                assert process.wait(30) == 0
+            finally:
+                process.kill()
+
+    def test_faults_stand_on_top_of_the_profile(self):
+        """A fault of the command line is added to the profile, or replaces its rate there."""
+        profile = profile_of("noisy", ["truncated_json=0.25", "missed_call=0.5"])
+        assert profile.rates == {"missed_call": 0.5, "extra_call": 0.15, "truncated_json": 0.25}
+        assert profile_of("noisy", []).name == "noisy"
+
+    def test_rows_stand_as_in_their_file(self, tmp_path):
+        """The vendor gets rows unrepaired and with every column."""
+        row = make_row(history=malformed_history(), official_content="text")
+        path = tmp_path / "rows.jsonl"
+        path.write_text("\n" + json.dumps(row) + "\n")
+        assert vendor_rows(str(path), "k2_thinking") == [row]
+
+
+class TestDemo:
+    """`k2-verifier demo`, as far as it goes without EvalScope; the rest is an end-to-end test."""
+
+    def test_refuses_a_used_directory(self, tmp_path):
+        """A directory that is not empty is refused before anything starts."""
+        (tmp_path / "old").write_text("")
+        result = invoke("demo", "--work-dir", tmp_path)
+        assert result.exit_code == 2
+        assert "is not empty" in result.stderr
+
+    def test_stock_command(self):
+        """The command is the stock one, in a directory of its own, with the bundled rows."""
+        command = demo_module.evalscope_command("http://127.0.0.1:1/v1", Path("run"), 7)
+        assert command[:4] == [sys.executable, "-m", "evalscope.cli.cli", "eval"]
+        flags = dict(zip(command[4::2], command[5::2], strict=False))
+        assert flags["--datasets"] == "k2_verifier"
+        assert json.loads(flags["--dataset-args"]) == {"k2_verifier": {"local_path": "bundled"}}
+        assert command[-2:] == ["--limit", "7"]
+        assert "--no-timestamp" in command
+
+    def test_refuses_without_start_up_file(self, tmp_path, monkeypatch):
+        """Where stock EvalScope would run its own benchmark, nothing is shown and nothing is left behind."""
+        from k2_verifier_adapter.evalscope_plugin import takeover
+
+        found = takeover.TakeoverStatus(active=True, reason="served", start_up_file=None)
+        monkeypatch.setattr(takeover, "require_active", lambda: found)
+        result = invoke("demo", "--work-dir", tmp_path / "new")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "the start-up file is not installed" in result.stderr
+        assert not (tmp_path / "new").exists()
+
+    @pytest.mark.parametrize(
+        ("code", "expected"),
+        [
+            ("print('the last words'); raise SystemExit(4)", "ended with exit code 4"),
+            ("print('nothing written')", "holds no run of this benchmark"),
+        ],
+    )
+    def test_evalscope_fails(self, tmp_path, monkeypatch, code, expected):
+        """If EvalScope fails or writes nothing, the error says so, with the end of its log."""
+        monkeypatch.setattr(demo_module, "_require_start_up_hook", lambda: None)
+        monkeypatch.setattr(demo_module, "evalscope_command", lambda *_: [sys.executable, "-c", code])
+        result = invoke("demo", "--work-dir", tmp_path / "new")
+        assert result.exit_code == 2
+        assert expected in result.stderr
+        if "SystemExit" in code:
+            assert "the last words" in result.stderr
+
+    def test_whole_chain_from_a_finished_run(self, tmp_path, monkeypatch):
+        """The report, the files and the next steps are printed; progress goes to standard error."""
+        monkeypatch.setattr(demo_module, "_require_start_up_hook", lambda: None)
+
+        def stand_in(_url, run, _limit):
+            write_run(run, [make_row()], [calling()])
+            return [sys.executable, "-c", ""]
+
+        monkeypatch.setattr(demo_module, "evalscope_command", stand_in)
+        result = invoke("demo", "--profile", "official", "--work-dir", tmp_path / "new")
+        assert result.exit_code == 0
+        assert result.stdout.startswith("K2 vendor verification")
+        assert f"run directory      {tmp_path / 'new'}" in result.stdout
+        assert "k2-verifier doctor --api-url" in result.stdout
+        assert "Simulated vendor 'official'" in result.stderr
+
+    def test_loopback_bypasses_proxies(self):
+        """Requests to the simulated vendor never go to a proxy, and other exceptions stay."""
+        environment = demo_module.direct_environment({"no_proxy": "intranet", "HTTPS_PROXY": "http://p"})
+        assert environment["no_proxy"] == "intranet,127.0.0.1"
+        assert environment["NO_PROXY"] == "127.0.0.1"
+        assert environment["HTTPS_PROXY"] == "http://p"
+
+
+LOADED = """
+import sys
+from click.testing import CliRunner
+from k2_verifier_adapter.cli import main
+result = CliRunner().invoke(main, sys.argv[1:])
+assert result.exit_code == 0, result.output
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"evalscope", "aiohttp", "torch", "datasets"}))
+"""
+
+
+class TestStart:
+    """How fast the command starts."""
+
+    @pytest.mark.parametrize("command", ["help", "report", "export"])
+    def test_does_not_import_evalscope(self, run, tmp_path, command):
+        """Help, reports and exports import neither EvalScope nor anything as slow."""
+        arguments = {
+            "help": ["--help"],
+            "report": ["report", str(run)],
+            "export": ["export", str(run), "--output", str(tmp_path / "results.jsonl")],
+        }[command]
+        result = subprocess.run(
+            [sys.executable, "-c", LOADED, *arguments],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=True,
+            timeout=60,
+        )
+        assert result.stdout.splitlines()[-1] == "[]"
+
+    def test_help_imports_only_click(self):
+        """The modules of the commands import nothing heavy before a command runs."""
+        code = "import sys, k2_verifier_adapter.cli; print(sorted({'rich', 'yaml', 'jsonschema'} & set(sys.modules)))"
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=True,
+            timeout=60,
+        )
+        assert result.stdout == "[]\n"
+
+    @pytest.mark.parametrize("command", ["eval", "demo", "simulate", "report", "export", "doctor"])
+    def test_help(self, command):
+        """Every command explains itself with an example."""
+        result = invoke(command, "--help")
+        assert result.exit_code == 0
+        assert f"k2-verifier {command}" in result.stdout.partition("\n")[2]
+
+    def test_version(self):
+        """The version is that of the package."""
+        from k2_verifier_adapter import __version__
+
+        assert invoke("--version").stdout == f"k2-verifier, version {__version__}\n"
+
+    def test_output_that_cannot_be_encoded(self, tmp_path):
+        """On a terminal without Unicode, a character is shown as its escape, not as an error."""
+        run = write_run(tmp_path / "run", [make_row()], [calling(model="模型")])
+        result = command_line("report", run, env={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
+        assert result.returncode == 0
+        assert "\\u6a21\\u578b" in result.stdout
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Stand in for the state of the installation, which would import EvalScope."""
+    from k2_verifier_adapter.evalscope_plugin import takeover
+
+    def state(*, active=True, start_up_file="/site/hook.pth"):
+        found = takeover.TakeoverStatus(active=active, reason="the reason", start_up_file=start_up_file)
+        monkeypatch.setattr(takeover, "status", lambda: found)
+
+    state()
+    return state
+
+
+@pytest.fixture
+def fake_probe(fake_running):
+    """Record what is probed, and answer as told."""
+    fake_running.probes = []
+    fake_running.result = types.SimpleNamespace(ok=True, lines=["answered in 0.10 s", "the calls are valid"])
+
+    def probe(*arguments):
+        fake_running.probes.append(arguments)
+        if isinstance(fake_running.result, Exception):
+            raise fake_running.result
+        return fake_running.result
+
+    fake_running.probe = probe
+    return fake_running
+
+
+@contextlib.contextmanager
+def simulated_vendor(**settings):
+    """Run a simulated vendor with one row."""
+    from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor
+
+    with SimulatedVendor([make_row()], PROFILES["official"], model="kimi", **settings).running() as endpoint:
+        yield endpoint.url
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch):
+    """Ask loopback servers directly, whatever the developer's proxy."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+class TestDoctor:
+    """`k2-verifier doctor`."""
+
+    def states(self, result):
+        """Give the state of every check, by its first words."""
+        return [words.split(None, 1) for words in result.stdout.splitlines() if not words.startswith(" ")]
+
+    def test_installed(self, installed):
+        """Without an endpoint, what is installed is checked, and all is well."""
+        result = invoke("doctor")
+        assert result.exit_code == 0
+        assert {state for state, _ in self.states(result)} == {"ok"}
+        for text in ("Python", "k2-verifier-adapter", "EvalScope", "/site/hook.pth", "bundled: 240 rows"):
+            assert text in result.stdout
+
+    def test_not_active(self, installed):
+        """An adapter that is not active is a failure with its reason."""
+        installed(active=False)
+        result = invoke("doctor")
+        assert result.exit_code == 2
+        assert ["failed", "benchmark name       the reason"] in self.states(result)
+
+    def test_no_start_up_file(self, installed):
+        """Without the start-up file doctor warns, for Python users need none."""
+        installed(start_up_file=None)
+        result = invoke("doctor")
+        assert result.exit_code == 0
+        assert "warning  start-up file        not installed" in result.stdout
+
+    def test_rows_that_cannot_be_used(self, installed, tmp_path):
+        """Bad rows are a failed check that names them."""
+        path = tmp_path / "rows.jsonl"
+        path.write_text('{"tools": []}\n')
+        result = invoke("doctor", "--rows", path)
+        assert result.exit_code == 2
+        assert "line 1: field 'messages': is missing" in " ".join(result.stdout.split())
+
+    def test_endpoint_and_model(self, installed, fake_probe, monkeypatch):
+        """With a model, one row with an official call is sent, with the key of the environment."""
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+        with simulated_vendor(api_key="sk-secret") as url:
+            result = invoke("doctor", "--api-url", url, "--model", "kimi")
+        assert result.exit_code == 0
+        assert f"{url}/models: lists kimi" in result.stdout
+        assert "the calls are valid" in result.stdout
+        [(asked_url, key, model, case)] = fake_probe.probes
+        assert (asked_url, key, model, case.official.should_call) == (url, "sk-secret", "kimi", True)
+        assert "sk-secret" not in result.stdout + result.stderr
+
+    def test_without_model_nothing_is_sent(self, installed, fake_probe):
+        """Without a model the endpoint is asked for its models only."""
+        with simulated_vendor() as url:
+            result = invoke("doctor", "--api-url", url)
+        assert "1 model (kimi)" in result.stdout
+        assert fake_probe.probes == []
+
+    def test_wrong_key(self, installed, fake_probe):
+        """A refused key fails, says what to set, and no row is sent."""
+        with simulated_vendor(api_key="right") as url:
+            result = invoke("doctor", "--api-url", url, "--model", "kimi", "--api-key", "wrong")
+        assert result.exit_code == 2
+        assert "HTTP 401; is the key right? (--api-key or" in " ".join(result.stdout.split())
+        assert fake_probe.probes == []
+
+    def test_model_not_listed(self, installed, fake_probe):
+        """A model that is not listed is a warning, for many lists are incomplete; it is asked all the same."""
+        with simulated_vendor() as url:
+            result = invoke("doctor", "--api-url", url, "--model", "other")
+        assert result.exit_code == 0
+        assert "does not list 'other', but kimi" in " ".join(result.stdout.split())
+        assert len(fake_probe.probes) == 1
+
+    def test_no_list_of_models(self, installed, fake_probe):
+        """An endpoint without a list of models is a warning."""
+        with simulated_vendor() as url:
+            result = invoke("doctor", "--api-url", f"{url}/other", "--model", "kimi")
+        assert result.exit_code == 0
+        assert "HTTP 404; no list of models" in " ".join(result.stdout.split())
+
+    def test_unreachable(self, installed, fake_probe):
+        """An endpoint that nobody listens on fails, and no row is sent."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+            result = invoke("doctor", "--api-url", url, "--model", "kimi")
+        assert result.exit_code == 2
+        assert "cannot be reached" in " ".join(result.stdout.split())
+        assert fake_probe.probes == []
+
+    @pytest.mark.parametrize(
+        "outcome",
+        [types.SimpleNamespace(ok=False, lines=["wrong_type: 3 is no \x1bstring"]), UsageError("wrong_type")],
+    )
+    def test_row_that_fails(self, installed, fake_probe, outcome):
+        """A row that comes back wrong fails, with what came."""
+        fake_probe.result = outcome
+        with simulated_vendor() as url:
+            result = invoke("doctor", "--api-url", url, "--model", "kimi")
+        assert result.exit_code == 2
+        assert "failed one row wrong_type" in " ".join(result.stdout.split())
+        assert "\x1b" not in result.stdout
