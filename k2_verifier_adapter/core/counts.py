@@ -91,9 +91,7 @@ class Counts:
 
     def __add__(self, other: Counts) -> Counts:
         """Merge two counts into new ones."""
-        return Counts(
-            *(getattr(self, item.name) + getattr(other, item.name) for item in fields(Counts))
-        )
+        return Counts(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(Counts)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,7 @@ def repair_messages(messages: list[Any], options: HistoryOptions) -> Repairs:
     """
     input_role = _rename_input_role(messages)
     malformed = (
-        _empty_malformed_arguments(messages)
-        if options.malformed_history is MalformedHistory.SANITIZE
-        else 0
+        _empty_malformed_arguments(messages) if options.malformed_history is MalformedHistory.SANITIZE else 0
     )
     renamed = _normalize_ids(messages) if options.normalize_tool_call_ids else 0
     return Repairs(malformed_history=malformed, input_role=input_role, tool_call_ids=renamed)

@@ -88,8 +88,7 @@ DEFINITIONS = (
     Definition(
         PRIMARY_METRIC,
         "Trigger similarity (F1)",
-        "F1 of the decision to call against the official decision: 2 TP / (2 TP + FP + FN); "
-        "n = TP + FP + FN",
+        "F1 of the decision to call against the official decision: 2 TP / (2 TP + FP + FN); n = TP + FP + FN",
         lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn),
         lambda c: c.tp + c.fp + c.fn,
         lambda c: f1_interval(c.tp, c.fp, c.fn),
@@ -188,7 +187,5 @@ def compute_metrics(tally: Tally) -> list[Metric]:
         for definition in DEFINITIONS
     ]
     total = counts.completed + tally.failed
-    metrics.append(
-        Metric(ERROR_RATE, _ratio(tally.failed, total), total, wilson(tally.failed, total))
-    )
+    metrics.append(Metric(ERROR_RATE, _ratio(tally.failed, total), total, wilson(tally.failed, total)))
     return metrics

@@ -26,6 +26,9 @@ from k2_verifier_adapter.core.schema_acceptor import is_surely_valid
 VALIDATION_TIME_S = 1.0
 """Seconds that one validation may take; a usual one takes a tenth of a millisecond."""
 
+CHECK_TIME_S = 3.0
+"""Seconds that checking one schema may take; a usual one takes some milliseconds."""
+
 MAX_VIOLATIONS = 20
 """Violations that are listed of one call; the first decides."""
 
@@ -88,12 +91,15 @@ def compile_schema(schema: Any) -> CompiledSchema:
 
     Raises:
         BrokenSchemaError: If the schema is not one.
+        SchemaTimeoutError: If checking it takes longer than `CHECK_TIME_S`.
     """
     try:
         plain = validators.validator_for(schema, default=validators.Draft202012Validator)
         if not is_surely_valid(schema):
-            plain.check_schema(schema)
+            _check(plain, schema)
         return CompiledSchema(_bounded(plain)(schema, registry=SPECIFICATIONS))
+    except (patterns.PatternTimeoutError, SchemaTimeoutError) as error:
+        raise SchemaTimeoutError(f"checking the schema: {error}") from None
     except SchemaError as error:
         path = _json_path(error.path)
         raise BrokenSchemaError(f"at {path}: {_first_line(error)}") from None
@@ -101,6 +107,18 @@ def compile_schema(schema: Any) -> CompiledSchema:
         raise BrokenSchemaError("the schema is nested too deeply") from None
     except Exception as error:
         raise BrokenSchemaError(f"{type(error).__name__}: {_first_line(error)}") from None
+
+
+def _check(plain: Any, schema: Any) -> None:
+    """Do what `plain.check_schema` does, within the time limit."""
+    meta_schema = plain.META_SCHEMA
+    checking = validators.validator_for(meta_schema, default=plain)
+    validator = _bounded(checking)(
+        meta_schema, registry=SPECIFICATIONS, format_checker=checking.FORMAT_CHECKER
+    )
+    with _deadline(CHECK_TIME_S, meta_schema):
+        for error in validator.iter_errors(schema):
+            raise SchemaError.create_from(error)
 
 
 def _violation(error: ValidationError) -> Violation:
@@ -208,7 +226,12 @@ def _bounding(evolve: Callable[..., Any]) -> Callable[..., Any]:
         if type(evolved) is type(validator):
             return evolved
         bounded = _bounded(type(evolved))
-        return bounded(evolved.schema, registry=evolved._registry, _resolver=evolved._resolver)  # noqa: SLF001
+        return bounded(
+            evolved.schema,
+            registry=evolved._registry,  # noqa: SLF001
+            format_checker=evolved.format_checker,
+            _resolver=evolved._resolver,  # noqa: SLF001
+        )
 
     return evolve_bounded
 

@@ -219,9 +219,7 @@ def summarize(
         observed.add(response.completion, record.duration_s, raw=record.raw)
     for request in failed:
         tally.add_failed(request)
-    return build_summary(
-        facts, cases.values(), tally, observed, minimums=minimums, threshold=threshold
-    )
+    return build_summary(facts, cases.values(), tally, observed, minimums=minimums, threshold=threshold)
 
 
 def build_summary(

@@ -1,0 +1,83 @@
+"""Messages as EvalScope's pages can show them: every shape, no schema that could refuse one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
+
+_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "_input": "system",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+_ANSWER_LIMIT = 8_000
+"""Characters of an answer that are shown; the prediction holds all of it."""
+
+
+def display_messages(messages: list[Any]) -> list[dict[str, Any]]:
+    """Render a request's messages."""
+    return [_display(message) for message in messages]
+
+
+def display_answer(message: Mapping[str, Any] | None, finish_reason: str | None) -> dict[str, Any]:
+    """Render a response's message, the finish_reason last."""
+    parts = []
+    for name in ("reasoning_content", "reasoning"):
+        text = message.get(name) if message else None
+        if isinstance(text, str) and text:
+            parts.append(f"[{name}]\n{text}")
+    parts += _parts(message or {})
+    parts.append(f"[finish_reason: {finish_reason}]")
+    return {"role": "assistant", "content": _printable(excerpt("\n\n".join(parts), _ANSWER_LIMIT))}
+
+
+def _display(message: Any) -> dict[str, Any]:
+    if not isinstance(message, dict):
+        return {"role": "user", "content": _printable(repr(message))}
+    role = message.get("role")
+    shown = _ROLES.get(role, "user") if isinstance(role, str) else "user"
+    head = [] if role == shown else [f"[role: {role}]"]
+    name = message.get("name")
+    if isinstance(name, str):
+        head.append(f"[name: {name}]")
+    return {"role": shown, "content": _printable("\n\n".join([*head, *_parts(message)]))}
+
+
+def _parts(message: Mapping[str, Any]) -> list[str]:
+    parts = []
+    content = message.get("content")
+    if isinstance(content, str):
+        if content:
+            parts.append(content)
+    elif content is not None:
+        parts.append(_content_parts(content))
+    calls = message.get("tool_calls")
+    if isinstance(calls, list):
+        parts += [_call(call) for call in calls]
+    return parts
+
+
+def _content_parts(content: Any) -> str:
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        if len(texts) == len(content) and all(isinstance(text, str) for text in texts):
+            return "\n".join(str(text) for text in texts)
+    return dumps_ascii(content)
+
+
+def _call(call: Any) -> str:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        return f"[tool call] {dumps_ascii(call)}"
+    arguments = function.get("arguments")
+    shown = arguments if isinstance(arguments, str) else dumps_ascii(arguments)
+    return f"[tool call {call.get('id')}] {function.get('name')}({shown})"
+
+
+def _printable(text: str) -> str:
+    """Replace what UTF-8 cannot hold: EvalScope writes its files without escapes."""
+    return text.encode("utf-8", "replace").decode()

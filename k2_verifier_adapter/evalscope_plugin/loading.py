@@ -1,0 +1,184 @@
+"""From rows to EvalScope's samples: where the rows come from, limit, shuffle and repeats."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import random
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from evalscope.api.benchmark import BenchmarkMeta
+from evalscope.api.dataset import Dataset, MemoryDataset, RemoteDataLoader, Sample
+from evalscope.api.dataset.dataset import resolve_dataset_limit
+from evalscope.constants import HubType
+from evalscope.utils.logger import get_logger
+
+from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.errors import DataError, UsageError
+from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
+from k2_verifier_adapter.formats.rows import BUNDLED, LoadedRows, decode_records, load_cases, records_of
+
+if TYPE_CHECKING:
+    from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter
+
+logger = get_logger()
+
+HUB_DATASET = "evalscope/K2VendorVerifier"
+HUB_SUBSETS = ("k2_thinking",)
+_HUB_PATIENCE_S = 5.0
+"""Seconds that a load may take once its hub is known to be out of reach: a cached one needs less."""
+_REACH_TIMEOUT_S = 3.0
+
+
+def check_dataset_args(dataset_args: Mapping[str, Any], meta: BenchmarkMeta) -> None:
+    """Refuse misspelled dataset arguments, which EvalScope ignores in silence.
+
+    Raises:
+        UsageError: If an argument is unknown.
+    """
+    known = {*vars(meta), "local_path", "extra_params", "filters"}
+    for name in dataset_args:
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise UsageError(f"dataset_args.{BENCHMARK}.{name} is unknown{hint}")
+
+
+def load_rows(adapter: K2VerifierAdapter, subset: str, options: HistoryOptions) -> LoadedRows:
+    """Load all rows of a subset from wherever the configuration says.
+
+    Raises:
+        DataError: If they cannot be loaded.
+    """
+    source = adapter.dataset_id
+    if source == BUNDLED or os.path.exists(source):  # noqa: PTH110 - a hub id is no path
+        return load_cases(source, subset, options)
+    if source != HUB_DATASET and (
+        source.startswith((".", "/", "~")) or source.endswith((".jsonl", ".parquet"))
+    ):
+        return load_cases(source, subset, options)
+    if source == HUB_DATASET and subset not in HUB_SUBSETS:
+        raise DataError(
+            f"subset {subset!r} is not on the hub, which holds {', '.join(HUB_SUBSETS)}; "
+            f"give dataset_args.{BENCHMARK}.local_path the rows of {subset!r}"
+        )
+    records = _load_from_hub(adapter, subset)
+    return decode_records(records_of(records), source, options)
+
+
+def _load_from_hub(adapter: K2VerifierAdapter, subset: str) -> Iterable[Mapping[str, Any]]:
+    """Load through EvalScope's hub loader and cache; give up within seconds where there is no network.
+
+    The hub's own client (modelscope 1.40) retries an unreachable host for 15 s.
+    """
+    loader = RemoteDataLoader(
+        data_id_or_path=adapter.dataset_id,
+        split=adapter.eval_split,
+        subset=subset,
+        sample_fields=lambda record: Sample(input="", metadata=record),
+        data_source=adapter.dataset_hub,
+        version=adapter.dataset_revision,
+        force_redownload=adapter.force_redownload,
+        dataset_dir=adapter.dataset_dir,
+    )
+    loaded: list[Dataset] = []
+    problems: list[BaseException] = []
+
+    def load() -> None:
+        try:
+            loaded.append(loader.load())
+        except BaseException as error:  # noqa: BLE001 - handed over to the waiting thread
+            problems.append(error)
+
+    thread = threading.Thread(target=load, name="k2-verifier-hub", daemon=True)
+    thread.start()
+    unreachable = _unreachable_host(adapter.dataset_hub)
+    thread.join(_HUB_PATIENCE_S if unreachable else None)
+    if loaded:
+        return [sample.metadata for sample in loaded[0]]
+    why = f"host {unreachable} is out of reach" if unreachable else _one_line(problems[0])
+    raise DataError(
+        f"the dataset {adapter.dataset_id!r} (subset {subset!r}) cannot be loaded from {adapter.dataset_hub}: "
+        f"{why}. Without network, give dataset_args.{BENCHMARK}.local_path a file or directory of rows, or "
+        f"{BUNDLED!r} for the bundled synthetic rows."
+    ) from (problems[0] if problems else None)
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
+def _unreachable_host(hub: str) -> str | None:
+    """Name the hub's host if no connection to it can be made; None if it can, or a proxy decides."""
+    if urllib.request.getproxies():
+        return None
+    if hub == HubType.HUGGINGFACE:
+        address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    else:
+        address = (
+            os.environ.get("MODELSCOPE_ENDPOINT")
+            or os.environ.get("MODELSCOPE_DOMAIN")
+            or "www.modelscope.cn"
+        )
+    parts = urlsplit(address if "//" in address else f"https://{address}")
+    host, port = parts.hostname or address, parts.port or (80 if parts.scheme == "http" else 443)
+    try:
+        socket.create_connection((host, port), timeout=_REACH_TIMEOUT_S).close()
+    except OSError:
+        return host
+    return None
+
+
+def to_sample(case: Case, case_key: str) -> Sample:
+    """Wrap a case as a sample; its messages stay undecoded until somebody looks at them."""
+    return Sample(input="", metadata={case_key: case})
+
+
+def to_dataset(adapter: K2VerifierAdapter, rows: LoadedRows, case_key: str) -> MemoryDataset:
+    """Apply shuffle, limit and repeats, in this order, as EvalScope's loaders do."""
+    cases = list(rows.cases)
+    if adapter.shuffle:
+        random.Random(adapter.seed).shuffle(cases)
+    limit = resolve_dataset_limit(adapter.limit, len(cases)) if adapter.limit else None
+    if limit is not None:
+        cases = cases[:limit]
+    repeats = adapter.repeats
+    dataset = MemoryDataset(
+        samples=[to_sample(case, case_key) for case in cases for _ in range(repeats)],
+        name=rows.info.source,
+        location=rows.info.source,
+        shuffled=adapter.shuffle,
+    )
+    dataset.reindex(group_size=repeats)
+    return dataset
+
+
+def log_rows(subset: str, rows: LoadedRows) -> None:
+    """Say what was loaded, and what was repaired."""
+    cases = rows.cases
+    label = " SYNTHETIC" if rows.info.synthetic else ""
+    logger.info(
+        f"{subset}: {len(cases)}{label} rows from {rows.info.source}, "
+        f"{sum(case.official.should_call for case in cases)} with an official call"
+    )
+    malformed = sum(bool(case.repairs.malformed_history) for case in cases)
+    if malformed:
+        calls = sum(case.repairs.malformed_history for case in cases)
+        logger.warning(
+            f"{subset}: {malformed} rows hold {calls} historical calls whose arguments are not JSON; "
+            "they are sent as {} (extra_params.malformed_history)"
+        )
+    renamed = sum(case.repairs.input_role for case in cases)
+    if renamed:
+        logger.info(f"{subset}: {renamed} messages of role _input are sent as system")
+    ids = sum(case.repairs.tool_call_ids for case in cases)
+    if ids:
+        logger.info(
+            f"{subset}: {ids} historical tool call ids are renamed (extra_params.normalize_tool_call_ids)"
+        )

@@ -1,0 +1,127 @@
+"""Take over the benchmark name `k2_verifier` in EvalScope, lazily and without ever breaking it.
+
+EvalScope 1.14.1 has no plugin mechanism and reserves the names of its own benchmarks. What works in
+every lookup order: let its own module register first, then overwrite the entry. So a finder on
+`sys.meta_path` waits for that module and overwrites right behind it, whoever imports it: a lookup of
+the name, a listing of the catalog, or a direct import.
+
+The finder is installed by `import k2_verifier_adapter`, which the start-up files
+(`k2_verifier_adapter_hook.pth`, and `.start` from Python 3.15 on) do in every interpreter. This
+module is therefore imported at every interpreter start: it imports nothing that is not there anyway
+(`takeover.py` says whether it worked).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
+BENCHMARK = "k2_verifier"
+DISABLE_VARIABLE = "K2_VERIFIER_ADAPTER_DISABLE"
+
+_CATALOG = "evalscope.benchmarks"
+_BUILT_IN = "evalscope.benchmarks.k2_verifier.k2_verifier_adapter"
+
+
+def install() -> None:
+    """Install the finder, or take over at once where EvalScope is loaded already. Never raises."""
+    if is_disabled() or any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, _Finder())
+    for name, after in _AFTER_IMPORT.items():
+        module = sys.modules.get(name)
+        if module is not None:
+            _guarded(after)
+
+
+def is_disabled() -> bool:
+    """Whether the environment variable switches the take-over off."""
+    return os.environ.get(DISABLE_VARIABLE, "").lower() not in ("", "0", "false", "no")
+
+
+def take_over() -> None:
+    """Overwrite EvalScope's entry; its own module must be imported."""
+    from evalscope.api.registry import BENCHMARK_REGISTRY
+
+    # Importing the evaluator registers it under the benchmark's name, where EvalScope looks for it.
+    import k2_verifier_adapter.evalscope_plugin.evaluator  # noqa: F401
+    from k2_verifier_adapter.evalscope_plugin.adapter import benchmark_meta
+
+    BENCHMARK_REGISTRY[BENCHMARK] = benchmark_meta()
+
+
+def _check_catalog() -> None:
+    """Notice an EvalScope whose benchmark lives elsewhere: the finder would wait for ever."""
+    from importlib.util import find_spec
+
+    try:
+        found = find_spec(_BUILT_IN) is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
+        raise LookupError(f"this EvalScope has no module {_BUILT_IN}")
+
+
+def _guarded(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except Exception as error:  # noqa: BLE001 - EvalScope must go on, whatever keeps us out
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        sys.stderr.write(
+            f"k2-verifier-adapter: EvalScope's own {BENCHMARK} benchmark is running, not this adapter "
+            f"({reason})\n"
+        )
+
+
+_AFTER_IMPORT = {_CATALOG: _check_catalog, _BUILT_IN: take_over}
+
+
+class _Finder:
+    """Wrap the loader of the modules waited for; every other import passes by."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        after = _AFTER_IMPORT.get(fullname)
+        if after is None:
+            return None
+        for finder in sys.meta_path:
+            find_spec = getattr(finder, "find_spec", None)
+            if finder is self or find_spec is None:
+                continue
+            spec: ModuleSpec | None = find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader, after)  # type: ignore[assignment]
+                return spec
+        return None
+
+
+class _Loader:
+    """Load as the wrapped loader does, then act."""
+
+    def __init__(self, wrapped: Any, after: Callable[[], None]) -> None:
+        self._wrapped = wrapped
+        self._after = after
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self._wrapped.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        # Resources and reloads of the module are the wrapped loader's business.
+        module.__loader__ = self._wrapped
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._wrapped
+        self._wrapped.exec_module(module)
+        _guarded(self._after)

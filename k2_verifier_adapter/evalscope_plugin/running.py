@@ -1,0 +1,153 @@
+"""Run EvalScope from Python: a whole evaluation, or one probing request."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalscope.arguments import add_argument
+from evalscope.config import TaskConfig
+from evalscope.models.openai_compatible import OpenAICompatibleAPI
+from evalscope.run import run_task
+
+from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.judgement import Judgement, judge
+from k2_verifier_adapter.core.presets import preset_for
+from k2_verifier_adapter.core.responses import FinishBucket
+from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UsageError
+from k2_verifier_adapter.evalscope_plugin import asking, settings
+from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
+from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
+from k2_verifier_adapter.evalscope_plugin.takeover import require_active
+from k2_verifier_adapter.evalscope_plugin.transport import NoAnswer
+
+
+def run_eval(arguments: Sequence[str], config: Mapping[str, Any] | None = None) -> Path:
+    """Run `evalscope eval` in this process.
+
+    Args:
+        arguments: Flags of `evalscope eval`; each overrides the value of that name in `config`.
+        config: The content of a task file, or None.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        RunInterruptedError: If the user interrupts.
+        UsageError: If EvalScope refuses a flag or a setting.
+        K2VerifierError: Whatever else this package raises during the run.
+    """
+    require_active()
+    chosen = {**(config or {}), **explicit_flags(arguments)}
+    chosen.setdefault("datasets", [BENCHMARK])
+    if chosen["datasets"] != [BENCHMARK]:
+        raise UsageError(
+            f"datasets is {chosen['datasets']!r}, expected [{BENCHMARK!r}]; for others use `evalscope eval`"
+        )
+    task: TaskConfig | None = None
+    try:
+        task = TaskConfig.from_dict(chosen)
+        run_task(task)
+    except KeyboardInterrupt:
+        if task is None:
+            raise
+        raise RunInterruptedError(task.work_dir) from None
+    except K2VerifierError:
+        raise
+    except Exception as error:
+        if not _raised_by_evalscope(error):
+            raise
+        raise UsageError(f"EvalScope refuses: {_in_short(error)}") from error
+    return Path(task.work_dir)
+
+
+def explicit_flags(arguments: Sequence[str]) -> dict[str, Any]:
+    """Parse flags of `evalscope eval`; give only those that were set.
+
+    Raises:
+        UsageError: If EvalScope does not know a flag or its value.
+    """
+    parser = argparse.ArgumentParser(prog="k2-verifier eval", add_help=False, exit_on_error=False)
+    add_argument(parser)
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to drop defaults
+        action.default = argparse.SUPPRESS
+    try:
+        parsed, unknown = parser.parse_known_args(list(arguments))
+    except (argparse.ArgumentError, argparse.ArgumentTypeError, ValueError) as error:
+        raise UsageError(f"{error}; see `evalscope eval --help`") from None
+    except SystemExit:
+        raise UsageError(f"{' '.join(arguments)!r} cannot be parsed; see `evalscope eval --help`") from None
+    if unknown:
+        raise UsageError(
+            f"unknown flag {unknown[0]!r}; see `k2-verifier eval --help`, `evalscope eval --help`"
+        )
+    return vars(parsed)
+
+
+def _raised_by_evalscope(error: BaseException) -> bool:
+    """Whether EvalScope itself raised, about a setting; this package's bugs keep their traceback."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
+    return module.partition(".")[0] in ("evalscope", "pydantic")
+
+
+def _in_short(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    kept = [line for line in lines if not line.startswith("For further information")]
+    return "; ".join(kept[:6]) or type(error).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What one request brought.
+
+    Attributes:
+        ok: Whether a completion came whose calls, if any, are valid.
+        lines: What to tell, for a person.
+    """
+
+    ok: bool
+    lines: list[str]
+
+
+def probe(
+    api_url: str, api_key: str | None, model: str, case: Case, subset: str = "k2_thinking"
+) -> ProbeResult:
+    """Send one case, with the subset's preset and one retry, and say what came back.
+
+    Raises:
+        UsageError: If the URL cannot be used.
+    """
+    task = TaskConfig(
+        model=model,
+        api_url=api_url,
+        eval_type="openai_api",
+        datasets=[BENCHMARK],
+        generation_config={"timeout": 600.0, "retries": 1, "retry_interval": 1},
+    )
+    api = OpenAICompatibleAPI(model_name=model, base_url=api_url, api_key=api_key or "EMPTY")
+    endpoint = settings.raw_endpoint(api, task.generation_config)
+    assert endpoint is not None, "EvalScope's own class is never overridden"
+    request = RequestPlanner(model, {}).request(subset, case)
+    options = settings.transport_options(task.generation_config, preset_for(subset), {})
+    outcome = asking.ask_once(asking.RawAsker(api, endpoint), request, case, options)
+    if isinstance(outcome, NoAnswer):
+        return ProbeResult(
+            ok=False, lines=[f"{outcome.failure.failure_class.value}: {outcome.failure.detail}"]
+        )
+    return _describe(case, outcome.duration_s, judge(case, outcome.response, outcome.anomalies))
+
+
+def _describe(case: Case, duration_s: float, judgement: Judgement) -> ProbeResult:
+    official = "calls" if case.official.should_call else "does not call"
+    answered = f"case {case.index} answered in {duration_s:.2f} s"
+    lines = [f"{answered}: finish_reason {judgement.finish_reason} (the official API {official})"]
+    if judgement.bucket is FinishBucket.TOOL_CALLS:
+        lines.append("the calls are valid" if judgement.successful else "the calls are not valid")
+    lines += [f"{failure.failure_class.value}: {failure.detail}" for failure in judgement.failures]
+    return ProbeResult(ok=not judgement.schema_error, lines=lines)
