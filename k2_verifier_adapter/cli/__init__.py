@@ -12,13 +12,10 @@ from typing import IO, Any
 import click
 
 from k2_verifier_adapter.cli import demo, doctor, evaluate, export, report, simulate
-from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError
+from k2_verifier_adapter.errors import K2VerifierError
 from k2_verifier_adapter.version import __version__
 
 __all__ = ["main"]
-
-_INTERRUPTED = 3
-
 
 class _Failure(click.ClickException):
     """An expected error: one line on standard error."""
@@ -30,12 +27,6 @@ class _Failure(click.ClickException):
         from k2_verifier_adapter.reports.printable import printable
 
         click.echo(f"k2-verifier: error: {printable(self.format_message())}", file=file, err=file is None)
-
-
-class _Interruption(_Failure):
-    """An interrupted run: what was answered is kept."""
-
-    exit_code = _INTERRUPTED
 
 
 class _Commands(click.Group):
@@ -50,13 +41,11 @@ class _Commands(click.Group):
                 reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
-        except RunInterruptedError as error:
-            raise _Interruption(str(error)) from None
         except K2VerifierError as error:
             raise _Failure(str(error)) from None
         except KeyboardInterrupt:
             click.echo("k2-verifier: interrupted", err=True)
-            ctx.exit(_INTERRUPTED)
+            ctx.exit(evaluate.INTERRUPTED)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -14,7 +14,7 @@ import click
 
 from k2_verifier_adapter.cli.gate_flags import gate_flags, say
 from k2_verifier_adapter.cli.output import print_report
-from k2_verifier_adapter.errors import RunInterruptedError
+from k2_verifier_adapter.errors import DataError, RunInterruptedError
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.formats.runs import RunPaths
@@ -76,7 +76,9 @@ def evaluate(
             run = run_eval(list(evalscope_flags), config)
     except RunInterruptedError as error:
         click.echo(f"k2-verifier: {error}", err=True)
-        report_all(Path(error.run), started, gate)
+        with contextlib.suppress(DataError):
+            # Nothing to report if not even the rows were loaded.
+            report_all(Path(error.run), started, gate)
         ctx.exit(INTERRUPTED)
     ctx.exit(report_all(run, started, gate))
 

@@ -1,19 +1,17 @@
-"""The mergeable tally of judgements: adding two tallies gives the tally of both."""
+"""Counts of judgements: adding two gives the counts of both."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
-from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.judgement import Judgement
 from k2_verifier_adapter.core.responses import FinishBucket
 
 
 @dataclass(slots=True)
 class Counts:
-    """Plain sums over completed responses.
+    """Plain sums over completed responses, and the failed requests beside them.
 
     Attributes:
         completed: Completed responses.
@@ -34,6 +32,7 @@ class Counts:
         argument_pairs: Cases with at least one aligned call.
         argument_sum: Sum of their argument agreements.
         argument_squares: Sum of the squares of their argument agreements.
+        failed: Requests without a completion; they are in none of the other counts.
     """
 
     completed: int = 0
@@ -54,6 +53,7 @@ class Counts:
     argument_pairs: int = 0
     argument_sum: float = 0.0
     argument_squares: float = 0.0
+    failed: int = 0
 
     @property
     def schema_errors(self) -> int:
@@ -113,58 +113,3 @@ class FailedRequest:
     attempts: int = 1
     repeat: int = 0
     duration_s: float = 0.0
-
-
-@dataclass(slots=True)
-class Tally:
-    """All that a summary is computed from.
-
-    Attributes:
-        counts: Counts over all completed responses.
-        unrepaired: Counts over those whose request upstream would have sent alike.
-        failed: Number of failed requests.
-        others_detail: Completed responses by literal finish_reason, of the bucket "others".
-        failure_counts: Responses, or failed requests, that show a failure class.
-        failure_cases: The 0-based row numbers of those, without repetition, in order.
-        failed_statuses: Failed requests by HTTP status.
-    """
-
-    counts: Counts = field(default_factory=Counts)
-    unrepaired: Counts = field(default_factory=Counts)
-    failed: int = 0
-    others_detail: Counter[str] = field(default_factory=Counter)
-    failure_counts: Counter[FailureClass] = field(default_factory=Counter)
-    failure_cases: dict[FailureClass, dict[int, None]] = field(default_factory=dict)
-    failed_statuses: Counter[int] = field(default_factory=Counter)
-
-    def add(self, case_index: int, judgement: Judgement) -> None:
-        """Count the judgement of one completed response."""
-        self.counts.add(judgement)
-        if not judgement.repaired:
-            self.unrepaired.add(judgement)
-        if judgement.bucket is FinishBucket.OTHERS and judgement.finish_reason is not None:
-            self.others_detail[judgement.finish_reason] += 1
-        self._note(case_index, judgement.failures)
-
-    def add_failed(self, request: FailedRequest) -> None:
-        """Count one failed request."""
-        self.failed += 1
-        if request.status is not None:
-            self.failed_statuses[request.status] += 1
-        self._note(request.case_index, (request.failure,))
-
-    def _note(self, case_index: int, failures: Iterable[Failure]) -> None:
-        for kind in {failure.failure_class: None for failure in failures}:
-            self.failure_counts[kind] += 1
-            self.failure_cases.setdefault(kind, {})[case_index] = None
-
-    def merge(self, other: Tally) -> None:
-        """Take in another tally; the order of merging changes nothing but the order of cases."""
-        self.counts += other.counts
-        self.unrepaired += other.unrepaired
-        self.failed += other.failed
-        self.others_detail += other.others_detail
-        self.failure_counts += other.failure_counts
-        self.failed_statuses += other.failed_statuses
-        for kind, cases in other.failure_cases.items():
-            self.failure_cases.setdefault(kind, {}).update(cases)

@@ -25,8 +25,10 @@ class Interval:
     method: str
 
 
-def wilson(successes: int, n: int) -> Interval | None:
+def wilson(successes: float, n: float) -> Interval | None:
     """Compute Wilson's score interval of the rate `successes / n`.
+
+    The numbers need not be whole: an effective sample size is not.
 
     Returns None for `n == 0`: the rate is undefined and so is its interval.
 
@@ -58,7 +60,7 @@ def f1_interval(true_positives: int, false_positives: int, false_negatives: int)
     base = wilson(true_positives, true_positives + false_positives + false_negatives)
     if base is None:
         return None
-    return Interval(2 * base.low / (1 + base.low), 2 * base.high / (1 + base.high), "wilson_on_jaccard")
+    return f1_of_jaccard(base, "wilson_on_jaccard")
 
 
 def mean_interval(total: float, total_of_squares: float, n: int) -> Interval | None:
@@ -75,3 +77,34 @@ def mean_interval(total: float, total_of_squares: float, n: int) -> Interval | N
     variance = max(0.0, (total_of_squares - n * mean * mean) / (n - 1)) if n > 1 else 0.0
     half = _Z * sqrt(variance / n)
     return Interval(max(0.0, min(mean - half, mean)), min(1.0, max(mean + half, mean)), "normal")
+
+
+def clustered_wilson(value: float, variance: float, n: int, clusters: int) -> Interval:
+    """Compute Wilson's interval of a rate whose responses come in clusters.
+
+    The design effect, the variance between clusters over the binomial one, shrinks `n` to an
+    effective sample size; it is never taken below 1. A rate of 0 or 1 shows no variance, and then
+    each cluster counts once.
+
+    Args:
+        value: The rate, in [0, 1].
+        variance: Its variance between clusters.
+        n: Its denominator, at least 1.
+        clusters: Number of clusters, at least 1.
+    """
+    binomial = value * (1 - value) / n
+    effective = n / max(1.0, variance / binomial) if binomial > 0 else float(clusters)
+    base = wilson(value * effective, effective)
+    assert base is not None, "the effective sample size is above 0"
+    return Interval(base.low, base.high, "wilson_clustered")
+
+
+def f1_of_jaccard(base: Interval, method: str) -> Interval:
+    """Map an interval of s = TP / (TP + FP + FN) to one of F1 = 2s / (1 + s)."""
+    return Interval(2 * base.low / (1 + base.low), 2 * base.high / (1 + base.high), method)
+
+
+def clustered_mean(value: float, variance: float) -> Interval:
+    """Compute a normal interval of a mean of shares whose responses come in clusters."""
+    half = _Z * sqrt(variance)
+    return Interval(max(0.0, value - half), min(1.0, value + half), "normal_clustered")

@@ -106,22 +106,27 @@ def judge(case: Case, response: Response, stream_anomalies: Iterable[FailureClas
     failures = [Failure(kind, _STREAM_DETAILS[kind]) for kind in stream_anomalies]
     failures += _finish_failures(response)
     calls = response.tool_calls
+    official = case.official_tool_calls() if case.official.should_call else None
+    called = response.bucket is FinishBucket.TOOL_CALLS and bool(calls)
+    # Decoded and compiled once for both sides, which mostly call the same tool.
+    tools = case.tools() if called or official else []
+    compiled: _Compiled = {}
     valid: bool | None = None
-    if response.bucket is FinishBucket.TOOL_CALLS and calls:
-        found = _judge_calls(calls, case.tools())
+    if called:
+        found = _judge_calls(calls, tools, compiled)
         valid = not any(failure.failure_class in INVALIDATING for failure in found)
         failures += found
         failures += _id_failures(calls)
-    names, arguments = _agreement(case, response, calls)
+    compared = official if called else None
     return Judgement(
         finish_reason=response.finish_reason,
         bucket=response.bucket,
         tool_calls_valid=valid,
         should_call=case.official.should_call,
         official_bucket=_official_bucket(case),
-        official_valid=_official_valid(case),
-        same_names=names,
-        argument_agreement=arguments,
+        official_valid=_official_valid(case, official, tools, compiled),
+        same_names=same_tool_names(calls, compared) if compared else None,
+        argument_agreement=argument_agreement(calls, compared) if compared else None,
         repaired=case.repairs.beyond_upstream,
         failures=tuple(failures),
     )
@@ -160,8 +165,7 @@ INVALIDATING = frozenset(
 _Compiled = dict[int, CompiledSchema | BrokenSchemaError]
 
 
-def _judge_calls(calls: list[Any], tools: Any) -> list[Failure]:
-    compiled: _Compiled = {}
+def _judge_calls(calls: list[Any], tools: Any, compiled: _Compiled) -> list[Failure]:
     with time_budget(RESPONSE_TIME_S):
         return [
             failure
@@ -181,7 +185,7 @@ def judge_call(call: Any, tools: Any, position: int, compiled: _Compiled | None 
         call: The tool call as it came, of any shape.
         tools: The request's tools.
         position: 0-based position of the call in the response.
-        compiled: Schemas that earlier calls of the response compiled, by their `id` in `tools`.
+        compiled: Schemas that earlier calls compiled, by their `id` in `tools`.
     """
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or "name" not in function:
@@ -341,20 +345,9 @@ def _official_bucket(case: Case) -> FinishBucket:
     return FinishBucket.OTHERS
 
 
-def _official_valid(case: Case) -> bool | None:
+def _official_valid(case: Case, official: list[Any] | None, tools: Any, compiled: _Compiled) -> bool | None:
     if not case.official.should_call:
         return None
-    calls = case.official_tool_calls()
-    if calls is None:
+    if official is None:
         return True
-    tools = case.tools()
-    return bool(calls) and not _judge_calls(calls, tools)
-
-
-def _agreement(case: Case, response: Response, calls: list[Any]) -> tuple[bool | None, float | None]:
-    if not (case.official.should_call and response.bucket is FinishBucket.TOOL_CALLS and calls):
-        return None, None
-    official = case.official_tool_calls()
-    if not official:
-        return None, None
-    return same_tool_names(calls, official), argument_agreement(calls, official)
+    return bool(official) and not _judge_calls(official, tools, compiled)

@@ -6,8 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 
-from k2_verifier_adapter.core.counts import Counts, Tally
-from k2_verifier_adapter.core.intervals import Interval, f1_interval, mean_interval, wilson
+from k2_verifier_adapter.core.clusters import ratio_variance
+from k2_verifier_adapter.core.counts import Counts
+from k2_verifier_adapter.core.intervals import (
+    Interval,
+    clustered_mean,
+    clustered_wilson,
+    f1_interval,
+    f1_of_jaccard,
+    mean_interval,
+    wilson,
+)
+from k2_verifier_adapter.core.ratios import RATIOS
+from k2_verifier_adapter.core.tally import Tally
 
 PRIMARY_METRIC = "trigger_similarity"
 
@@ -173,19 +184,46 @@ ERROR_RATE_LABEL = "Inference error rate"
 ERROR_RATE_DESCRIPTION = "failed requests / all requests"
 
 
+FLIP_RATE = "decision_flip_rate"
+FLIP_RATE_LABEL = "Decision flip rate"
+FLIP_RATE_DESCRIPTION = "pairs of responses to the same case that decide differently / all such pairs"
+
+
 def compute_metrics(tally: Tally) -> list[Metric]:
-    """Compute all metrics of a tally, `inference_error_rate` last."""
+    """Compute all metrics of a tally, `inference_error_rate` last.
+
+    Where cases were asked more than once, the intervals treat all responses to a case as one
+    cluster, and `decision_flip_rate` says how often two of them decide differently.
+    """
+    tally.close()
     counts, unrepaired = tally.counts, tally.unrepaired
     metrics = [
         Metric(
             name=definition.name,
             value=definition.value(counts),
             n=definition.n(counts),
-            interval=definition.interval(counts) if definition.interval else None,
+            interval=_interval(definition.name, definition.interval, tally),
             without_repaired=definition.value(unrepaired),
         )
         for definition in DEFINITIONS
     ]
-    total = counts.completed + tally.failed
-    metrics.append(Metric(ERROR_RATE, _ratio(tally.failed, total), total, wilson(tally.failed, total)))
+    if tally.repeated.pairs:
+        pairs = tally.repeated.pairs
+        metrics.append(Metric(FLIP_RATE, tally.repeated.flips / pairs, pairs))
+    total = counts.completed + counts.failed
+    interval = _interval(ERROR_RATE, lambda c: wilson(c.failed, c.completed + c.failed), tally)
+    metrics.append(Metric(ERROR_RATE, _ratio(counts.failed, total), total, interval))
     return metrics
+
+
+def _interval(name: str, plain: Callable[[Counts], Interval | None] | None, tally: Tally) -> Interval | None:
+    if plain is None or not (tally.repeated.counts.completed or tally.repeated.counts.failed):
+        return plain(tally.counts) if plain else None
+    variance = ratio_variance(name, tally.counts, tally.repeated)
+    if variance is None:
+        return None
+    if name == "argument_agreement":
+        return clustered_mean(variance.value, variance.variance)
+    n = RATIOS[name].n(tally.counts)
+    base = clustered_wilson(variance.value, variance.variance, n, variance.clusters)
+    return f1_of_jaccard(base, "wilson_on_jaccard_clustered") if name == PRIMARY_METRIC else base

@@ -77,7 +77,8 @@ def is_cheap(pattern: str, length: int) -> bool:
     if effort is None:
         return False
     quantifiers, choices = effort
-    return choices * (length + 1) ** (quantifiers + 1) <= _CHEAP_STEPS
+    steps: int = choices * (length + 1) ** (quantifiers + 1)
+    return steps <= _CHEAP_STEPS
 
 
 _DIALECT = re.compile(
@@ -95,7 +96,7 @@ def _for_regex(pattern: str) -> str:
 
     def escaped(match: re.Match[str]) -> str:
         if match["kept"]:
-            return match["kept"]
+            return str(match["kept"])
         if match["class"]:
             members = re.sub(r"(?s)(\\.)|\[", lambda part: part[1] or r"\[", match["members"])
             return f"{match['class']}{members}]"

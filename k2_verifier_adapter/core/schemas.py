@@ -82,6 +82,10 @@ class CompiledSchema:
                 # Upstream: any exception of the validation makes the call invalid. That covers
                 # every type the library can raise on a schema that its meta-schema accepts.
                 raise BrokenSchemaError(f"{type(error).__name__}: {_first_line(error)}") from None
+            except BaseException as error:
+                if not _is_panic(error):
+                    raise
+                raise BrokenSchemaError("the schema or the arguments recurse without end") from None
 
 
 def compile_schema(schema: Any) -> CompiledSchema:
@@ -107,6 +111,19 @@ def compile_schema(schema: Any) -> CompiledSchema:
         raise BrokenSchemaError("the schema is nested too deeply") from None
     except Exception as error:
         raise BrokenSchemaError(f"{type(error).__name__}: {_first_line(error)}") from None
+    except BaseException as error:
+        if not _is_panic(error):
+            raise
+        raise BrokenSchemaError("the schema is nested too deeply") from None
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Whether an error is a Rust panic, which is no `Exception`.
+
+    `rpds` 2026.9, which holds jsonschema's registry, panics where Python's recursion limit is
+    reached inside it (seen on Python 3.10 with a `$ref` to itself).
+    """
+    return type(error).__name__ == "PanicException"
 
 
 def _check(plain: Any, schema: Any) -> None:
@@ -208,7 +225,7 @@ def _bounded(plain: Any) -> Any:
         keywords["unevaluatedItems"] = _guard_items(plain.VALIDATORS["unevaluatedItems"])
     if "uniqueItems" in plain.VALIDATORS:
         keywords["uniqueItems"] = _unique_items
-    bounded = validators.extend(plain, keywords)
+    bounded: Any = validators.extend(plain, keywords)  # type: ignore[no-untyped-call]
     bounded.evolve = _bounding(bounded.evolve)
     return bounded
 
@@ -225,7 +242,8 @@ def _bounding(evolve: Callable[..., Any]) -> Callable[..., Any]:
         evolved = evolve(validator, **changes)
         if type(evolved) is type(validator):
             return evolved
-        bounded = _bounded(type(evolved))
+        plain: Any = type(evolved)
+        bounded = _bounded(plain)
         return bounded(
             evolved.schema,
             registry=evolved._registry,  # noqa: SLF001
@@ -365,7 +383,8 @@ def _all_unique(items: list[Any]) -> bool:
     """
     try:
         # `None` in the place of booleans, which must not sort as the numbers that they are in Python.
-        ordered = sorted(None if isinstance(item, bool) else item for item in items)
+        comparable: list[Any] = [None if isinstance(item, bool) else item for item in items]
+        ordered = sorted(comparable)
     except TypeError:
         keys = list(map(_equality_key, items))
         return len(set(keys)) == len(keys)

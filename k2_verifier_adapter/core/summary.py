@@ -10,13 +10,14 @@ from math import ceil
 from typing import Any
 
 from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.counts import FailedRequest, Tally
+from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.judgement import Judgement, judge
 from k2_verifier_adapter.core.metrics import Metric, compute_metrics
 from k2_verifier_adapter.core.presets import SelfAgreement, preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
+from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.core.verdict import Verdict, decide
 
 SYNTHETIC_REASON = "synthetic rows: no verdict"
@@ -208,17 +209,20 @@ def summarize(
         threshold: Threshold of `trigger_similarity`; the subset's preset if None.
     """
     tally, observed = Tally(), Observed()
-    for record in records:
-        case = cases[record.case_index]
-        judged = judge_record(case, record)
+    # In the order of the cases: all that belongs to one case makes one cluster.
+    items: list[ResponseRecord | FailedRequest] = [*records, *failed]
+    for item in sorted(items, key=lambda item: (item.case_index, item.repeat)):
+        case = cases[item.case_index]
+        if isinstance(item, FailedRequest):
+            tally.add_failed(item)
+            continue
+        judged = judge_record(case, item)
         if isinstance(judged, FailedRequest):
             tally.add_failed(judged)
             continue
         response, judgement = judged
         tally.add(case.index, judgement)
-        observed.add(response.completion, record.duration_s, raw=record.raw)
-    for request in failed:
-        tally.add_failed(request)
+        observed.add(response.completion, item.duration_s, raw=item.raw)
     return build_summary(facts, cases.values(), tally, observed, minimums=minimums, threshold=threshold)
 
 

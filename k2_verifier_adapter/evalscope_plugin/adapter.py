@@ -15,7 +15,7 @@ from evalscope.report import Report
 from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
-from k2_verifier_adapter.core.counts import FailedRequest, Tally
+from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.judgement import Judgement
 from k2_verifier_adapter.core.metrics import (
     DEFINITIONS,
@@ -32,6 +32,7 @@ from k2_verifier_adapter.core.records import (
     judgement_from_json,
 )
 from k2_verifier_adapter.core.summary import judge_record
+from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError, EndpointError
 from k2_verifier_adapter.evalscope_plugin import asking, loading, settings
 from k2_verifier_adapter.evalscope_plugin.metric_names import name_metrics
@@ -217,12 +218,16 @@ class K2VerifierAdapter(AgentAdapter):
         failed: list[FailedRequest],
         run_metadata: Mapping[str, Any],
     ) -> list[AggScore]:
+        judged = [judgement_from_json(score.score.metadata[METADATA_KEY]) for score in sample_scores]
+        items: list[tuple[int, Judgement | FailedRequest]] = [*judged]
+        items += [(request.case_index, request) for request in failed]
         tally = Tally()
-        for sample_score in sample_scores:
-            case_index, judgement = judgement_from_json(sample_score.score.metadata[METADATA_KEY])
-            tally.add(case_index, judgement)
-        for request in failed:
-            tally.add_failed(request)
+        # In the order of the cases: all that belongs to one case makes one cluster.
+        for case_index, item in sorted(items, key=lambda item: item[0]):
+            if isinstance(item, FailedRequest):
+                tally.add_failed(item)
+            else:
+                tally.add(case_index, item)
         return [
             _agg_score(metric, tally, run_metadata if metric.name == PRIMARY_METRIC else {})
             for metric in compute_metrics(tally)

@@ -81,4 +81,7 @@ def read_cases(path: Path) -> dict[int, Case]:
         raise DataError(f"{path}: not found; the run directory is not complete") from None
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: damaged after {len(cases)} cases: {error}") from None
+    if not cases and path.stat().st_size == 0:
+        # `gzip` reads an empty file as one without lines.
+        raise DataError(f"{path}: damaged after 0 cases: the file is empty")
     return cases

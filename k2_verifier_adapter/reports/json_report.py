@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from k2_verifier_adapter.core.counts import Tally
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.summary import Summary
+from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.core.verdict import Status, Verdict
 
 SCHEMA_VERSION = 1

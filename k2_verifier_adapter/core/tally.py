@@ -1,0 +1,102 @@
+"""The mergeable tally: all that a summary is computed from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from k2_verifier_adapter.core.clusters import RepeatedCases
+from k2_verifier_adapter.core.counts import Counts, FailedRequest
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.judgement import Judgement
+from k2_verifier_adapter.core.responses import FinishBucket
+
+
+@dataclass(slots=True)
+class Tally:
+    """All that a summary is computed from.
+
+    Attributes:
+        counts: Counts over all completed responses.
+        unrepaired: Counts over those whose request upstream would have sent alike.
+        repeated: What the cases that were asked more than once add up to.
+        others_detail: Completed responses by literal finish_reason, of the bucket "others".
+        failure_counts: Responses, or failed requests, that show a failure class.
+        failure_cases: The 0-based row numbers of those, without repetition, in order.
+        failed_statuses: Failed requests by HTTP status.
+    """
+
+    counts: Counts = field(default_factory=Counts)
+    unrepaired: Counts = field(default_factory=Counts)
+    repeated: RepeatedCases = field(default_factory=RepeatedCases)
+    others_detail: Counter[str] = field(default_factory=Counter)
+    failure_counts: Counter[FailureClass] = field(default_factory=Counter)
+    failure_cases: dict[FailureClass, dict[int, None]] = field(default_factory=dict)
+    failed_statuses: Counter[int] = field(default_factory=Counter)
+
+    _open_case: int | None = None
+    _open: list[Judgement | FailedRequest] = field(default_factory=list)
+
+    def add(self, case_index: int, judgement: Judgement) -> None:
+        """Count the judgement of one completed response.
+
+        All that belongs to one case has to come in a row: it makes one cluster.
+        """
+        self._enter(case_index, judgement)
+        self.counts.add(judgement)
+        if not judgement.repaired:
+            self.unrepaired.add(judgement)
+        if judgement.bucket is FinishBucket.OTHERS and judgement.finish_reason is not None:
+            self.others_detail[judgement.finish_reason] += 1
+        self._note(case_index, judgement.failures)
+
+    def add_failed(self, request: FailedRequest) -> None:
+        """Count one failed request; see `add` for the order."""
+        self._enter(request.case_index, request)
+        self.counts.failed += 1
+        if request.status is not None:
+            self.failed_statuses[request.status] += 1
+        self._note(request.case_index, (request.failure,))
+
+    @property
+    def failed(self) -> int:
+        """Number of failed requests."""
+        return self.counts.failed
+
+    def close(self) -> None:
+        """End the cluster of the last case; what is computed from the tally needs it ended."""
+        if len(self._open) > 1:
+            cluster = Counts()
+            for item in self._open:
+                if isinstance(item, FailedRequest):
+                    cluster.failed += 1
+                else:
+                    cluster.add(item)
+            self.repeated.add(cluster)
+        self._open.clear()
+        self._open_case = None
+
+    def _enter(self, case_index: int, item: Judgement | FailedRequest) -> None:
+        if case_index != self._open_case:
+            self.close()
+            self._open_case = case_index
+        self._open.append(item)
+
+    def _note(self, case_index: int, failures: Iterable[Failure]) -> None:
+        for kind in {failure.failure_class: None for failure in failures}:
+            self.failure_counts[kind] += 1
+            self.failure_cases.setdefault(kind, {})[case_index] = None
+
+    def merge(self, other: Tally) -> None:
+        """Take in another tally over other cases; the order changes nothing but that of the cases."""
+        self.close()
+        other.close()
+        self.counts += other.counts
+        self.unrepaired += other.unrepaired
+        self.repeated.merge([other.repeated])
+        self.others_detail += other.others_detail
+        self.failure_counts += other.failure_counts
+        self.failed_statuses += other.failed_statuses
+        for kind, cases in other.failure_cases.items():
+            self.failure_cases.setdefault(kind, {}).update(cases)
