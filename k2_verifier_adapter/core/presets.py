@@ -21,6 +21,46 @@ class SelfAgreement:
 
 
 @dataclass(frozen=True, slots=True)
+class Standard:
+    """What the numbers of a subset are held against.
+
+    Attributes:
+        threshold: Acceptance threshold of `trigger_similarity`, or None.
+        self_agreement: The official model against itself, or None if unknown.
+        source: Where the two come from, one line.
+    """
+
+    threshold: float | None
+    self_agreement: SelfAgreement | None
+    source: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that files hold."""
+        agreement = self.self_agreement
+        return {
+            "threshold": self.threshold,
+            "self_agreement": agreement and {"lowest": agreement.lowest, "mean": agreement.mean},
+            "source": self.source,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Standard | None:
+        """Read the form that files hold back; None for None.
+
+        Raises:
+            KeyError, TypeError: If it is neither.
+        """
+        if value is None:
+            return None
+        agreement = value["self_agreement"]
+        return cls(
+            threshold=value["threshold"],
+            self_agreement=agreement and SelfAgreement(agreement["lowest"], agreement["mean"]),
+            source=value["source"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Preset:
     """The defaults of one subset.
 
@@ -29,29 +69,27 @@ class Preset:
         timeout_s: Seconds that one attempt may go without progress; long enough for
             `max_tokens` tokens at about 15 to 20 tokens a second from a server that sends
             everything at the end.
-        threshold: Acceptance threshold of `trigger_similarity`, or None where upstream states none.
-        self_agreement: The official model against itself, or None if unknown.
+        standard: What its numbers are held against, or None where upstream states nothing.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({"stream": True}))
     timeout_s: float = 3600.0
-    threshold: float | None = None
-    self_agreement: SelfAgreement | None = None
+    standard: Standard | None = None
 
+
+_PUBLISHED = "upstream's published results"
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "k2_thinking": Preset(
             parameters=MappingProxyType({"stream": True, "temperature": 1.0, "max_tokens": 64000}),
             timeout_s=3600.0,
-            threshold=0.73,
-            self_agreement=SelfAgreement(lowest=0.7581, mean=0.76),
+            standard=Standard(0.73, SelfAgreement(lowest=0.7581, mean=0.76), _PUBLISHED),
         ),
         "k2_0905": Preset(
             parameters=MappingProxyType({"stream": True, "temperature": 0.6, "max_tokens": 16000}),
             timeout_s=1200.0,
-            threshold=0.80,
-            self_agreement=SelfAgreement(lowest=0.8271, mean=0.84),
+            standard=Standard(0.80, SelfAgreement(lowest=0.8271, mean=0.84), _PUBLISHED),
         ),
     }
 )

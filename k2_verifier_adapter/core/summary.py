@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,63 +13,14 @@ from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.judgement import Judgement, judge
 from k2_verifier_adapter.core.metrics import Metric, compute_metrics
-from k2_verifier_adapter.core.presets import SelfAgreement, preset_for
+from k2_verifier_adapter.core.presets import SelfAgreement
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
+from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.core.verdict import Verdict, decide
 
 SYNTHETIC_REASON = "synthetic rows: no verdict"
-
-
-@dataclass(frozen=True, slots=True)
-class RowsInfo:
-    """Which rows were asked.
-
-    Attributes:
-        source: Path or hub id as the user gave it.
-        sha256: Digest over the content of all rows of the source, in order.
-        synthetic: Whether any row is synthetic.
-    """
-
-    source: str
-    sha256: str
-    synthetic: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunFacts:
-    """What is known of a run besides its answers; stored in the run's `run.json`.
-
-    Attributes:
-        model: The model id of the run, as EvalScope names its files.
-        subset: The subset.
-        parameters: The request parameters that all requests share.
-        rows: Which rows.
-        planned: Requests that the run was to make: rows times repeats.
-        repeats: Repetitions of each row.
-        started_at: Start of the first session, ISO 8601.
-        finished_at: End of the last session, or None while running or after a crash.
-        complete: Whether the last session ended by itself (failed requests included).
-        endpoint_host: Host and port that was asked; None for an API without URL.
-        adapter: Version of this package.
-        evalscope: Version of EvalScope.
-        python: Version of Python.
-    """
-
-    model: str
-    subset: str
-    parameters: Mapping[str, Any]
-    rows: RowsInfo
-    planned: int
-    repeats: int
-    started_at: str
-    finished_at: str | None
-    complete: bool
-    endpoint_host: str | None
-    adapter: str
-    evalscope: str
-    python: str
 
 
 @dataclass(slots=True)
@@ -146,7 +96,6 @@ class Summary:
         verdict: The verdict.
         observed: What the responses say of themselves.
         repairs: Evaluated cases by repair.
-        self_agreement: The official model against itself, or None.
         warnings: Lines that a reader must see.
     """
 
@@ -156,8 +105,13 @@ class Summary:
     verdict: Verdict
     observed: Observed
     repairs: Mapping[str, int]
-    self_agreement: SelfAgreement | None
     warnings: tuple[str, ...]
+
+    @property
+    def self_agreement(self) -> SelfAgreement | None:
+        """The official model against itself, or None if unknown."""
+        standard = self.facts.standard
+        return None if standard is None else standard.self_agreement
 
     @property
     def completed(self) -> int:
@@ -196,7 +150,6 @@ def summarize(
     failed: Iterable[FailedRequest],
     *,
     minimums: Mapping[str, float] | None = None,
-    threshold: float | None = None,
 ) -> Summary:
     """Judge every stored response and summarize the run.
 
@@ -206,7 +159,6 @@ def summarize(
         records: The stored responses, at most one for each case and repeat.
         failed: The failed requests.
         minimums: The user's thresholds by metric name.
-        threshold: Threshold of `trigger_similarity`; the subset's preset if None.
     """
     tally, observed = Tally(), Observed()
     # In the order of the cases: all that belongs to one case makes one cluster.
@@ -223,26 +175,38 @@ def summarize(
         response, judgement = judged
         tally.add(case.index, judgement)
         observed.add(response.completion, item.duration_s, raw=item.raw)
-    return build_summary(facts, cases.values(), tally, observed, minimums=minimums, threshold=threshold)
+    repairs = count_repairs(cases.values())
+    return build_summary(facts, tally, observed, repairs, minimums=minimums)
 
 
-def build_summary(
-    facts: RunFacts,
-    cases: Iterable[Case],
-    tally: Tally,
-    observed: Observed,
-    *,
-    minimums: Mapping[str, float] | None = None,
-    threshold: float | None = None,
-) -> Summary:
-    """Put a summary together from a finished tally; see `summarize`."""
-    preset = preset_for(facts.subset)
-    metrics = tuple(compute_metrics(tally))
-    repairs: Counter[str] = Counter(malformed_history=0, input_role=0, tool_call_ids=0)
+def count_repairs(cases: Iterable[Case]) -> dict[str, int]:
+    """Count the cases by repair."""
+    repairs = {"malformed_history": 0, "input_role": 0, "tool_call_ids": 0}
     for case in cases:
         repairs["malformed_history"] += bool(case.repairs.malformed_history)
         repairs["input_role"] += bool(case.repairs.input_role)
         repairs["tool_call_ids"] += bool(case.repairs.tool_call_ids)
+    return repairs
+
+
+def build_summary(
+    facts: RunFacts,
+    tally: Tally,
+    observed: Observed,
+    repairs: Mapping[str, int],
+    *,
+    minimums: Mapping[str, float] | None = None,
+) -> Summary:
+    """Put a summary together from a finished tally.
+
+    Args:
+        facts: What is known of the run.
+        tally: The tally of all responses and failed requests.
+        observed: What the responses say of themselves.
+        repairs: Evaluated cases by repair.
+        minimums: The user's thresholds by metric name.
+    """
+    metrics = tuple(compute_metrics(tally))
     mixed = observed.mixed
     warnings = []
     if facts.rows.synthetic:
@@ -258,12 +222,8 @@ def build_summary(
     if broken:
         warnings.append(f"{broken} responses were judged against a tool schema that is itself broken.")
     void_reason = SYNTHETIC_REASON if facts.rows.synthetic else mixed
-    verdict = decide(
-        metrics,
-        threshold=preset.threshold if threshold is None else threshold,
-        minimums=minimums,
-        void_reason=void_reason,
-    )
+    threshold = facts.standard.threshold if facts.standard is not None else None
+    verdict = decide(metrics, threshold=threshold, minimums=minimums, void_reason=void_reason)
     return Summary(
         facts=facts,
         tally=tally,
@@ -271,56 +231,5 @@ def build_summary(
         verdict=verdict,
         observed=observed,
         repairs=dict(repairs),
-        self_agreement=preset.self_agreement,
         warnings=tuple(warnings),
     )
-
-
-def facts_as_json(facts: RunFacts) -> dict[str, Any]:
-    """Give the stored form of the facts."""
-    rows = facts.rows
-    return {
-        "schema_version": 1,
-        "model": facts.model,
-        "subset": facts.subset,
-        "parameters": dict(facts.parameters),
-        "rows": {"source": rows.source, "sha256": rows.sha256, "synthetic": rows.synthetic},
-        "planned": facts.planned,
-        "repeats": facts.repeats,
-        "started_at": facts.started_at,
-        "finished_at": facts.finished_at,
-        "complete": facts.complete,
-        "endpoint_host": facts.endpoint_host,
-        "adapter": facts.adapter,
-        "evalscope": facts.evalscope,
-        "python": facts.python,
-    }
-
-
-def facts_from_json(value: Mapping[str, Any]) -> RunFacts:
-    """Read the stored form of the facts back.
-
-    Raises:
-        KeyError, TypeError: If it is not one.
-    """
-    rows = value["rows"]
-    return RunFacts(
-        model=value["model"],
-        subset=value["subset"],
-        parameters=dict(value["parameters"]),
-        rows=RowsInfo(rows["source"], rows["sha256"], bool(rows["synthetic"])),
-        planned=int(value["planned"]),
-        repeats=int(value["repeats"]),
-        started_at=value["started_at"],
-        finished_at=value["finished_at"],
-        complete=bool(value["complete"]),
-        endpoint_host=value["endpoint_host"],
-        adapter=value["adapter"],
-        evalscope=value["evalscope"],
-        python=value["python"],
-    )
-
-
-def dump_facts(facts: RunFacts) -> str:
-    """Give the text of a `run.json`."""
-    return json.dumps(facts_as_json(facts), indent=2, ensure_ascii=True) + "\n"

@@ -27,7 +27,7 @@ from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
-from k2_verifier_adapter.core.summary import RunFacts
+from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.errors import CacheMismatchError
 from k2_verifier_adapter.evalscope_plugin import asking, settings
 from k2_verifier_adapter.evalscope_plugin.failfast import FailFast
@@ -159,12 +159,13 @@ class K2VerifierEvaluator(DefaultEvaluator):
     def _open_files(self, paths: RunPaths, items: list[WorkItem]) -> None:
         subset = paths.subset
         cases = {item.case.index: item.case for item in items}
+        rows = self.benchmark.rows[subset]
         earlier = read_facts(paths) if self.use_cache else None
         facts = RunFacts(
             model=self.model_name,
             subset=subset,
             parameters=self._planner.shared_parameters(subset, cases.values()),
-            rows=self.benchmark.rows[subset].info,
+            rows=rows.info,
             planned=len(items),
             repeats=self.benchmark.repeats,
             started_at=earlier.started_at if earlier else utc_now(),
@@ -174,6 +175,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
             adapter=__version__,
             evalscope=evalscope_version,
             python=platform.python_version(),
+            standard=rows.standard or preset_for(subset).standard,
         )
         logger.info(f"{subset}: sent with {dict(facts.parameters)}")
         files = SubsetFiles(paths, self.cache_manager.get_review_cache_path(subset))

@@ -15,7 +15,7 @@ from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.responses import Response
-from k2_verifier_adapter.core.summary import RunFacts
+from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.evalscope_plugin.display import display_answer, display_messages
 from k2_verifier_adapter.formats.cases import write_cases
 from k2_verifier_adapter.formats.files import atomic_write

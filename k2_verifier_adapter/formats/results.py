@@ -15,7 +15,8 @@ from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import merge_parameters, upstream_hash
-from k2_verifier_adapter.core.summary import RunFacts, Summary, judge_record
+from k2_verifier_adapter.core.run_facts import RunFacts
+from k2_verifier_adapter.core.summary import Summary, judge_record
 from k2_verifier_adapter.formats.files import atomic_write
 from k2_verifier_adapter.formats.runs import StoredRun
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.summary import RowsInfo
+from k2_verifier_adapter.core.presets import Standard
+from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.data import bundled_rows_path
 from k2_verifier_adapter.errors import BadRowsError, DataError
 from k2_verifier_adapter.formats.files import json_lines
@@ -25,10 +26,17 @@ _NESTED = ("messages", "tools", "official_tool_calls", "tool_calls")
 
 @dataclass(frozen=True, slots=True)
 class LoadedRows:
-    """All rows of a subset, decoded."""
+    """All rows of a subset, decoded.
+
+    Attributes:
+        cases: The cases, in row order.
+        info: Which rows they are.
+        standard: What the rows' own baseline says the numbers are held against, or None.
+    """
 
     cases: list[Case]
     info: RowsInfo
+    standard: Standard | None = None
 
 
 def load_cases(path: str | Path, subset: str, options: HistoryOptions) -> LoadedRows:

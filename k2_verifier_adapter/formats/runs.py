@@ -16,7 +16,7 @@ from typing import Any
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_from_json
-from k2_verifier_adapter.core.summary import RunFacts, dump_facts, facts_from_json
+from k2_verifier_adapter.core.run_facts import RunFacts, dump_facts, facts_from_json
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.formats.cases import read_cases
 from k2_verifier_adapter.formats.files import atomic_write, json_lines

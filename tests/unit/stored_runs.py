@@ -10,9 +10,10 @@ from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import dumps_ascii
+from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.requests import build_request
-from k2_verifier_adapter.core.summary import RowsInfo, RunFacts
+from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
 from k2_verifier_adapter.formats.cases import write_cases
 from k2_verifier_adapter.formats.runs import RunPaths, write_facts
 
@@ -115,7 +116,8 @@ def make_record(case, answer, *, repeat=0, duration_s=0.25):
 
 def make_facts(planned, **changes):
     """Make the facts of a run of so many requests."""
-    return replace(FACTS, planned=planned, **changes)
+    standard = preset_for(changes.get("subset", SUBSET)).standard
+    return replace(FACTS, **{"planned": planned, "standard": standard, **changes})
 
 
 def write_run(

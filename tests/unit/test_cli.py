@@ -19,7 +19,7 @@ from k2_verifier_adapter.cli import demo as demo_module
 from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.cli.evaluate import with_api_key
 from k2_verifier_adapter.cli.simulate import profile_of, vendor_rows
-from k2_verifier_adapter.core.summary import RowsInfo
+from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.errors import EndpointError, RunInterruptedError, UsageError
 from k2_verifier_adapter.formats.config import load_config
 

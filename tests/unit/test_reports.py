@@ -19,7 +19,8 @@ from stored_runs import (
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.intervals import wilson
 from k2_verifier_adapter.core.metrics import Metric
-from k2_verifier_adapter.core.summary import RowsInfo, summarize
+from k2_verifier_adapter.core.run_facts import RowsInfo
+from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.core.verdict import Check, Gate, Status, Verdict
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.reports.gate import GateOptions, WhenInconclusive, exit_code, worst

@@ -1,0 +1,114 @@
+"""What is known of a run besides its answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from k2_verifier_adapter.core.presets import Standard
+
+
+@dataclass(frozen=True, slots=True)
+class RowsInfo:
+    """Which rows were asked.
+
+    Attributes:
+        source: Path or hub id as the user gave it.
+        sha256: Digest over the content of all rows of the source, in order.
+        synthetic: Whether any row is synthetic.
+    """
+
+    source: str
+    sha256: str
+    synthetic: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What is known of a run besides its answers; stored in the run's `run.json`.
+
+    Attributes:
+        model: The model id of the run, as EvalScope names its files.
+        subset: The subset.
+        parameters: The request parameters that all requests share.
+        rows: Which rows.
+        planned: Requests that the run was to make: rows times repeats.
+        repeats: Repetitions of each row.
+        started_at: Start of the first session, ISO 8601.
+        finished_at: End of the last session, or None while running or after a crash.
+        complete: Whether the last session ended by itself (failed requests included).
+        endpoint_host: Host and port that was asked; None for an API without URL.
+        adapter: Version of this package.
+        evalscope: Version of EvalScope.
+        python: Version of Python.
+        standard: What the subset's numbers are held against, or None if nothing is known.
+    """
+
+    model: str
+    subset: str
+    parameters: Mapping[str, Any]
+    rows: RowsInfo
+    planned: int
+    repeats: int
+    started_at: str
+    finished_at: str | None
+    complete: bool
+    endpoint_host: str | None
+    adapter: str
+    evalscope: str
+    python: str
+    standard: Standard | None = None
+
+
+def facts_as_json(facts: RunFacts) -> dict[str, Any]:
+    """Give the stored form of the facts."""
+    rows = facts.rows
+    return {
+        "schema_version": 1,
+        "model": facts.model,
+        "subset": facts.subset,
+        "parameters": dict(facts.parameters),
+        "rows": {"source": rows.source, "sha256": rows.sha256, "synthetic": rows.synthetic},
+        "planned": facts.planned,
+        "repeats": facts.repeats,
+        "started_at": facts.started_at,
+        "finished_at": facts.finished_at,
+        "complete": facts.complete,
+        "endpoint_host": facts.endpoint_host,
+        "adapter": facts.adapter,
+        "evalscope": facts.evalscope,
+        "python": facts.python,
+        "standard": None if facts.standard is None else facts.standard.as_json(),
+    }
+
+
+def facts_from_json(value: Mapping[str, Any]) -> RunFacts:
+    """Read the stored form of the facts back.
+
+    Raises:
+        KeyError, TypeError: If it is not one.
+    """
+    rows = value["rows"]
+    return RunFacts(
+        model=value["model"],
+        subset=value["subset"],
+        parameters=dict(value["parameters"]),
+        rows=RowsInfo(rows["source"], rows["sha256"], bool(rows["synthetic"])),
+        planned=int(value["planned"]),
+        repeats=int(value["repeats"]),
+        started_at=value["started_at"],
+        finished_at=value["finished_at"],
+        complete=bool(value["complete"]),
+        endpoint_host=value["endpoint_host"],
+        adapter=value["adapter"],
+        evalscope=value["evalscope"],
+        python=value["python"],
+        standard=Standard.from_json(value.get("standard")),
+    )
+
+
+def dump_facts(facts: RunFacts) -> str:
+    """Give the text of a `run.json`."""
+    return json.dumps(facts_as_json(facts), indent=2, ensure_ascii=True) + "\n"

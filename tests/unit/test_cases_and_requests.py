@@ -1,0 +1,430 @@
+"""Rows become cases, and cases requests, without losing a byte that need not change."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from k2_verifier_adapter.core.cases import RowError, decode_row
+from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory, Repairs
+from k2_verifier_adapter.core.requests import (
+    RequestIdentity,
+    build_request,
+    merge_parameters,
+    upstream_hash,
+)
+
+KEEP = HistoryOptions(MalformedHistory.KEEP)
+IDS = HistoryOptions(normalize_tool_call_ids=True)
+
+
+def row(messages: Any = None, tools: Any = None, **fields: Any) -> dict[str, Any]:
+    """Give a row with an official decision."""
+    default = [{"role": "user", "content": "x"}]
+    return {
+        "messages": default if messages is None else messages,
+        "tools": tools,
+        "should_call_tool": False,
+        **fields,
+    }
+
+
+def ordered(text: str | bytes) -> Any:
+    """Parse JSON so that key order, repeated keys and number spellings can be compared."""
+    return json.loads(
+        text, object_pairs_hook=lambda pairs: ("object", pairs), parse_float=lambda text: ("float", text)
+    )
+
+
+def call(name: Any = "f", arguments: Any = "{}", **fields: Any) -> dict[str, Any]:
+    """Give a historical tool call."""
+    return {**fields, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+MESSAGES = {
+    "null content": [{"role": "assistant", "content": None}],
+    "absent content": [{"role": "assistant", "tool_calls": [call(id="call_1")]}],
+    "content parts": [
+        {"role": "user", "content": [{"text": "a", "type": "text"}, {"type": "image_url", "image_url": {}}]}
+    ],
+    "empty content": [{"role": "user", "content": ""}],
+    "calls without id": [{"tool_calls": [call()], "role": "assistant"}],
+    "null tool_calls": [{"role": "assistant", "content": "x", "tool_calls": None}],
+    "empty tool_calls": [{"role": "assistant", "content": "x", "tool_calls": []}],
+    "tool with name": [{"name": "f", "role": "tool", "tool_call_id": "a", "content": "x"}],
+    "tool without name": [{"role": "tool", "tool_call_id": "a", "content": "x"}],
+    "developer": [{"role": "developer", "content": "x"}],
+    "several systems": [{"role": "system", "content": "a", "name": "n"}, {"role": "system", "content": "b"}],
+    "arguments an object": [{"role": "assistant", "tool_calls": [call(arguments={"b": 1, "a": 2})]}],
+    "arguments NaN": [{"role": "assistant", "tool_calls": [call(arguments='{"a": NaN}')]}],
+    "unknown fields": [{"z": {"b": 1, "a": [1.5, 10**30]}, "role": "user", "content": "你好 😀 \u2028 \0"}],
+    "unknown role": [{"role": "critic", "content": "x"}],
+}
+SCHEMAS = {
+    "no parameters": ...,
+    "null parameters": None,
+    "empty": {},
+    "true": True,
+    "union types": {"type": "object", "properties": {"a": {"type": ["string", "null"]}}},
+    "boolean schemas": {"properties": {"a": True, "b": False}, "additionalProperties": False},
+    "refs": {
+        "$defs": {"z": {"type": "string"}, "a": {"$ref": "#/$defs/z"}},
+        "properties": {"p": {"$ref": "#/$defs/a"}},
+    },
+    "draft-07": {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"x": {}}},
+    "no items": {"properties": {"l": {"type": "array"}}},
+    "numbers": {"properties": {"a": {"minimum": 1.0, "maximum": 1e3, "default": 10**25}}},
+    "not a schema": {"type": "object", "required": {"a": True}},
+}
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+@pytest.mark.parametrize("name", MESSAGES)
+def test_every_message_shape_is_sent_as_it_stands(name: str, as_text: bool) -> None:
+    """Messages reach the body equal as JSON values, key order included, whatever their shape."""
+    messages = MESSAGES[name]
+    text = json.dumps(messages, ensure_ascii=False)
+    case = decode_row(row(text if as_text else messages), 0, HistoryOptions())
+    body = build_request(case, "m", {"temperature": 0.6}).body
+    assert ordered(body) == ordered(f'{{"model": "m", "messages": {text}, "temperature": 0.6}}')
+    assert not case.repairs.any
+    if as_text:
+        assert case.messages_json == text.encode()
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_tool_shape_is_sent_as_it_stands(name: str, as_text: bool) -> None:
+    """Tools reach the body equal as JSON values, key order included, whatever their schema."""
+    schema = SCHEMAS[name]
+    function = {"name": "f"} if schema is ... else {"parameters": schema, "name": "f", "description": "d"}
+    tools = [{"function": function, "type": "function", "x": 1}, {"type": "builtin_function"}]
+    text = json.dumps(tools, ensure_ascii=False)
+    case = decode_row(row(tools=text if as_text else tools), 0, HistoryOptions())
+    body = build_request(case, "m", {}).body
+    messages = case.messages_json.decode()
+    assert ordered(body) == ordered(f'{{"model": "m", "messages": {messages}, "tools": {text}}}')
+    assert case.tools() == tools
+
+
+def test_the_rows_own_bytes_are_kept() -> None:
+    """Number spellings, escapes, spaces, repeated keys and big integers are not rewritten."""
+    messages = '[ {"role":"user", "content":"\\u4f60 \\/ é", "n":[1.0, 1e3, 1E+2, -0, 123456789012345678901234567890]} ]'
+    tools = '[{"type":"function","function":{"name":"f","name":"g","parameters":{"default":1.50}}}]'
+    case = decode_row(row(messages, tools), 0, HistoryOptions())
+    body = build_request(case, 'a "model"', {"n": 1.5}).body
+    expected = '{"model":"a \\"model\\"","messages":' + messages + ',"tools":' + tools + ',"n":1.5}'
+    assert body == expected.encode()
+
+
+@pytest.mark.parametrize("tools", [None, ..., []])
+def test_absent_tools_stay_absent(tools: Any) -> None:
+    """A row without tools sends none; an empty list is sent as one."""
+    record = row(tools=tools)
+    if tools is ...:
+        del record["tools"]
+    body = json.loads(build_request(decode_row(record, 0, HistoryOptions()), "m", {}).body)
+    assert body.get("tools", "absent") == ([] if tools == [] else "absent")
+
+
+def test_lone_surrogates_survive() -> None:
+    """A surrogate without its partner is sent as its escape, in text and in lists."""
+    messages = [{"role": "user", "content": "a\ud800b"}]
+    for value in (messages, json.dumps(messages), json.dumps(messages, ensure_ascii=False)):
+        assert (
+            json.loads(build_request(decode_row(row(value), 0, HistoryOptions()), "m", {}).body)["messages"]
+            == messages
+        )
+
+
+def test_the_callers_row_is_left_alone() -> None:
+    """Repairs are made in a copy."""
+    messages = [{"role": "_input", "tool_calls": [call(arguments="{", id="a")]}]
+    before = json.dumps(messages)
+    assert decode_row(row(messages), 0, IDS).repairs == Repairs(1, 1, 1)
+    assert json.dumps(messages) == before
+
+
+# --- history --------------------------------------------------------------------------------------
+
+MALFORMED = [
+    "",
+    " ",
+    "{",
+    '{"a": 1',
+    "{'a': 1}",
+    '{"a": 1} x',
+    '{"a": 1}{"b": 2}',
+    "plain",
+    '{"a": 1,}',
+    "None",
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("arguments", MALFORMED)
+def test_malformed_history_is_sanitized_or_kept(arguments: str) -> None:
+    """A historical arguments string that is not JSON becomes `{}`, or is sent as it is with `keep`."""
+    messages = [{"role": "assistant", "tool_calls": [call(arguments=arguments), call(arguments='{"ok": 1}')]}]
+    case = decode_row(row(messages), 0, HistoryOptions())
+    sent = [item["function"]["arguments"] for item in case.messages()[0]["tool_calls"]]
+    assert sent == ["{}", '{"ok": 1}']
+    assert case.repairs == Repairs(malformed_history=1)
+    assert case.repairs.beyond_upstream
+    text = json.dumps(messages)
+    kept = decode_row(row(text), 0, KEEP)
+    assert kept.messages_json == text.encode()
+    assert not kept.repairs.any
+
+
+@pytest.mark.parametrize(
+    "arguments", ["{}", "[]", "null", "5", '"x"', ' {"a": 1} ', '{"a": 1, "a": 2}', None, {}, [], 5]
+)
+def test_wellformed_history_is_not_touched(arguments: Any) -> None:
+    """Anything that is JSON, or no string at all, is no malformed history."""
+    messages = [{"role": "assistant", "tool_calls": [call(arguments=arguments)]}]
+    assert not decode_row(row(messages), 0, HistoryOptions()).repairs.any
+
+
+def test_the_input_role_becomes_system() -> None:
+    """Upstream's rule, so it does not count as sent differently from upstream; nothing else changes."""
+    messages = [{"name": "n", "role": "_input", "content": "a"}, {"role": "input", "content": "_input"}]
+    case = decode_row(row(messages), 0, KEEP)
+    assert ordered(case.messages_json) == ordered(
+        json.dumps([{**messages[0], "role": "system"}, messages[1]])
+    )
+    assert case.repairs == Repairs(input_role=1)
+    assert not case.repairs.beyond_upstream
+
+
+def ids(messages: list[Any]) -> tuple[list[Any], list[Any], int]:
+    """Normalize ids; give those of the calls, those that tool messages refer to, and the count."""
+    case = decode_row(row(messages), 0, IDS)
+    sent = case.messages()
+    called = [item.get("id") for message in sent for item in message.get("tool_calls") or []]
+    return called, [m.get("tool_call_id") for m in sent if m["role"] == "tool"], case.repairs.tool_call_ids
+
+
+def assistant(*calls: Any) -> dict[str, Any]:
+    """Give an assistant message with calls."""
+    return {"role": "assistant", "tool_calls": list(calls)}
+
+
+def answer(call_id: Any = ...) -> dict[str, Any]:
+    """Give a tool message."""
+    return {"role": "tool", "content": "x"} | ({} if call_id is ... else {"tool_call_id": call_id})
+
+
+def test_ids_count_through_the_conversation() -> None:
+    """Ids become functions.NAME:IDX over all calls, and the references follow, in any order."""
+    messages = [
+        assistant(call("f", id="a"), call("g", id="b")),
+        answer("b"),
+        answer("a"),
+        assistant(call("f", id="c")),
+        answer("c"),
+    ]
+    assert ids(messages) == (
+        ["functions.f:0", "functions.g:1", "functions.f:2"],
+        ["functions.g:1", "functions.f:0", "functions.f:2"],
+        3,
+    )
+
+
+def test_ids_used_twice_stay_apart() -> None:
+    """A tool message refers to the closest earlier call with its id."""
+    messages = [assistant(call("f", id="x")), answer("x"), assistant(call("f", id="x")), answer("x")]
+    assert ids(messages) == (["functions.f:0", "functions.f:1"], ["functions.f:0", "functions.f:1"], 2)
+
+
+def test_missing_ids_are_given_and_matched_by_position() -> None:
+    """Calls without id get one; tool messages that name none follow in order."""
+    messages = [assistant(call("f"), call("g", id=None)), answer(), answer(None)]
+    assert ids(messages) == (["functions.f:0", "functions.g:1"], ["functions.f:0", "functions.g:1"], 2)
+
+
+def test_ids_that_are_right_are_not_counted() -> None:
+    """Ids of the standard form in the right order are no repair, and foreign references stay."""
+    messages = [assistant(call("f", id="functions.f:0")), answer("functions.f:0"), answer("elsewhere")]
+    assert ids(messages) == (["functions.f:0"], ["functions.f:0", "elsewhere"], 0)
+
+
+@pytest.mark.parametrize("item", [None, 5, "x", {}, {"function": None}, {"function": {"name": 5}}, []])
+def test_malformed_historical_calls_are_left_alone(item: Any) -> None:
+    """What is no call keeps its form, and the calls around it their numbers."""
+    messages = [{"role": "assistant", "tool_calls": [item, call("f", id="a")]}]
+    sent = decode_row(row(messages), 0, IDS).messages()[0]["tool_calls"]
+    assert sent[0] == item
+    assert sent[1]["id"] in ("functions.f:0", "functions.f:1")
+
+
+# --- bad rows -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "reason"),
+    [
+        ({"messages": None}, "messages", "is missing"),
+        ({"messages": []}, "messages", "is empty"),
+        ({"messages": "[]"}, "messages", "is empty"),
+        ({"messages": "not json"}, "messages", "'not json' is not JSON"),
+        ({"messages": '{"role": "user"}'}, "messages", "is not a list"),
+        ({"messages": 5}, "messages", "5 is not a list"),
+        ({"messages": "[5]"}, "messages[0]", "5 is not an object"),
+        ({"messages": [{"role": "user"}, {"content": "x"}]}, "messages[1].role", "None is not a string"),
+        ({"messages": '[{"role": "user", "n": NaN}]'}, "messages", "NaN is not JSON"),
+        ({"messages": [{"role": "user", "n": float("inf")}]}, "messages", "not JSON compliant"),
+        ({"messages": b"[]"}, "messages", "bytes"),
+        ({"messages": '[{"role": "user", "n": ' + "1" * 5_000 + "}]"}, "messages", "digits"),
+        ({"tools": "{}"}, "tools", "{} is not a list"),
+        ({"tools": "["}, "tools", "is not JSON"),
+        ({"tools": ["f"]}, "tools[0]", "'f' is not an object"),
+        ({"tools": [{"x": b""}]}, "tools", "bytes"),
+        ({"should_call_tool": "yes"}, "should_call_tool", "'yes' is not a boolean"),
+        ({"should_call_tool": None}, "should_call_tool", "is missing, and so is 'official_finish_reason'"),
+        ({"official_finish_reason": 5}, "official_finish_reason", "5 is not a string"),
+        ({"official_tool_calls": "{}"}, "official_tool_calls", "{} is not a list"),
+        ({"official_tool_calls": "x"}, "official_tool_calls", "'x' is not JSON"),
+        ({"tool_calls": "x"}, "tool_calls", "'x' is not JSON"),
+        ({"parameters": "x"}, "parameters", "'x' is not JSON"),
+        ({"parameters": [1]}, "parameters", "[1] is not an object"),
+        ({"parameters": {"temperature": float("nan")}}, "parameters", "not JSON compliant"),
+    ],
+)
+def test_a_bad_field_is_named_with_its_value(fields: dict[str, Any], field: str, reason: str) -> None:
+    """A row error says which field, what its value is, and what is wrong."""
+    with pytest.raises(RowError) as caught:
+        decode_row({**row(), **fields}, 0, HistoryOptions())
+    assert caught.value.field == field
+    assert reason in caught.value.reason
+
+
+def test_official_answers_are_read_in_every_spelling() -> None:
+    """The decision comes from `should_call_tool`, else from the finish_reason; calls under both names."""
+    calls = [call("f")]
+    cases = [
+        ({"should_call_tool": None, "official_finish_reason": "tool_calls"}, True, None),
+        ({"should_call_tool": None, "official_finish_reason": "length"}, False, None),
+        ({"should_call_tool": 1}, True, None),
+        ({"should_call_tool": True, "official_tool_calls": calls}, True, calls),
+        ({"should_call_tool": True, "official_tool_calls": json.dumps(calls)}, True, calls),
+        ({"should_call_tool": True, "tool_calls": json.dumps(calls)}, True, calls),
+        ({"should_call_tool": False, "official_tool_calls": ""}, False, None),
+        ({"should_call_tool": False, "official_tool_calls": "null"}, False, None),
+    ]
+    for fields, should_call, expected in cases:
+        case = decode_row({**row(), **fields}, 0, HistoryOptions())
+        assert (case.official.should_call, case.official_tool_calls()) == (should_call, expected), fields
+
+
+def test_row_parameters_never_replace_model_messages_or_tools() -> None:
+    """A row's parameters are taken without what the request has from elsewhere."""
+    given = {"model": "x", "messages": [], "tools": [], "temperature": 1.0}
+    for value in (given, json.dumps(given)):
+        assert decode_row(row(parameters=value), 0, HistoryOptions()).parameters == {"temperature": 1.0}
+    body = json.loads(build_request(decode_row(row(), 0, HistoryOptions()), "m", given).body)
+    assert (body["model"], len(body["messages"]), "tools" in body) == ("m", 1, False)
+
+
+# --- parameters, hashes, identity -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("preset", "of_row", "user", "expected"),
+    [
+        ({"temperature": 1.0}, {}, {}, {"temperature": 1.0}),
+        ({"temperature": 1.0}, {"temperature": 0.6}, {}, {"temperature": 0.6}),
+        ({"temperature": 1.0}, {"temperature": 0.6}, {"temperature": 0.0}, {"temperature": 0.0}),
+        ({"max_tokens": 64}, {}, {"max_completion_tokens": 5}, {"max_completion_tokens": 5}),
+        ({"max_tokens": 64}, {"max_completion_tokens": 7}, {"max_tokens": 5}, {"max_tokens": 5}),
+        ({"max_tokens": 64}, {"temperature": 1}, {}, {"max_tokens": 64, "temperature": 1}),
+        (
+            {},
+            {},
+            {"max_tokens": 1, "max_completion_tokens": 2},
+            {"max_tokens": 1, "max_completion_tokens": 2},
+        ),
+        ({"stream": True}, {}, {}, {"stream": True, "stream_options": {"include_usage": True}}),
+        ({"stream": True}, {}, {"stream": False}, {"stream": False}),
+        (
+            {"stream": True},
+            {"stream_options": {"include_usage": False}},
+            {"stream": False},
+            {"stream": False},
+        ),
+        (
+            {"stream": True},
+            {"stream_options": {"include_usage": False}},
+            {},
+            {"stream": True, "stream_options": {"include_usage": False}},
+        ),
+    ],
+)
+def test_parameters_by_precedence(
+    preset: dict[str, Any], of_row: dict[str, Any], user: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """The user overrides the row, the row the preset, key by key; one limit, not two; usage of a stream asked for."""
+    assert merge_parameters(preset, of_row, user) == expected
+
+
+def test_merging_changes_no_layer() -> None:
+    """The layers are shared between cases, so they stay as they are."""
+    layers = {"max_tokens": 1, "stream": True}, {"max_completion_tokens": 2}, {"stream": False}
+    before = json.dumps(layers)
+    merge_parameters(*layers)
+    assert json.dumps(layers) == before
+
+
+def test_upstream_hash_by_its_formula() -> None:
+    """md5 over the request as JSON with sorted keys and non-ASCII kept."""
+    request = {"model": "m", "messages": [{"role": "user", "content": "你好"}], "temperature": 0.6}
+    text = '{"messages": [{"content": "你好", "role": "user"}], "model": "m", "temperature": 0.6}'
+    assert upstream_hash(request) == hashlib.md5(text.encode()).hexdigest()
+    assert upstream_hash(dict(reversed(request.items()))) == upstream_hash(request)
+    assert upstream_hash({"a": "\ud800"}) != upstream_hash({"a": "\ud801"})
+
+
+def identity(parameters: dict[str, Any], content: str = "x", tools: Any = None) -> RequestIdentity:
+    """Give the identity of a request."""
+    case = decode_row(row([{"role": "user", "content": content}], tools), 0, HistoryOptions())
+    return build_request(case, "m", parameters).identity
+
+
+def test_differences_are_said_in_one_line() -> None:
+    """A changed parameter is named with both values, a changed row as such, and order as order."""
+    stored = identity({"temperature": 0.6, "top_p": 1})
+    assert identity({"temperature": 0.6, "top_p": 1}).difference_from(stored) is None
+    assert (
+        identity({"temperature": 1.0, "top_p": 1}).difference_from(stored) == "temperature: 0.6 then, 1.0 now"
+    )
+    assert identity({"temperature": 0.6, "n": 2}).difference_from(stored) == (
+        "n: 'unset' then, 2 now; top_p: 1 then, 'unset' now"
+    )
+    assert (
+        identity({"temperature": 0.6, "top_p": 1}, "y").difference_from(stored)
+        == "the row's messages or tools"
+    )
+    assert identity({"temperature": 0.6, "top_p": 1}, tools=[]).difference_from(stored) == (
+        "the row's messages or tools"
+    )
+    assert identity({"temperature": 1, "top_p": 1}, "y").difference_from(stored) == (
+        "the row's messages or tools; temperature: 0.6 then, 1 now"
+    )
+    assert identity({"top_p": 1, "temperature": 0.6}).difference_from(stored) == "the order of its parameters"
+
+
+def test_an_identity_round_trips() -> None:
+    """The stored form reads back equal; what is no identity reads as None."""
+    one = identity({"temperature": 0.6})
+    assert RequestIdentity.from_json(json.loads(json.dumps(one.as_json()))) == one
+    for value in (None, 5, {}, {"sha256": "x"}, {"sha256": 1, "row_sha256": "x"}):
+        assert RequestIdentity.from_json(value) is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "stream"), [({}, False), ({"stream": False}, False), ({"stream": True}, True)]
+)
+def test_a_request_knows_whether_it_streams(parameters: dict[str, Any], stream: bool) -> None:
+    """Streaming is what the body asks for."""
+    assert build_request(decode_row(row(), 0, HistoryOptions()), "m", parameters).stream is stream

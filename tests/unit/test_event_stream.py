@@ -1,0 +1,284 @@
+"""Event streams: framing, assembly, and what ends a stream."""
+
+import json
+from typing import Any
+
+import pytest
+
+from k2_verifier_adapter.core.event_stream import ChunkAssembler, EventDecoder
+from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.responses import NotACompletion, Response
+
+
+def events(*chunks: bytes) -> list[bytes]:
+    """Decode chunks, the end of the stream included."""
+    decoder = EventDecoder()
+    return [data for chunk in chunks for data in decoder.feed(chunk)] + list(decoder.close())
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([b"data: 1\n\ndata: 2\n\n"], [b"1", b"2"]),
+        ([b"data: 1\r\n\r\ndata: 2\r\n\r\n"], [b"1", b"2"]),
+        ([b"data: 1\r\rdata: 2\r\r"], [b"1", b"2"]),
+        ([b"data: 1\r", b"\n\r", b"\ndata: 2\r", b"\n\r", b"\n"], [b"1", b"2"]),
+        ([b"data: 1\r", b"", b"\n\r\ndata: 2\n\n"], [b"1", b"2"]),
+        ([b"data: 1\r", b"data: 2\r\r"], [b"1\n2"]),
+        ([b"data: 1\r", b"\ndata: 2\r\n\r\n"], [b"1\n2"]),
+        ([b": keep-alive\n\ndata: 1\n: comment\n\n"], [b"1"]),
+        ([b"event: ping\nid: 7\nretry: 10\n\ndata: 1\n\n"], [b"1"]),
+        ([b"data: [1,\ndata: 2]\n\n"], [b"[1,\n2]"]),
+        ([b"\xef\xbb\xbfdata: 1\n\n"], [b"1"]),
+        ([b"\xef", b"\xbb\xbfda", b"ta: 1\n\n"], [b"1"]),
+        ([b"data:1\n\n"], [b"1"]),
+        ([b"data:  1\n\n"], [b" 1"]),
+        ([b"\n\n\ndata: 1\n\n\n\n"], [b"1"]),
+        ([b"data: 1\n\ndata: 2"], [b"1", b"2"]),
+        ([b"data: 1\n\ndata: [DONE]"], [b"1", b"[DONE]"]),
+        ([b'data: 1\n\ndata: {"cut": '], [b"1"]),
+        ([b"<html>\n\nno data: here\n"], []),
+        ([b""], []),
+    ],
+)
+def test_framing(chunks: list[bytes], expected: list[bytes]) -> None:
+    """Line ends, comments, other fields and reads of any size give the data of each event."""
+    assert events(*chunks) == expected
+
+
+def test_an_event_is_yielded_as_soon_as_its_blank_line_came() -> None:
+    """Nothing waits for the next read, not even where the line ended with a lone CR."""
+    decoder = EventDecoder()
+    assert list(decoder.feed(b"data: 1\n")) == []
+    assert list(decoder.feed(b"\n")) == [b"1"]
+    assert list(decoder.feed(b"data: 2\r\r")) == [b"2"]
+
+
+def assemble(*chunks: Any) -> ChunkAssembler:
+    """Assemble chunks: JSON values, or the bytes of an event."""
+    assembler = ChunkAssembler()
+    for chunk in chunks:
+        assembler.add(chunk if isinstance(chunk, bytes) else json.dumps(chunk).encode())
+    return assembler
+
+
+def delta(finish: Any = None, index: Any = 0, **fields: Any) -> dict[str, Any]:
+    """Give a chunk with one choice."""
+    return {"id": "c", "model": "m", "choices": [{"index": index, "delta": fields, "finish_reason": finish}]}
+
+
+def part(index: Any, call_id: Any = None, name: Any = None, arguments: Any = None) -> dict[str, Any]:
+    """Give a chunk with one tool call delta; an index of `...` is left out."""
+    function = {key: value for key, value in (("name", name), ("arguments", arguments)) if value is not None}
+    call: dict[str, Any] = {"function": function}
+    if index is not ...:
+        call["index"] = index
+    if call_id is not None:
+        call |= {"id": call_id, "type": "function"}
+    return delta(tool_calls=[call])
+
+
+def finished(assembler: ChunkAssembler) -> Response:
+    """Give the response of an assembler whose stream ended well."""
+    response = assembler.result()
+    assert isinstance(response, Response), response
+    return response
+
+
+def calls(assembler: ChunkAssembler) -> list[tuple[Any, Any, Any]]:
+    """Give id, name and arguments of the assembled calls."""
+    return [
+        (call["id"], call["function"]["name"], call["function"]["arguments"])
+        for call in finished(assembler).tool_calls
+    ]
+
+
+END = delta("tool_calls")
+
+
+def test_texts_are_concatenated_and_heads_kept() -> None:
+    """Content and every kind of reasoning arrive whole, with id, model and fingerprint."""
+    response = finished(
+        assemble(
+            delta(role="assistant", content="") | {"system_fingerprint": "fp", "created": 5},
+            delta(reasoning_content="a", reasoning="x", reasoning_details=[{"t": 1}]),
+            delta(reasoning_content="b", reasoning="y", reasoning_details=[{"t": 2}]),
+            delta(content="c"),
+            delta("stop", content="d"),
+        )
+    )
+    assert response.finish_reason == "stop"
+    assert response.message == {
+        "role": "assistant",
+        "content": "cd",
+        "reasoning_content": "ab",
+        "reasoning": "xy",
+        "reasoning_details": [{"t": 1}, {"t": 2}],
+    }
+    head = {name: response.completion[name] for name in ("id", "model", "created", "system_fingerprint")}
+    assert head == {"id": "c", "model": "m", "created": 5, "system_fingerprint": "fp"}
+
+
+def test_arguments_are_concatenated_by_index() -> None:
+    """Interleaved indexes are told apart and keep their order of appearance."""
+    assembler = assemble(
+        part(0, "functions.f:0", "f", '{"a"'),
+        part(1, "functions.g:1", "g", "{"),
+        part(0, arguments=": 1}"),
+        part(1, arguments="}"),
+        END,
+    )
+    assert calls(assembler) == [("functions.f:0", "f", '{"a": 1}'), ("functions.g:1", "g", "{}")]
+    assert not assembler.anomalies
+
+
+def test_several_calls_in_one_delta() -> None:
+    """A delta that holds several calls gives several calls."""
+    both = [{"index": i, "id": f"i{i}", "function": {"name": "f", "arguments": "{}"}} for i in (0, 1)]
+    assert [item[0] for item in calls(assemble(delta("tool_calls", tool_calls=both)))] == ["i0", "i1"]
+
+
+def test_a_null_or_missing_index_counts_as_0() -> None:
+    """Deltas without index continue call 0, and that is noted."""
+    assembler = assemble(part(0, "i", "f", "{"), part(None, arguments="}"), END)
+    assert calls(assembler) == [("i", "f", "{}")]
+    assert list(assembler.anomalies) == [FailureClass.STREAM_INDEX_MISSING]
+
+
+def test_two_calls_without_index_merge() -> None:
+    """Two calls that both lack an index become one with concatenated arguments, as upstream does."""
+    assembler = assemble(part(..., "i0", "f", '{"a": 1}'), part(..., "i1", "g", '{"b": 2}'), END)
+    assert calls(assembler) == [("i0", "g", '{"a": 1}{"b": 2}')]
+    assert set(assembler.anomalies) == {
+        FailureClass.STREAM_INDEX_MISSING,
+        FailureClass.STREAM_NAME_REPEATED,
+    }
+
+
+def test_the_id_comes_from_the_first_delta_only() -> None:
+    """A later id does not replace the first, and one that comes too late counts as missing."""
+    assert calls(assemble(part(0, "first", "f", "{"), part(0, "second", arguments="}"), END))[0][0] == "first"
+    assembler = assemble(part(0, None, "f", "{"), part(0, "late", arguments="}"), END)
+    assert calls(assembler)[0][0] is None
+    assert FailureClass.STREAM_ID_MISSING in assembler.anomalies
+
+
+def test_a_later_name_overwrites() -> None:
+    """The last name counts, and the repetition is noted."""
+    assembler = assemble(part(0, "i", "f", "{"), part(0, None, "g", "}"), END)
+    assert calls(assembler) == [("i", "g", "{}")]
+    assert list(assembler.anomalies) == [FailureClass.STREAM_NAME_REPEATED]
+
+
+def test_an_empty_later_name_does_not_overwrite() -> None:
+    """Servers that repeat an empty name with every delta change nothing."""
+    assembler = assemble(part(0, "i", "f", "{"), part(0, None, "", "}"), END)
+    assert calls(assembler) == [("i", "f", "{}")]
+    assert not assembler.anomalies
+
+
+def test_arguments_that_come_parsed_are_text_again() -> None:
+    """An object in the place of the arguments text is taken as its JSON."""
+    assert calls(assemble(part(0, "i", "f", {"a": 1}), END)) == [("i", "f", '{"a": 1}')]
+
+
+@pytest.mark.parametrize("call", [None, 5, "x", [], {}, {"index": 0}, {"index": [1], "function": []}])
+def test_malformed_call_deltas_do_not_crash(call: Any) -> None:
+    """Any JSON in the place of a call delta leaves a judgeable completion."""
+    finished(assemble(delta("tool_calls", tool_calls=[call])))
+
+
+@pytest.mark.parametrize("where", ["top", "choice", "empty choices"])
+def test_usage_is_found_wherever_it_stands(where: str) -> None:
+    """Usage comes in the chunk, inside the last choice, or after the finish with empty choices."""
+    usage = {"total_tokens": 3}
+    last = delta("stop")
+    if where == "top":
+        last["usage"] = usage
+    elif where == "choice":
+        last["choices"][0]["usage"] = usage
+    chunks = [delta(content="x"), last]
+    if where == "empty choices":
+        chunks.append({"choices": [], "usage": usage})
+    response = finished(assemble(*chunks))
+    assert response.completion["usage"] == usage
+    assert response.finish_reason == "stop"
+
+
+def test_other_choices_are_ignored() -> None:
+    """Only choice 0 counts; a null index is choice 0."""
+    response = finished(
+        assemble(
+            delta(index=1, content="no"), delta(content="yes"), delta("length", index=1), delta("stop", None)
+        )
+    )
+    assert response.message is not None
+    assert (response.message["content"], response.finish_reason) == ("yes", "stop")
+
+
+def test_an_error_event_fails_the_request() -> None:
+    """Deviation 1: what came before an error event is not judged, a finish_reason included."""
+    assembler = assemble(delta("stop", content="x"), {"error": {"message": "overloaded"}})
+    assert assembler.failed
+    result = assembler.result()
+    assert isinstance(result, NotACompletion)
+    assert result.failure_class is FailureClass.STREAM_ERROR_EVENT
+    assert "overloaded" in result.reason
+
+
+@pytest.mark.parametrize(
+    "data", [b"{", b"", b"\xff\xfe", b"[1]", b"null", b"5", b"[" * 100_000, b"1" * 1_000_000]
+)
+def test_an_event_that_is_no_json_object_fails_the_request(data: bytes) -> None:
+    """A bad event is not a completion, and the message stays short."""
+    assembler = assemble(delta("stop"), data)
+    assert assembler.failed
+    result = assembler.result()
+    assert isinstance(result, NotACompletion)
+    assert result.failure_class is FailureClass.NOT_A_COMPLETION
+    assert len(result.reason) < 500
+
+
+def test_no_event_at_all_is_no_completion() -> None:
+    """A streamed 200 that is no event stream is a failed request (upstream records `stop`)."""
+    result = assemble().result()
+    assert isinstance(result, NotACompletion)
+    assert result.failure_class is FailureClass.NOT_A_COMPLETION
+
+
+@pytest.mark.parametrize("chunks", [[delta(content="x")], [part(0, "i", "f", "{")], [{"choices": []}]])
+def test_a_stream_without_finish_reason_is_cut(chunks: list[Any]) -> None:
+    """A stream without a terminal finish_reason is a failed request (upstream records `stop`)."""
+    assembler = assemble(*chunks)
+    assert not assembler.finished
+    result = assembler.result()
+    assert isinstance(result, NotACompletion)
+    assert result.failure_class is FailureClass.STREAM_CUT
+
+
+def test_an_event_cut_in_the_middle_is_a_cut_stream() -> None:
+    """A last event that lost its end is dropped: the stream is cut, the event not bad."""
+    text = b"data: " + json.dumps(delta(content="x")).encode() + b"\n\ndata: " + json.dumps(END).encode()[:-9]
+    assembler = ChunkAssembler()
+    for data in events(text):
+        assembler.add(data)
+    result = assembler.result()
+    assert isinstance(result, NotACompletion)
+    assert result.failure_class is FailureClass.STREAM_CUT
+
+
+@pytest.mark.parametrize("deep", [300, 600, 950, 990, 5_000, 100_000])
+def test_deep_deltas_are_bounded(deep: int) -> None:
+    """Nesting of any depth in any place ends as a completion or as none, never in a RecursionError."""
+    nested = "[" * deep + "]" * deep
+    for text in (
+        f'{{"choices": [{{"delta": {{"x": {nested}}}, "finish_reason": "stop"}}]}}',
+        f'{{"choices": [{{"delta": {{"tool_calls": [{{"index": {nested}}}]}}, "finish_reason": "stop"}}]}}',
+        f'{{"choices": [{{"delta": {{"tool_calls": [{{"function": {{"arguments": {nested}}}}}]}}}}]}}',
+        f'{{"error": {nested}}}',
+        f'{{"choices": [{{"finish_reason": {nested}}}]}}',
+        nested,
+    ):
+        result = assemble(text.encode()).result()
+        if isinstance(result, Response):
+            json.dumps(result.completion)

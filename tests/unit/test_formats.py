@@ -1,0 +1,497 @@
+"""Files: rows, cases and runs, read and written, damaged and whole."""
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k2_verifier_adapter.core.cases import decode_row
+from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
+from k2_verifier_adapter.core.requests import RequestIdentity
+from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
+from k2_verifier_adapter.errors import BadRowsError, DataError, UsageError
+from k2_verifier_adapter.formats.cases import read_cases, write_cases
+from k2_verifier_adapter.formats.files import atomic_write
+from k2_verifier_adapter.formats.rows import BUNDLED, find_file, load_cases
+from k2_verifier_adapter.formats.runs import (
+    RunPaths,
+    choose_run,
+    find_runs,
+    read_facts,
+    read_predictions,
+    read_run,
+    write_facts,
+)
+
+OPTIONS = HistoryOptions()
+
+
+def row(content: str = "x", **fields: Any) -> dict[str, Any]:
+    """Give a row in the hosted format."""
+    messages = json.dumps([{"role": "user", "content": content}], ensure_ascii=False)
+    return {
+        "messages": messages,
+        "tools": "[]",
+        "should_call_tool": True,
+        "official_finish_reason": "tool_calls",
+        **fields,
+    }
+
+
+def write_lines(path: Path, *rows: Any, end: str = "\n") -> Path:
+    """Write JSON lines; a string is written as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in rows]
+    path.write_bytes("".join(line + end for line in lines).encode())
+    return path
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows as parquet."""
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def contents(path: Path, subset: str = "s") -> list[str]:
+    """Load rows and give the content of their first messages."""
+    return [case.messages()[0]["content"] for case in load_cases(path, subset, OPTIONS).cases]
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def test_jsonl_keeps_order_and_text(tmp_path: Path) -> None:
+    """Rows come in file order, numbered from 0, their text unchanged."""
+    path = write_lines(tmp_path / "any.jsonl", row("a"), row("你好 \u2028"), row("c"))
+    loaded = load_cases(path, "s", OPTIONS)
+    assert [case.index for case in loaded.cases] == [0, 1, 2]
+    assert contents(path) == ["a", "你好 \u2028", "c"]
+    assert loaded.info.source == str(path)
+    assert not loaded.info.synthetic
+
+
+def test_byte_order_mark_crlf_and_empty_lines_are_fine(tmp_path: Path) -> None:
+    """What editors add is not part of a row."""
+    path = write_lines(tmp_path / "r.jsonl", "\ufeff" + json.dumps(row("a")), "", row("b"), "  ", end="\r\n")
+    assert contents(path) == ["a", "b"]
+
+
+def test_the_last_line_needs_no_end(tmp_path: Path) -> None:
+    """A file that ends without a line end is whole."""
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps(row("a")))
+    assert contents(path) == ["a"]
+
+
+def test_parquet_equals_jsonl(tmp_path: Path) -> None:
+    """The same rows from parquet give the same cases and the same digest."""
+    rows = [row("a", parameters=json.dumps({"temperature": 0.6})), row("b", parameters="")]
+    jsonl = load_cases(write_lines(tmp_path / "r.jsonl", *rows), "s", OPTIONS)
+    parquet = load_cases(write_parquet(tmp_path / "r.parquet", rows), "s", OPTIONS)
+    assert parquet.cases == jsonl.cases
+    assert parquet.info.sha256 == jsonl.info.sha256
+
+
+@pytest.mark.parametrize("column", ["messages", "tools", "official_tool_calls"])
+def test_a_nested_parquet_column_is_refused(tmp_path: Path, column: str) -> None:
+    """Nested columns fill absent keys with nulls, so the request would differ: refused, with the remedy."""
+    path = write_parquet(tmp_path / "r.parquet", [row(**{column: [{"role": "user", "content": "x"}]})])
+    with pytest.raises(
+        DataError, match=f"column '{column}' is of a nested type.*store the column as JSON text"
+    ):
+        load_cases(path, "s", OPTIONS)
+
+
+def test_parquet_of_bytes_is_a_bad_row(tmp_path: Path) -> None:
+    """A binary column is said to be bytes, not a crash."""
+    path = write_parquet(tmp_path / "r.parquet", [row(messages=b"[]")])
+    with pytest.raises(BadRowsError, match=r"row 1: field 'messages'.*bytes"):
+        load_cases(path, "s", OPTIONS)
+
+
+def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
+    """A damaged parquet file is named."""
+    path = write_lines(tmp_path / "r.parquet", "no parquet")
+    pytest.importorskip("pyarrow")
+    with pytest.raises(DataError, match=r"r.parquet: cannot be read as parquet"):
+        load_cases(path, "s", OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["s_test.jsonl", "s.jsonl", "s/test.jsonl", "s/test-00000-of-00001.jsonl", "data/s/test.jsonl"],
+)
+def test_directories_and_snapshots(tmp_path: Path, name: str) -> None:
+    """A subset is found under every name that the design lists, beside other subsets."""
+    write_lines(tmp_path / name, row("mine"))
+    write_lines(tmp_path / "other_test.jsonl", row("other"))
+    assert contents(tmp_path) == ["mine"]
+
+
+def test_the_split_name_goes_first(tmp_path: Path) -> None:
+    """`SUBSET_test` is preferred to `SUBSET`, JSON lines to parquet."""
+    write_lines(tmp_path / "s.jsonl", row("plain"))
+    write_lines(tmp_path / "s_test.jsonl", row("split"))
+    write_parquet(tmp_path / "s_test.parquet", [row("parquet")])
+    assert contents(tmp_path) == ["split"]
+
+
+def test_an_unknown_subset_says_what_is_there(tmp_path: Path) -> None:
+    """The message names the subset, the names expected and the files found."""
+    write_lines(tmp_path / "k2_test.jsonl", row())
+    write_lines(tmp_path / "sub" / "x.jsonl", row())
+    with pytest.raises(DataError) as caught:
+        load_cases(tmp_path, "k3", OPTIONS)
+    for text in ("'k3'", "k3_test.jsonl", "k3.parquet", "k2_test.jsonl", "sub/x.jsonl"):
+        assert text in str(caught.value)
+
+
+def test_a_split_snapshot_is_refused(tmp_path: Path) -> None:
+    """Several files of one subset are not silently reduced to the first."""
+    for number in (0, 1):
+        write_lines(tmp_path / "s" / f"test-{number:05}-of-00002.jsonl", row())
+    with pytest.raises(DataError, match=r"split over 2 files"):
+        load_cases(tmp_path, "s", OPTIONS)
+
+
+def test_missing_paths_and_types(tmp_path: Path) -> None:
+    """A missing path names the bundled rows; an unknown type the types that are known."""
+    with pytest.raises(DataError, match=r"no such file or directory.*'bundled'"):
+        find_file(tmp_path / "none", "s")
+    with pytest.raises(DataError, match=r"unknown file type '\.csv', expected \.jsonl or \.parquet"):
+        find_file(write_lines(tmp_path / "r.csv", "x"), "s")
+    with pytest.raises(DataError, match=r"found no .jsonl or .parquet file"):
+        find_file(tmp_path, "s")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "\ufeff"])
+def test_an_empty_file_holds_no_rows(tmp_path: Path, text: str) -> None:
+    """A file without rows is an error, not a run of nothing."""
+    path = tmp_path / "r.jsonl"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"r.jsonl: holds no rows"):
+        load_cases(path, "s", OPTIONS)
+
+
+def test_all_bad_rows_are_listed(tmp_path: Path) -> None:
+    """One error lists every bad row with line, field and reason, and how many rows there are."""
+    path = write_lines(
+        tmp_path / "r.jsonl",
+        row("good"),
+        "{not json",
+        row(tools="{}"),
+        "",
+        "[1]",
+        row(messages=None),
+        '"\\ud800"',
+        "[" * 200_000,
+    )
+    with pytest.raises(BadRowsError) as caught:
+        load_cases(path, "s", OPTIONS)
+    problems = caught.value.problems
+    assert [problem.split(":")[0] for problem in problems] == [
+        "line 2",
+        "line 3",
+        "line 5",
+        "line 6",
+        "line 7",
+        "line 8",
+    ]
+    assert "is not JSON" in problems[0]
+    assert "field 'tools': {} is not a list" in problems[1]
+    assert "is not a JSON object" in problems[2]
+    assert "field 'messages': is missing" in problems[3]
+    assert "nested too deeply" in problems[5]
+    assert "6 of 7 rows cannot be used" in str(caught.value)
+    assert "nothing was sent" in str(caught.value)
+
+
+def test_bytes_that_are_no_text_are_a_bad_row(tmp_path: Path) -> None:
+    """A line that is not UTF-8 is listed, and so are the lines of a file in UTF-16."""
+    path = tmp_path / "r.jsonl"
+    for raw in (b'{"messages": "\xff\xfe"}\n', f"{json.dumps(row())}\n".encode("utf-16") * 2):
+        path.write_bytes(raw)
+        with pytest.raises(BadRowsError, match=r"line 1"):
+            load_cases(path, "s", OPTIONS)
+
+
+def test_many_bad_rows_are_counted(tmp_path: Path) -> None:
+    """The message stays readable; the attribute holds all."""
+    path = write_lines(tmp_path / "r.jsonl", *["x"] * 100)
+    with pytest.raises(BadRowsError, match=r"100 of 100 rows.*and 80 more") as caught:
+        load_cases(path, "s", OPTIONS)
+    assert len(caught.value.problems) == 100
+
+
+def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
+    """Another content, order or official answer is another digest; another file name is not."""
+
+    def digest(*rows: Any, name: str = "r.jsonl") -> str:
+        return load_cases(write_lines(tmp_path / name, *rows), "s", OPTIONS).info.sha256
+
+    one = digest(row("a"), row("b"))
+    assert digest(row("a"), row("b"), name="q.jsonl") == one
+    others = {
+        digest(row("b"), row("a")),
+        digest(row("a")),
+        digest(row("a"), row("c")),
+        digest(row("a"), row("b", should_call_tool=False)),
+        digest(row("a"), row("b", tools='[{"x": 1}]')),
+    }
+    assert len(others) == 5
+    assert one not in others
+
+
+def test_the_bundled_rows_load_for_any_subset() -> None:
+    """The bundled rows are synthetic, and say so."""
+    loaded = load_cases(BUNDLED, "whatever", OPTIONS)
+    assert len(loaded.cases) >= 200
+    assert loaded.info.synthetic
+    assert loaded.info.source == "bundled"
+
+
+# --- cases ----------------------------------------------------------------------------------------
+
+
+def test_cases_round_trip_byte_by_byte(tmp_path: Path) -> None:
+    """What a run keeps is what it sent: spellings, escapes, surrogates, repairs, parameters."""
+    rows = [
+        row(
+            messages='[ {"role":"user","content":"\\u4f60 \\/ é 你","n":[1.0,1e3,12345678901234567890123]} ]'
+        ),
+        row(tools=None, should_call_tool=None, official_finish_reason="\ud800 length"),
+        row(
+            messages=[
+                {"role": "_input", "content": "\ud800", "tool_calls": [{"function": {"arguments": "{"}}]}
+            ]
+        ),
+        row(parameters={"temperature": 1.0, "user": "\udfff"}, official_tool_calls='[{"a": 1.0}]'),
+        row(synthetic=True),
+    ]
+    cases = [decode_row(item, index, OPTIONS) for index, item in enumerate(rows)]
+    path = tmp_path / "deep" / "cases.jsonl.gz"
+    write_cases(path, cases)
+    assert read_cases(path) == dict(enumerate(cases))
+    first = path.read_bytes()
+    write_cases(path, cases)
+    assert path.read_bytes() == first
+
+
+def test_damaged_case_files_are_said_to_be(tmp_path: Path) -> None:
+    """Missing, truncated, corrupted and foreign files are one clear error."""
+    path = tmp_path / "cases.jsonl.gz"
+    with pytest.raises(DataError, match=r"not found"):
+        read_cases(path)
+    write_cases(path, [decode_row(row(str(n)), n, OPTIONS) for n in range(50)])
+    whole = path.read_bytes()
+    corrupt = whole[:40] + bytes(byte ^ 0x5A for byte in whole[40:60]) + whole[60:]
+    foreign = [gzip.compress(line) for line in (b"x\n", b"[]\n", b"{}\n", b'{"index": 1}\n', b"\xff\n")]
+    for content in (b"", b"no gzip", whole[:-20], whole[: len(whole) // 2], corrupt, *foreign):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"damaged after"):
+            read_cases(path)
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_atomic_write_leaves_the_old_file_on_error(tmp_path: Path) -> None:
+    """A write that fails in the middle changes nothing and leaves nothing behind."""
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+
+    def write(error: BaseException) -> None:
+        with atomic_write(path) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        write(KeyboardInterrupt())
+    with pytest.raises(DataError, match=r"cannot be written: No space left"):
+        write(OSError(28, "No space left on device"))
+    assert path.read_bytes() == b"old"
+    assert [item.name for item in tmp_path.iterdir()] == ["f"]
+
+
+def test_atomic_write_replaces_and_makes_directories(tmp_path: Path) -> None:
+    """The new content is there, with the usual permissions."""
+    path = tmp_path / "a" / "b" / "f"
+    for content in (b"1", b"22"):
+        with atomic_write(path) as file:
+            file.write(content)
+        assert path.read_bytes() == content
+    reference = tmp_path / "plain"
+    reference.touch()
+    assert path.stat().st_mode == reference.stat().st_mode
+
+
+def test_atomic_write_below_a_file_is_a_data_error(tmp_path: Path) -> None:
+    """A directory that cannot be made is a clear error."""
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot be written"), atomic_write(tmp_path / "file" / "x"):
+        pass
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+FACTS = RunFacts(
+    model="m",
+    subset="s",
+    parameters={"temperature": 0.6},
+    rows=RowsInfo("bundled", "0" * 64, True),
+    planned=4,
+    repeats=2,
+    started_at="2025-11-21T00:00:00+00:00",
+    finished_at=None,
+    complete=False,
+    endpoint_host="127.0.0.1:1",
+    adapter="0",
+    evalscope="1.14.1",
+    python="3.11",
+)
+
+
+def record(case: int, repeat: int = 0, response: str = "{}") -> ResponseRecord:
+    """Give a stored response."""
+    identity = RequestIdentity("a", "b", {"temperature": 0.6})
+    return ResponseRecord(
+        case, repeat, response, (FailureClass.STREAM_ID_MISSING,), identity, 2, 1.25, 0.5, "2025"
+    )
+
+
+def prediction(stored: ResponseRecord) -> str:
+    """Give a line of EvalScope's predictions."""
+    return json.dumps({"index": 0, "model_output": {"metadata": {METADATA_KEY: stored.as_json()}}})
+
+
+def failed(case: int, repeat: int = 0) -> FailedRequest:
+    """Give a failed request."""
+    return FailedRequest(case, Failure(FailureClass.HTTP_5XX, "HTTP 500"), 500, 3, repeat, 2.5)
+
+
+def stored_run(
+    tmp_path: Path, lines: list[str], failures: list[FailedRequest], facts: RunFacts = FACTS
+) -> RunPaths:
+    """Write a run of two cases."""
+    paths = RunPaths(tmp_path, "m", "s")
+    write_facts(paths, facts)
+    write_cases(paths.cases, [decode_row(row(str(n)), n, OPTIONS) for n in (0, 1)])
+    paths.predictions.parent.mkdir(parents=True)
+    paths.predictions.write_text("".join(f"{line}\n" for line in lines))
+    write_lines(paths.failures, *[failed_request_as_json(item) for item in failures])
+    return paths
+
+
+def test_a_run_reads_back_whole(tmp_path: Path) -> None:
+    """Facts, cases, responses and failures are what was written, in row order."""
+    records = [record(1, 1), record(0, 0), record(0, 1)]
+    run = read_run(stored_run(tmp_path, [prediction(item) for item in records], [failed(1, 0)]))
+    assert run.facts == FACTS
+    assert sorted(run.cases) == [0, 1]
+    assert run.records == [record(0, 0), record(0, 1), record(1, 1)]
+    assert run.failed == [failed(1, 0)]
+    assert run.damaged_lines == 0
+
+
+@pytest.mark.parametrize("cut", [1, 30, -1])
+def test_a_half_written_last_line_is_counted_not_judged(tmp_path: Path, cut: int) -> None:
+    """A line that a crash cut off is damage, and the lines before it stand."""
+    paths = stored_run(tmp_path, [prediction(record(0))], [])
+    with paths.predictions.open("a") as file:
+        file.write(prediction(record(1))[:cut])
+    run = read_run(paths)
+    assert run.records == [record(0)]
+    assert run.damaged_lines == 1
+
+
+def test_the_last_of_several_responses_counts(tmp_path: Path) -> None:
+    """Duplicates of a case and repeat are one response, the latest."""
+    lines = [prediction(record(0, 0, '"first"')), prediction(record(1)), prediction(record(0, 0, '"last"'))]
+    assert [item.response for item in read_run(stored_run(tmp_path, lines, [])).records] == ['"last"', "{}"]
+
+
+def test_a_later_response_replaces_a_failure(tmp_path: Path) -> None:
+    """A failure counts only while no response of that case and repeat exists."""
+    run = read_run(
+        stored_run(tmp_path, [prediction(record(0, 1))], [failed(1, 0), failed(0, 1), failed(0, 0)])
+    )
+    assert run.failed == [failed(0, 0), failed(1, 0)]
+
+
+def test_answers_beyond_the_run_are_left_out(tmp_path: Path) -> None:
+    """Responses of cases and repeats that a smaller rerun does not have are not part of it."""
+    lines = [prediction(record(0)), prediction(record(7)), prediction(record(0, 1))]
+    run = read_run(stored_run(tmp_path, lines, [], replace(FACTS, repeats=1)))
+    assert run.records == [record(0)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        '{"model_output": null}',
+        '{"model_output": {"metadata": {"k2_verifier": 5}}}',
+        "{",
+    ],
+)
+def test_foreign_predictions_hold_no_record(tmp_path: Path, line: str) -> None:
+    """Any JSON, or none, in the predictions is skipped and counted."""
+    path = tmp_path / "p.jsonl"
+    path.write_text(f"{line}\n{prediction(record(0))}\n")
+    assert read_predictions(path) == ([record(0)], bool(line))
+    assert read_predictions(tmp_path / "none") == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "field", ["case", "repeat", "attempts", "duration_s", "ttft_s", "stream_anomalies", "request", "response"]
+)
+@pytest.mark.parametrize("value", ["x", [], {}, float("inf"), float("nan"), ["unknown"]])
+def test_a_damaged_record_is_none_or_a_record(field: str, value: Any) -> None:
+    """Any JSON in any field of a stored record reads without a crash."""
+    ResponseRecord.from_json({**record(0).as_json(), field: value})
+
+
+def test_missing_parts_are_named(tmp_path: Path) -> None:
+    """A run without facts or cases, or with damaged ones, is one clear error."""
+    paths = RunPaths(tmp_path, "m", "s")
+    assert read_facts(paths) is None
+    with pytest.raises(DataError, match=r"run.json: not found"):
+        read_run(paths)
+    write_facts(paths, FACTS)
+    with pytest.raises(DataError, match=r"cases.jsonl.gz: not found"):
+        read_run(paths)
+    for text in ("", "[]", "{}", "{"):
+        paths.facts.write_text(text)
+        with pytest.raises(DataError, match=r"run.json: cannot be read"):
+            read_facts(paths)
+
+
+def test_runs_are_found_and_chosen(tmp_path: Path) -> None:
+    """One run is chosen by itself; several ask for a model or subset; none says where one is."""
+    with pytest.raises(DataError, match=r"no such directory"):
+        find_runs(tmp_path / "none")
+    inside = tmp_path / "20251121_000000"
+    first = RunPaths(inside, "m", "s")
+    write_facts(first, FACTS)
+    with pytest.raises(DataError, match=f"did you mean {inside}"):
+        find_runs(tmp_path)
+    assert choose_run(inside) == first
+    second = RunPaths(inside, "n", "s")
+    write_facts(second, FACTS)
+    with pytest.raises(UsageError, match=r"--model m --subset s, --model n --subset s"):
+        choose_run(inside)
+    assert choose_run(inside, model="n") == second
+    with pytest.raises(UsageError, match=r"no such model and subset"):
+        choose_run(inside, subset="t")
