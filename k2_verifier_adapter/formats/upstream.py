@@ -108,7 +108,8 @@ def open_lines(path: Path, member: str | None = None) -> Iterator[IO[bytes]]:
             found = [name for name in names if PurePosixPath(name).name == member]
             if len(found) != 1:
                 raise DataError(
-                    f"{path}: expected one member {member!r}, found {len(found)} among: {', '.join(names[:10])}"
+                    f"{path}: expected one member {member!r}, found {len(found)} among: "
+                    f"{', '.join(names[:10])}"
                 )
             extracted = archive.extractfile(found[0])
             if extracted is None:
@@ -150,7 +151,6 @@ def _result(number: int, value: Mapping[str, Any]) -> Result:
     valid, duration = value.get("tool_calls_valid"), value.get("duration_ms")
     run_at = value.get("last_run_at")
     is_index = isinstance(data_index, int) and not isinstance(data_index, bool) and data_index >= 1
-    is_number = isinstance(duration, (int, float)) and not isinstance(duration, bool)
     return Result(
         number=number,
         data_index=data_index if is_index else None,
@@ -161,6 +161,10 @@ def _result(number: int, value: Mapping[str, Any]) -> Result:
         finish_reason=value.get("finish_reason"),
         tool_calls_valid=valid if isinstance(valid, bool) else None,
         has_tool_calls_valid="tool_calls_valid" in value,
-        duration_ms=float(duration) if is_number else None,
+        duration_ms=_number(duration),
         last_run_at=run_at if isinstance(run_at, str) else None,
     )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
