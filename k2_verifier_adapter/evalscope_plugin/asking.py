@@ -123,7 +123,7 @@ class EvalScopeAsker:
             messages = [dict_to_chat_message(message) for message in case.messages()]
             tools = [ToolInfo.model_validate(tool["function"]) for tool in case.tools()]
         except (ValueError, KeyError, TypeError) as error:
-            return _no_answer(f"EvalScope cannot represent this row: {error}", started)
+            return _no_answer(f"EvalScope cannot represent this row: {error}", started, attempts=0)
         loop = asyncio.get_running_loop()
         try:
             output = await loop.run_in_executor(self._threads, self._model.generate, messages, tools)
@@ -204,6 +204,6 @@ def completion_of_output(output: ModelOutput) -> dict[str, Any]:
     return {"object": "chat.completion", "model": output.model, "choices": choices, "usage": usage}
 
 
-def _no_answer(detail: str, started: float) -> NoAnswer:
+def _no_answer(detail: str, started: float, attempts: int = 1) -> NoAnswer:
     failure = Failure(FailureClass.NOT_A_COMPLETION, excerpt(" ".join(detail.split()), 300))
-    return NoAnswer(failure, None, 1, time.monotonic() - started)
+    return NoAnswer(failure, None, attempts, time.monotonic() - started)

@@ -214,7 +214,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 if isinstance(outcome, NoAnswer):
                     self._record_failure(item, outcome)
                     done(item, None)
-                    failfast.failed(outcome.failure, outcome.status)
+                    if outcome.attempts:
+                        failfast.failed(outcome.failure, outcome.status)
                 else:
                     failfast.succeeded()
                     done(item, self._record_answer(item, request, outcome))

@@ -59,7 +59,7 @@ class FailFast:
             advice = self._advice(failure.failure_class, status)
             raise EndpointError(
                 f"stopped: the first {count} requests all failed alike and none succeeded: "
-                f"{failure.failure_class.value}: {failure.detail}. Advice: {advice}."
+                f"{failure.failure_class.value}: {failure.detail}. Advice: {advice}"
             )
 
     def _limit(self, kind: FailureClass, status: int | None) -> int:

@@ -116,7 +116,7 @@ def _one_line(error: BaseException) -> str:
 
 def _unreachable_host(hub: str) -> str | None:
     """Name the hub's host if no connection to it can be made; None if it can, or a proxy decides."""
-    if urllib.request.getproxies():
+    if {"http", "https", "all"} & urllib.request.getproxies().keys():
         return None
     if hub == HubType.HUGGINGFACE:
         address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")

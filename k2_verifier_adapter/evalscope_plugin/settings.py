@@ -153,11 +153,19 @@ def raw_endpoint(api: ModelAPI, config: GenerateConfig) -> Endpoint | None:
     if not any(name.lower() == "authorization" for name in headers):
         headers["Authorization"] = f"Bearer {api.api_key}"
     headers["User-Agent"] = f"k2-verifier-adapter/{__version__}"
+    for name, value in headers.items():
+        if not f"{name}{value}".isprintable():
+            raise UsageError(
+                f"header {name!r}, from api_key or extra_headers, holds a line end or another control "
+                "character; remove it"
+            )
     query = {str(name): str(value) for name, value in api.client.default_query.items()}
     query.update({str(name): str(value) for name, value in (config.extra_query or {}).items()})
     secrets = {
         str(api.api_key),
         *map(str, (extra_headers or {}).values()),
+        # Of `Bearer KEY`, a vendor repeats the key alone.
+        *(word for value in (extra_headers or {}).values() for word in str(value).split()),
         *query.values(),
         *url.query.values(),
     }

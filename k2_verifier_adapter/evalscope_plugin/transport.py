@@ -108,7 +108,7 @@ class NoAnswer:
     Attributes:
         failure: The class and a line without secrets.
         status: HTTP status of the last attempt, None if none came.
-        attempts: Requests sent.
+        attempts: Requests sent; 0 if the row could not be asked.
         duration_s: Seconds from the first attempt to the end of the last, pauses included.
     """
 
@@ -164,7 +164,6 @@ class Transport:
         )
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
-            headers=self._endpoint.headers,
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -215,6 +214,8 @@ class Transport:
                 self._endpoint.url,
                 params=self._endpoint.query,
                 data=request.body,
+                # Not the session's: aiohttp (3.14) sends those to the proxy as well, the key included.
+                headers=self._endpoint.headers,
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as response:

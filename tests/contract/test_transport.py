@@ -1,0 +1,630 @@
+"""The transport against loopback servers: exact bytes out, and every way in which an answer can go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import time
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+from support.raw_server import (
+    DONE,
+    END,
+    HELLO,
+    STOP,
+    STREAM_HEAD,
+    RawServer,
+    chunk,
+    completion,
+    drips,
+    event,
+    framed,
+    head,
+    reply,
+    says,
+    says_in_turn,
+    stream,
+    then_closes,
+    then_resets,
+    then_stalls,
+)
+
+from k2_verifier_adapter.core.cases import decode_row
+from k2_verifier_adapter.core.failure_classes import FailureClass as C
+from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.requests import build_request
+from k2_verifier_adapter.evalscope_plugin.retries import RetryPolicy
+from k2_verifier_adapter.evalscope_plugin.transport import (
+    Answer,
+    Endpoint,
+    NoAnswer,
+    Transport,
+    TransportOptions,
+)
+from k2_verifier_adapter.simulator import SimulatedVendor, profile_with
+
+KEY = "sk-marked-secret-0123456789"
+PATIENCE_S = 0.2
+HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json", "User-Agent": "tests/1"}
+ROW = {
+    "messages": [{"role": "user", "content": "你好, what is the weather? \ud800"}],
+    "tools": [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}],
+    "should_call_tool": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def _request(*, streamed=False, number=0):
+    row = ROW | {"messages": [*ROW["messages"], {"role": "user", "content": f"Question {number}"}]}
+    case = decode_row(row, number, HistoryOptions())
+    return build_request(case, "kimi", {"stream": streamed, "temperature": 0.6})
+
+
+PLAIN, STREAMED = _request(), _request(streamed=True)
+
+
+def _ask(
+    handler, *requests, retries=0, interval_s=0.0, timeout_s=20.0, limit=1 << 20, endpoint=None, notes=None
+):
+    """Send the requests one after the other; give the outcomes and the server."""
+
+    async def main():
+        async with RawServer(handler) as server:
+            to = endpoint or Endpoint(f"{server.url}/chat/completions", HEADERS, {}, (KEY,))
+            if endpoint:
+                to = Endpoint(
+                    f"{server.url}{endpoint.url}", endpoint.headers, endpoint.query, endpoint.secrets
+                )
+            options = TransportOptions(timeout_s, RetryPolicy(retries, interval_s), limit)
+            on_event = (notes if notes is not None else []).append
+            async with Transport(to, options, on_event=on_event) as transport:
+                outcomes = [await transport.ask(request) for request in requests]
+            return outcomes, server
+
+    return asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def _answer(handler, request, **settings):
+    (outcome,), server = _ask(handler, request, **settings)
+    assert isinstance(outcome, Answer), outcome
+    return outcome, server
+
+
+def _failure(handler, request, **settings):
+    (outcome,), server = _ask(handler, request, **settings)
+    assert isinstance(outcome, NoAnswer), outcome
+    return outcome, server
+
+
+def _content(answer):
+    return answer.response.message["content"]
+
+
+# --- the request ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("request_", [PLAIN, STREAMED], ids=["plain", "streamed"])
+def test_the_request_goes_out_as_it_was_built(request_):
+    """The body's bytes, the headers, the query and the path arrive exactly as given."""
+    handler = says(reply(completion()) if request_ is PLAIN else stream(*HELLO, STOP, DONE))
+    headers = {**HEADERS, "X-Team": "blue"}
+    endpoint = Endpoint("/chat/completions?from=url", headers, {"api-version": "2024 1"}, ())
+    answer, server = _answer(handler, request_, endpoint=endpoint)
+    (arrival,) = server.arrivals
+    assert arrival.body == request_.body
+    assert arrival.target == "/v1/chat/completions?from=url&api-version=2024+1"
+    assert arrival.head.startswith(b"POST ")
+    assert {name.lower(): value for name, value in headers.items()}.items() <= arrival.headers.items()
+    assert answer.attempts == 1
+
+
+def test_an_answer_is_kept_as_it_came():
+    """Of a plain answer the body's own text is stored, every field and number as it stood."""
+    body = (
+        '{"choices" : [{"message":{"content":"é \\ud83d 😀","x":1.0},"finish_reason":"stop"}], "big": 1e400}'
+    )
+    answer, _ = _answer(says(reply(body.encode())), PLAIN)
+    assert answer.text.isascii()
+    assert answer.text.startswith('{"choices" : [')
+    assert '"x":1.0' in answer.text
+    assert '"big": 1e400' in answer.text
+    assert json.loads(answer.text) == json.loads(body)
+    assert (answer.response.finish_reason, answer.ttft_s, answer.raw) == ("stop", None, True)
+
+
+def test_a_stream_is_assembled():
+    """A stream becomes one completion, with usage, and the time to its first output is noted."""
+    usage = event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}})
+    answer, _ = _answer(says(stream(*HELLO, STOP, usage, DONE)), STREAMED)
+    assert (_content(answer), answer.response.finish_reason) == ("Hello", "stop")
+    assert answer.response.completion["usage"]["total_tokens"] == 5
+    assert answer.response.completion["model"] == "m"
+    assert 0 < answer.ttft_s <= answer.duration_s
+    assert datetime.fromisoformat(answer.finished_at).utcoffset() == timedelta(0)
+
+
+# --- statuses and retries ------------------------------------------------------------------------
+
+ONCE, AGAIN = 1, 3
+STATUSES = {
+    **dict.fromkeys((400, 401, 402, 403, 404, 405, 413, 418, 422, 451), (C.HTTP_4XX, ONCE)),
+    **dict.fromkeys((408, 409, 425), (C.HTTP_4XX, AGAIN)),
+    429: (C.RATE_LIMITED, AGAIN),
+    **dict.fromkeys((500, 501, 502, 503, 504, 520, 524, 529), (C.HTTP_5XX, AGAIN)),
+}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("request_", [PLAIN, STREAMED], ids=["plain", "streamed"])
+def test_which_statuses_are_retried(status, request_):
+    """408, 409, 425, 429 and 5xx are sent again, any other refusal is final at once."""
+    kind, requests = STATUSES[status]
+    refusal = reply({"error": {"message": "no such luck"}}, status)
+    good = reply(completion()) if request_ is PLAIN else stream(*HELLO, STOP, DONE)
+    (outcome,), server = _ask(says_in_turn(refusal, refusal, good), request_, retries=2)
+    assert len(server.arrivals) == requests
+    if requests == ONCE:
+        assert (outcome.failure.failure_class, outcome.status, outcome.attempts) == (kind, status, ONCE)
+        assert outcome.failure.detail == f'HTTP {status}: {{"error": {{"message": "no such luck"}}}}'
+    else:
+        assert (_content(outcome), outcome.attempts) == ("Hello", AGAIN)
+
+
+@pytest.mark.parametrize("status", [408, 500, 529])
+def test_the_retries_are_the_users(status):
+    """A failure that persists ends after the first attempt and `retries` further ones."""
+    for retries in (0, 1, 3):
+        outcome, server = _failure(says(reply(b"", status)), PLAIN, retries=retries)
+        assert (len(server.arrivals), outcome.attempts) == (retries + 1, retries + 1)
+        assert (outcome.status, outcome.failure.detail) == (status, f"HTTP {status}")
+
+
+def test_without_retries_a_rate_limit_is_final():
+    """With `retries` 0 even a 429 that says when to come back is not sent again."""
+    outcome, server = _failure(says(reply(b"slow down", 429, "Retry-After: 0")), PLAIN)
+    assert (len(server.arrivals), outcome.failure.failure_class) == (1, C.RATE_LIMITED)
+
+
+def test_rate_limits_do_not_use_up_retries():
+    """Six 429 and one 503 are survived with a single retry."""
+    answers = [*[reply(b"", 429)] * 3, reply(b"", 503), *[reply(b"", 429)] * 3, reply(completion())]
+    answer, server = _answer(says_in_turn(*answers), PLAIN, retries=1)
+    assert len(server.arrivals) == answer.attempts == 8
+
+
+@pytest.mark.parametrize("retry_after", ["Retry-After: 0", "Retry-After: nonsense", "X-None: 1"])
+def test_a_rate_limit_that_never_ends_ends(retry_after):
+    """A vendor that says 429 for ever, with nothing to wait for, is given up, not asked without end."""
+    outcome, server = _failure(says(reply(b"", 429, retry_after)), PLAIN, retries=1)
+    assert outcome.failure.failure_class is C.RATE_LIMITED
+    assert 1 < len(server.arrivals) <= 60
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
+def test_retry_after_is_waited_for(status, as_date):
+    """`Retry-After`, in seconds or as a date, is how long the next attempt waits, whatever the interval."""
+    then = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=2), usegmt=True)
+    refusal = reply(b"", status, f"Retry-After: {then if as_date else 1}")
+    notes = []
+    began = time.monotonic()
+    answer, _ = _answer(says_in_turn(refusal, reply(completion())), PLAIN, retries=1, notes=notes)
+    # A date holds whole seconds, so what is left of two is more than nothing and at most two.
+    assert (0.1 if as_date else 0.9) < time.monotonic() - began < 10
+    assert answer.attempts == 2
+    assert notes[0].startswith(f"HTTP {status}; again in ")
+
+
+def test_a_retry_after_of_hours_is_a_failure():
+    """A vendor that asks to come back in an hour has failed the request."""
+    outcome, server = _failure(says(reply(b"", 429, "Retry-After: 3600")), PLAIN, retries=5)
+    assert (len(server.arrivals), outcome.failure.failure_class) == (1, C.RATE_LIMITED)
+
+
+def test_a_rate_limit_holds_everybody_back():
+    """Behind a 429 with `Retry-After`, no other request goes out before the time is over."""
+    times = []
+
+    async def handler(arrival, writer):
+        times.append(time.monotonic())
+        writer.write(reply(b"", 429, "Retry-After: 1") if arrival.number == 0 else reply(completion()))
+
+    outcomes, _ = _ask(handler, PLAIN, PLAIN, retries=1)
+    assert [outcome.attempts for outcome in outcomes] == [2, 1]
+    assert times[1] - times[0] > 0.9
+
+
+@pytest.mark.parametrize("breaks", [then_stalls, then_resets, then_closes])
+def test_a_refusal_counts_by_its_status_though_its_body_never_comes(breaks):
+    """A 401 whose body stalls or breaks off is a 401: final, and with its own advice."""
+    handler = breaks(head(401, "Content-Length: 100"))
+    outcome, server = _failure(handler, PLAIN, retries=3, timeout_s=PATIENCE_S)
+    assert (outcome.failure.failure_class, outcome.status, len(server.arrivals)) == (C.HTTP_4XX, 401, 1)
+
+
+# --- connections ---------------------------------------------------------------------------------
+
+
+def _closed_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_a_refused_connection_gets_one_quick_retry():
+    """Where nobody listens and nothing was ever answered, one retry within a second is all."""
+
+    async def main():
+        endpoint = Endpoint(f"http://127.0.0.1:{_closed_port()}/v1/chat/completions", HEADERS, {}, ())
+        options = TransportOptions(20.0, RetryPolicy(retries=5, interval_s=60))
+        async with Transport(endpoint, options) as transport:
+            return await transport.ask(PLAIN)
+
+    outcome = asyncio.run(main())
+    assert (outcome.failure.failure_class, outcome.status, outcome.attempts) == (C.CONNECTION_FAILED, None, 2)
+    assert outcome.duration_s < 5
+
+
+PLAIN_BODY = json.dumps(completion("x" * 2000)).encode()
+HALF_BODY = head(200, f"Content-Length: {len(PLAIN_BODY)}") + PLAIN_BODY[:500]
+HALF_STREAM = STREAM_HEAD + b"".join(map(framed, HELLO))
+BROKEN = {
+    "reset before headers": (then_resets(), C.CONNECTION_RESET),
+    "closed before headers": (then_closes(), C.CONNECTION_RESET),
+    "reset inside the headers": (then_resets(STREAM_HEAD[:30]), C.CONNECTION_RESET),
+    "stall before headers": (then_stalls(), C.TIMED_OUT),
+    "stall inside the headers": (then_stalls(STREAM_HEAD[:30]), C.TIMED_OUT),
+}
+BROKEN_PLAIN = {
+    "reset mid-body": (then_resets(HALF_BODY), C.CONNECTION_RESET),
+    "closed mid-body": (then_closes(HALF_BODY), C.CONNECTION_RESET),
+    "stall mid-body": (then_stalls(HALF_BODY), C.TIMED_OUT),
+    "drip": (drips(head(200, "Content-Length: 9999"), b" ", 0.05), C.TIMED_OUT),
+}
+BROKEN_STREAM = {
+    "reset mid-stream": (then_resets(HALF_STREAM), C.STREAM_CUT),
+    "closed mid-stream": (then_closes(HALF_STREAM), C.STREAM_CUT),
+    "cut mid-event": (
+        then_closes(STREAM_HEAD + framed(HELLO[0]) + framed(HELLO[1][:20]) + END),
+        C.STREAM_CUT,
+    ),
+    "stall mid-stream": (then_stalls(HALF_STREAM), C.TIMED_OUT),
+    "one byte at a time": (drips(HALF_STREAM, framed(b"d"), 0.05), C.TIMED_OUT),
+    "keep-alives for ever": (drips(HALF_STREAM, framed(b": keep-alive\n\n"), 0.05), C.TIMED_OUT),
+    "no event ever": (drips(STREAM_HEAD, framed(b": keep-alive\n\n"), 0.05), C.TIMED_OUT),
+}
+CASES = [
+    *((name, request, *case) for name, case in BROKEN.items() for request in (PLAIN, STREAMED)),
+    *((name, PLAIN, *case) for name, case in BROKEN_PLAIN.items()),
+    *((name, STREAMED, *case) for name, case in BROKEN_STREAM.items()),
+]
+
+
+@pytest.mark.parametrize(
+    ("request_", "handler", "kind"),
+    [case[1:] for case in CASES],
+    ids=[f"{name}, {'streamed' if request is STREAMED else 'plain'}" for name, request, *_ in CASES],
+)
+def test_a_broken_connection_is_a_failed_request(request_, handler, kind):
+    """However the connection breaks or stalls, the request fails under its class and is sent once more."""
+    outcome, server = _failure(handler, request_, retries=1, timeout_s=PATIENCE_S)
+    assert (outcome.failure.failure_class, outcome.attempts, len(server.arrivals)) == (kind, 2, 2)
+    assert outcome.failure.detail
+    if kind is C.TIMED_OUT:
+        assert outcome.failure.detail == "no progress for 0.2 s"
+        assert PATIENCE_S < outcome.duration_s / 2 < 20 * PATIENCE_S
+
+
+def test_slow_progress_is_progress():
+    """A stream may take longer than the timeout, as long as its events keep coming."""
+    gaps = asyncio.Event()
+
+    async def handler(_, writer):
+        writer.write(STREAM_HEAD)
+        for _event in range(8):
+            writer.write(framed(event(chunk({"content": "x"}))))
+            await writer.drain()
+            try:
+                await asyncio.wait_for(gaps.wait(), 0.15)
+            except asyncio.TimeoutError:
+                continue
+        writer.write(framed(STOP) + framed(DONE) + END)
+
+    answer, _ = _answer(handler, STREAMED, timeout_s=1.0)
+    assert _content(answer) == "x" * 8
+    assert answer.duration_s > 1.0
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        then_closes(STREAM_HEAD + framed(HELLO[0]) + framed(STOP)),
+        then_resets(STREAM_HEAD + framed(HELLO[0]) + framed(STOP)),
+    ],
+    ids=["closed", "reset"],
+)
+def test_what_breaks_behind_the_finish_reason_takes_nothing_away(handler):
+    """A stream whose connection breaks after its finish_reason is a completion."""
+    answer, _ = _answer(handler, STREAMED)
+    assert (_content(answer), answer.response.finish_reason) == ("Hel", "stop")
+
+
+# --- no completion -------------------------------------------------------------------------------
+
+HTML = b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>"
+NOT_PLAIN = {
+    "html": (reply(HTML, content_type="text/html"), "is not JSON"),
+    "truncated JSON": (reply(json.dumps(completion()).encode()[:-20]), "is not JSON"),
+    "empty": (reply(b""), "is not JSON"),
+    "error object": (reply({"error": {"message": "overloaded"}}), "overloaded"),
+    "choices null": (reply(completion() | {"choices": None}), "choices is None"),
+    "choices empty": (reply(completion() | {"choices": []}), "choices is []"),
+    "choice 0 null": (reply(completion() | {"choices": [None]}), "choice 0 is not an object"),
+    "a list": (reply(b"[]"), "is not an object"),
+    "an event stream": (stream(*HELLO, STOP, DONE), "is not JSON"),
+    "no content": (head(204) + b"", "HTTP 204"),
+}
+NOT_STREAM = {
+    "html": (reply(HTML, content_type="text/html"), "no event stream"),
+    "plain JSON": (reply(completion()), "no event stream"),
+    "plain error": (reply({"error": {"message": "overloaded"}}), "no event stream"),
+    "empty": (reply(b""), "no event stream"),
+    "a bad event": (stream(HELLO[0], event("{oops"), STOP, DONE), "is not JSON"),
+    "a list": (stream(event("[]")), "is not an object"),
+}
+
+
+@pytest.mark.parametrize(
+    ("request_", "answer", "reason"),
+    [(PLAIN, *case) for case in NOT_PLAIN.values()] + [(STREAMED, *case) for case in NOT_STREAM.values()],
+    ids=[f"{name}, plain" for name in NOT_PLAIN] + [f"{name}, streamed" for name in NOT_STREAM],
+)
+def test_status_200_without_completion_is_a_failed_request(request_, answer, reason):
+    """A 200 that holds no completion of the kind asked for fails as `not_a_completion`, and says why."""
+    outcome, server = _failure(says(answer), request_, retries=3)
+    assert outcome.failure.failure_class is C.NOT_A_COMPLETION
+    assert reason in outcome.failure.detail
+    assert len(server.arrivals) == 2, "an endpoint that never answered gets one quick retry, not the budget"
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["with [DONE]", "without [DONE]"])
+def test_a_stream_without_terminal_chunk_is_cut(done):
+    """A stream that ends in order but without a finish_reason is `stream_cut`, not a `stop`."""
+    outcome, _ = _failure(says(stream(*HELLO, *([DONE] if done else []))), STREAMED)
+    assert outcome.failure.failure_class is C.STREAM_CUT
+    assert outcome.failure.detail == "the stream ended after 2 events without a finish_reason"
+
+
+def test_a_failure_after_a_proof_gets_the_whole_budget():
+    """Once the endpoint has answered, what looks like a wrong address is retried like anything else."""
+    page = reply(HTML, content_type="text/html")
+    answers = [reply(completion()), *[page] * 4]
+    (_, outcome), server = _ask(says_in_turn(*answers), PLAIN, PLAIN, retries=3)
+    assert (outcome.failure.failure_class, outcome.attempts, len(server.arrivals)) == (
+        C.NOT_A_COMPLETION,
+        4,
+        5,
+    )
+
+
+def test_an_error_event_fails_the_stream():
+    """An error event ends the request as `stream_error_event` with the vendor's words, even after a finish."""
+    error = event({"error": {"message": "the engine died", "code": 500}})
+    for events in ((*HELLO, error, DONE), (*HELLO, STOP, error, DONE)):
+        outcome, _ = _failure(says(stream(*events)), STREAMED)
+        assert outcome.failure.failure_class is C.STREAM_ERROR_EVENT
+        assert "the engine died" in outcome.failure.detail
+
+
+def test_a_redirect_is_not_followed():
+    """A redirect fails the request, the message names its target, and nothing is sent there."""
+    for status in (301, 302, 307, 308):
+        target = "https://elsewhere.example/v1/chat/completions"
+        outcome, server = _failure(says(reply(b"", status, f"Location: {target}")), PLAIN)
+        assert (outcome.failure.failure_class, outcome.status) == (C.NOT_A_COMPLETION, status)
+        assert target in outcome.failure.detail
+        assert len(server.arrivals) == 1
+
+
+# --- event streams as they come ------------------------------------------------------------------
+
+CALL_DELTAS = (
+    {"index": 0, "id": "functions.a:0", "type": "function", "function": {"name": "a", "arguments": '{"x'}},
+    {"index": 1, "id": "functions.b:1", "type": "function", "function": {"name": "b", "arguments": '{"y'}},
+    {"index": 0, "function": {"arguments": '": 1}'}},
+    {"index": 1, "function": {"arguments": '": "北京"}'}},
+)
+
+
+def test_interleaved_indexes_are_kept_apart():
+    """Deltas of two calls that alternate give two calls, each with its own arguments."""
+    events = [event(chunk({"tool_calls": [delta]})) for delta in CALL_DELTAS]
+    answer, _ = _answer(says(stream(*events, event(chunk({}, "tool_calls")), DONE)), STREAMED)
+    calls = [
+        (call["id"], call["function"]["name"], call["function"]["arguments"])
+        for call in answer.response.tool_calls
+    ]
+    assert calls == [("functions.a:0", "a", '{"x": 1}'), ("functions.b:1", "b", '{"y": "北京"}')]
+    assert answer.anomalies == ()
+
+
+def test_stream_faults_are_noted():
+    """A call without index or id and a repeated name are judged on, and noted as stream anomalies."""
+    deltas = [
+        {"function": {"name": "a", "arguments": "{"}},
+        {"function": {"name": "a", "arguments": "}"}},
+    ]
+    events = [event(chunk({"tool_calls": [delta]})) for delta in deltas]
+    answer, _ = _answer(says(stream(*events, event(chunk({}, "tool_calls")), DONE)), STREAMED)
+    assert answer.anomalies == (C.STREAM_INDEX_MISSING, C.STREAM_NAME_REPEATED, C.STREAM_ID_MISSING)
+    assert answer.response.tool_calls[0]["function"]["arguments"] == "{}"
+
+
+TEXT = event(chunk({"content": "在北京 \U0001f327"}))
+WIRES = {
+    "no [DONE]": [*HELLO, TEXT, STOP],
+    "no blank line at the end": [*HELLO, TEXT, STOP.rstrip()],
+    "CRLF": [part.replace(b"\n", b"\r\n") for part in (*HELLO, TEXT, STOP, DONE)],
+    "CR": [part.replace(b"\n", b"\r") for part in (*HELLO, TEXT, STOP, DONE)],
+    "comments": [
+        b": hi\n\n",
+        HELLO[0],
+        b":\n\n",
+        HELLO[1],
+        b": ping\n",
+        TEXT,
+        b"event: x\nid: 1\n" + STOP,
+        DONE,
+    ],
+    "byte order mark": [b"\xef\xbb\xbf", *HELLO, TEXT, STOP, DONE],
+    "no space behind the colon": [part.replace(b"data: ", b"data:") for part in (*HELLO, TEXT, STOP, DONE)],
+    "all in one write": [b"".join((*HELLO, TEXT, STOP, DONE))],
+    "byte by byte": [bytes([byte]) for byte in b"".join((*HELLO, TEXT, STOP, DONE))],
+    "split inside a character": [
+        *HELLO,
+        TEXT[: TEXT.index("北".encode()) + 1],
+        TEXT[TEXT.index("北".encode()) + 1 :],
+        STOP,
+    ],
+    "events behind [DONE]": [*HELLO, TEXT, STOP, DONE, event("ignored")],
+}
+
+
+@pytest.mark.parametrize("parts", WIRES.values(), ids=WIRES)
+def test_every_way_to_write_a_stream_is_read_alike(parts):
+    """Line ends, comments, splits and missing ends change nothing of the completion."""
+    answer, _ = _answer(says(STREAM_HEAD, *map(framed, parts), END), STREAMED)
+    assert (_content(answer), answer.response.finish_reason) == ("Hello在北京 \U0001f327", "stop")
+
+
+@pytest.mark.parametrize("request_", [PLAIN, STREAMED], ids=["plain", "streamed"])
+def test_gzip_is_read(request_):
+    """A compressed answer is read as any other; the size limit counts what it unpacks to."""
+    plain = json.dumps(completion()).encode() if request_ is PLAIN else b"".join((*HELLO, STOP, DONE))
+    answer, _ = _answer(says(reply(gzip.compress(plain), 200, "Content-Encoding: gzip")), request_)
+    assert _content(answer) == "Hello"
+
+
+def test_broken_compression_is_a_failed_request():
+    """A body that claims to be gzip and is not fails the request, it does not crash the run."""
+    outcome, _ = _failure(says(reply(b"not gzip at all", 200, "Content-Encoding: gzip")), PLAIN)
+    assert outcome.failure.failure_class in (C.CONNECTION_RESET, C.NOT_A_COMPLETION)
+
+
+BIG = b"x" * (8 << 20)
+TOO_LARGE = {
+    "plain": (PLAIN, reply(json.dumps(completion(BIG.decode())).encode())),
+    "streamed": (STREAMED, stream(*[event(chunk({"content": "x" * 10_000}))] * 200, STOP, DONE)),
+    "one endless line": (STREAMED, stream(b"data: " + BIG)),
+    "gzip bomb, plain": (PLAIN, reply(gzip.compress(BIG), 200, "Content-Encoding: gzip")),
+    "gzip bomb, streamed": (STREAMED, reply(gzip.compress(b"data: " + BIG), 200, "Content-Encoding: gzip")),
+}
+
+
+@pytest.mark.parametrize(("request_", "answer"), TOO_LARGE.values(), ids=TOO_LARGE)
+def test_a_response_over_the_limit_is_given_up(request_, answer):
+    """A body that unpacks to more than the limit is `response_too_large`, and is not asked for again."""
+    outcome, server = _failure(says(answer), request_, limit=1 << 20, retries=3)
+    assert (outcome.failure.failure_class, len(server.arrivals)) == (C.RESPONSE_TOO_LARGE, 1)
+    assert outcome.failure.detail == f"more than {1 << 20} bytes"
+
+
+# --- connections and load ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("request_", [PLAIN, STREAMED], ids=["plain", "streamed"])
+def test_a_connection_is_used_again(request_):
+    """Two requests in a row share one TCP connection, streamed or not."""
+    good = reply(completion()) if request_ is PLAIN else stream(*HELLO, STOP, DONE)
+    outcomes, server = _ask(says(good), request_, request_)
+    assert [_content(outcome) for outcome in outcomes] == ["Hello", "Hello"]
+    assert (len(server.arrivals), server.connections) == (2, 1)
+
+
+def test_a_connection_is_used_again_though_the_end_comes_later():
+    """A stream whose last HTTP chunk follows `[DONE]` in a write of its own still frees the connection."""
+    outcomes, server = _ask(says(STREAM_HEAD, *map(framed, (*HELLO, STOP, DONE)), END), STREAMED, STREAMED)
+    assert len(outcomes) == 2
+    assert server.connections == 1
+
+
+def test_many_streams_at_once():
+    """64 streams at a time, 256 in all, are told apart and answered without an error."""
+    together = asyncio.Event()
+    waiting = set()
+
+    async def handler(arrival, writer):
+        question = arrival.json()["messages"][-1]["content"]
+        waiting.add(question)
+        if len(waiting) == 64:
+            together.set()
+        # Nobody is answered before all 64 have arrived, so they are under way together.
+        await together.wait()
+        writer.write(stream(event(chunk({"content": question})), STOP, DONE))
+
+    async def main():
+        async with RawServer(handler) as server:
+            endpoint = Endpoint(f"{server.url}/chat/completions", HEADERS, {}, ())
+            async with Transport(endpoint, TransportOptions(20, RetryPolicy(0, 0))) as transport:
+                slots = asyncio.Semaphore(64)
+
+                async def ask(number):
+                    async with slots:
+                        return await transport.ask(_request(streamed=True, number=number))
+
+                outcomes = await asyncio.gather(*map(ask, range(256)))
+            return outcomes, server
+
+    outcomes, server = asyncio.run(main())
+    assert [_content(outcome) for outcome in outcomes] == [f"Question {number}" for number in range(256)]
+    assert (len(server.arrivals), server.connections) == (256, 64)
+
+
+def test_the_simulated_vendors_transport_faults_arrive_as_what_they_are():
+    """Every transport fault of the simulator, streamed, is reported under the class it stands for."""
+    row = {"messages": [{"role": "user", "content": "Hi"}], "tools": [], "should_call_tool": False}
+    request = build_request(decode_row(row, 0, HistoryOptions()), "kimi", {"stream": True})
+    kinds = (C.HTTP_4XX, C.HTTP_5XX, C.RATE_LIMITED, C.CONNECTION_RESET, C.TIMED_OUT, C.STREAM_CUT)
+    for kind in (*kinds, C.STREAM_ERROR_EVENT, C.NOT_A_COMPLETION, C.RESPONSE_TOO_LARGE):
+        vendor = SimulatedVendor([row], profile_with({kind.value: 1.0}), oversized_bytes=2 << 20)
+
+        async def main(url):
+            options = TransportOptions(PATIENCE_S, RetryPolicy(0, 0), 1 << 20)
+            async with Transport(Endpoint(f"{url}/chat/completions", {}, {}, ()), options) as transport:
+                return await transport.ask(request)
+
+        with vendor.running() as endpoint:
+            outcome = asyncio.run(main(endpoint.url))
+        assert isinstance(outcome, NoAnswer), kind
+        assert outcome.failure.failure_class is kind
+
+
+# --- secrets -------------------------------------------------------------------------------------
+
+ECHOES = {
+    "error body": (PLAIN, reply({"error": f"invalid key {KEY}"}, 401)),
+    "key across the cut": (PLAIN, reply(f"{'x' * 485}{KEY}{'y' * 100}".encode(), 401)),
+    "redirect": (PLAIN, reply(b"", 302, f"Location: https://x.example/?key={KEY}")),
+    "not JSON": (PLAIN, reply(f"{'x' * 105}{KEY}".encode())),
+    "error object": (PLAIN, reply({"error": {"message": KEY}})),
+    "error event": (STREAMED, stream(event({"error": {"message": KEY}}))),
+    "bad event": (STREAMED, stream(event(f"{{{'x' * 100}{KEY}"))),
+}
+
+
+@pytest.mark.parametrize(("request_", "answer"), ECHOES.values(), ids=ECHOES)
+def test_a_key_that_the_vendor_echoes_is_masked(request_, answer):
+    """A vendor that repeats the key in an error does not bring it, or most of it, into a message."""
+    notes = []
+    outcome, _ = _failure(says(answer), request_, retries=1, notes=notes)
+    for text in (outcome.failure.detail, *notes):
+        assert KEY[:10] not in text
+        assert "***" in text

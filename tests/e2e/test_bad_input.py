@@ -1,0 +1,225 @@
+"""Bad input ends in one clear error: what, where, and what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+from support.runs import (
+    EVALSCOPES_WARNINGS,
+    bundled_rows,
+    evalscope_eval,
+    evaluate,
+    raises_cleanly,
+    write_rows,
+)
+
+from k2_verifier_adapter.errors import BadRowsError, DataError, K2VerifierError, UsageError
+
+pytestmark = EVALSCOPES_WARNINGS
+
+NOWHERE = "http://127.0.0.1:9/v1"
+"""Never asked: all of these errors come before the first request."""
+
+GOOD = bundled_rows(1)[0]
+
+
+def _lines(tmp_path, *lines):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    return path
+
+
+def _without(field):
+    return {name: value for name, value in GOOD.items() if name != field}
+
+
+BAD_ROWS = {
+    "not JSON": ("{oops", "line 2: is not JSON: Expecting property name"),
+    "not an object": ("[1, 2]", "line 2: is not a JSON object"),
+    "no messages": (
+        _without("messages"),
+        "line 2: field 'messages': is missing, expected a list or its JSON text",
+    ),
+    "messages empty": (GOOD | {"messages": "[]"}, "line 2: field 'messages': [] is empty"),
+    "messages no JSON": (GOOD | {"messages": "{"}, "line 2: field 'messages': '{' is not JSON"),
+    "a message no object": (
+        GOOD | {"messages": ["hi"]},
+        "line 2: field 'messages[0]': 'hi' is not an object",
+    ),
+    "no role": (
+        GOOD | {"messages": [{"content": "hi"}]},
+        "line 2: field 'messages[0].role': None is not a string",
+    ),
+    "tools an object": (GOOD | {"tools": '{"a": 1}'}, "line 2: field 'tools': {'a': 1} is not a list"),
+    "a tool no object": (GOOD | {"tools": [1]}, "line 2: field 'tools[0]': 1 is not an object"),
+    "no decision": (
+        GOOD | {"should_call_tool": None, "official_finish_reason": None},
+        "line 2: field 'should_call_tool': is missing",
+    ),
+    "decision no boolean": (
+        GOOD | {"should_call_tool": "yes"},
+        "field 'should_call_tool': 'yes' is not a boolean",
+    ),
+    "parameters a list": (GOOD | {"parameters": "[1]"}, "line 2: field 'parameters': [1] is not an object"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ROWS)
+def test_a_bad_row_is_named(tmp_path, bad):
+    """A row that cannot be used is reported with file, line, field and reason, before anything is sent."""
+    line, said = BAD_ROWS[bad]
+    path = _lines(tmp_path, GOOD, line, GOOD)
+    with raises_cleanly(
+        BadRowsError, f"{path}: 1 of 3 row", said, "Correct or remove them; nothing was sent."
+    ):
+        evaluate(NOWHERE, tmp_path / "run", path)
+
+
+def test_one_bad_row_does_not_hide_the_others(tmp_path):
+    """All bad rows are listed in one error."""
+    path = _lines(tmp_path, "{oops", GOOD, GOOD | {"tools": 1}, _without("messages"))
+    with raises_cleanly(
+        BadRowsError, "3 of 4 rows", "line 1: ", "line 3: field 'tools'", "line 4: field 'messages'"
+    ):
+        evaluate(NOWHERE, tmp_path / "run", path)
+
+
+@pytest.mark.parametrize("name", ["missing.jsonl", "nowhere/at/all.jsonl", "./no_such_directory"])
+def test_a_missing_file_is_named(tmp_path, name):
+    """A path that does not exist is named, with what could be given instead."""
+    path = name if name.startswith("./") else str(tmp_path / name)
+    with raises_cleanly(DataError, path.removeprefix("./"), "no such file or directory", "'bundled'"):
+        evaluate(NOWHERE, tmp_path / "run", path)
+
+
+def test_an_empty_file_is_no_data(tmp_path):
+    """A file without rows is an error, not an empty success."""
+    with raises_cleanly(DataError, "rows.jsonl: holds no rows"):
+        evaluate(NOWHERE, tmp_path / "run", _lines(tmp_path))
+
+
+def test_an_unknown_subset_of_a_directory_lists_what_is_there(tmp_path):
+    """A directory without the subset's file says which names were expected and which were found."""
+    write_rows(tmp_path / "k2_thinking_test.jsonl", [GOOD])
+    with raises_cleanly(
+        DataError, "no rows of subset 'k2_thinkin'", "k2_thinkin_test.jsonl", "found k2_thinking_test.jsonl"
+    ):
+        evaluate(NOWHERE, tmp_path / "run", tmp_path, dataset_args={"subset_list": ["k2_thinkin"]})
+
+
+def test_an_unknown_subset_of_the_hub_needs_local_rows(tmp_path):
+    """A subset that the hub does not hold is refused at once, and local_path named."""
+    changes = {"local_path": "evalscope/K2VendorVerifier", "subset_list": ["k2_0905"]}
+    with raises_cleanly(
+        DataError, "subset 'k2_0905' is not on the hub, which holds k2_thinking", "local_path"
+    ):
+        evaluate(NOWHERE, tmp_path / "run", dataset_args=changes)
+
+
+def test_an_unreachable_hub_is_reported_within_seconds(tmp_path, monkeypatch):
+    """Without network, the hub error comes in English and soon, and names local_path and the bundled rows."""
+    monkeypatch.setenv("MODELSCOPE_DOMAIN", "127.0.0.1:9")
+    monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "cache"))
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    began = time.monotonic()
+    changes = {"local_path": "evalscope/K2VendorVerifier", "dataset_dir": str(tmp_path / "data")}
+    with raises_cleanly(
+        DataError, "'evalscope/K2VendorVerifier'", "127.0.0.1 is out of reach", "local_path", "'bundled'"
+    ) as caught:
+        evaluate(
+            NOWHERE,
+            tmp_path / "run",
+            dataset_args={"local_path": changes["local_path"]},
+            dataset_dir=changes["dataset_dir"],
+        )
+    assert str(caught.value).isascii()
+    assert time.monotonic() - began < 15
+
+
+BAD_SETTINGS = {
+    "malformed_history": (
+        {"dataset_args": {"extra_params": {"malformed_history": "drop"}}},
+        "Value drop not in choices ['sanitize', 'keep'] in k2_verifier extra_params",
+    ),
+    "normalize_tool_call_ids": (
+        {"dataset_args": {"extra_params": {"normalize_tool_call_ids": "maybe"}}},
+        "Value maybe not in choices [True, False] in k2_verifier extra_params",
+    ),
+    "misspelled argument": (
+        {"dataset_args": {"local_pth": "x"}},
+        "dataset_args.k2_verifier.local_pth is unknown; did you mean 'local_path'?",
+    ),
+    "timeout": (
+        {"generation_config": {"timeout": -1}},
+        "generation_config.timeout is -1.0, expected a number of at least",
+    ),
+    "retries": (
+        {"generation_config": {"retries": -1}},
+        "generation_config.retries is -1, expected a number of at least 0",
+    ),
+    "size limit": (
+        {"dataset_args": {"extra_params": {"max_response_mb": 0}}},
+        "extra_params.max_response_mb is 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_SETTINGS)
+def test_a_setting_that_cannot_be_used_is_named(tmp_path, bad):
+    """A setting out of range is refused by name and value before anything is sent."""
+    changes, said = BAD_SETTINGS[bad]
+    with pytest.raises((UsageError, ValueError), match=re.escape(said)):
+        evaluate(NOWHERE, tmp_path, **changes)
+
+
+def test_an_unknown_extra_parameter_is_named(tmp_path):
+    """An extra parameter that does not exist is refused by EvalScope, which names it."""
+    with pytest.raises(KeyError, match="malformd_history"):
+        evaluate(NOWHERE, tmp_path, dataset_args={"extra_params": {"malformd_history": "keep"}})
+
+
+BAD_ENDPOINTS = {
+    "no scheme": ({"api_url": "example.com/v1"}, "expected http://… or https://…"),
+    "other scheme": ({"api_url": "ftp://example.com/v1"}, "expected http://… or https://…"),
+    "a user in it": ({"api_url": "http://me:secret-word@127.0.0.1:9/v1"}, "give the key as api_key instead"),
+    "a key with a line end": ({"api_key": "sk-0123456789\n"}, "api_key"),
+    "a header with a line end": (
+        {"generation_config": {"extra_headers": {"X-Team": "blue\nX-Evil: 1"}}},
+        "extra_headers",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ENDPOINTS)
+def test_an_endpoint_that_cannot_be_asked_is_named(tmp_path, bad):
+    """A URL, key or header that cannot be sent is a `UsageError`, without the secrets in it."""
+    changes, said = BAD_ENDPOINTS[bad]
+    with raises_cleanly(UsageError, said) as caught:
+        evaluate(
+            changes.get("api_url", NOWHERE),
+            tmp_path,
+            **{name: changes[name] for name in changes if name != "api_url"},
+        )
+    for secret in ("secret-word", "0123456789"):
+        assert secret not in str(caught.value)
+
+
+def test_the_stock_command_ends_with_the_error(tmp_path):
+    """Under the stock command the last line is the error's message, and the exit code is not 0."""
+    path = _lines(tmp_path, GOOD, "{oops")
+    done = evalscope_eval(NOWHERE, tmp_path / "run", path)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"k2_verifier_adapter.errors.BadRowsError: {path}: 1 of 2 row")
+    assert last.endswith("Correct or remove them; nothing was sent.")
+
+
+def test_every_error_is_of_one_family():
+    """All errors that the package raises on purpose share one base class."""
+    for kind in (BadRowsError, DataError, UsageError):
+        assert issubclass(kind, K2VerifierError)

@@ -1,0 +1,119 @@
+"""APIs that are not EvalScope's OpenAI-compatible one: the adapter runs, and says what stands between."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from evalscope import TaskConfig, run_task
+from evalscope.api.model import ModelOutput
+from evalscope.api.registry import MODEL_APIS, register_model_api
+from evalscope.models.openai_compatible import OpenAICompatibleAPI
+from evalscope.report import Report
+from support.runs import EVALSCOPES_WARNINGS, bundled_rows, judged, settings, stored, values_of, write_rows
+
+from k2_verifier_adapter.reports.stored import summary_of
+
+pytestmark = EVALSCOPES_WARNINGS
+
+ROWS = bundled_rows(20)
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """A file with the rows."""
+    return write_rows(tmp_path / "rows.jsonl", ROWS)
+
+
+@pytest.fixture
+def messages():
+    """What EvalScope's logger says."""
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    logger = logging.getLogger("evalscope")
+    logger.addHandler(handler)
+    yield records
+    logger.removeHandler(handler)
+
+
+def _run(run, rows, **changes):
+    task = settings("http://127.0.0.1:9/v1", run, rows, **changes)
+    if task["eval_type"] == "mock_llm":
+        del task["api_url"]
+    report = run_task(TaskConfig(**task))["k2_verifier"]
+    assert isinstance(report, Report)
+    return report
+
+
+def _is_marked(run):
+    warnings = summary_of(stored(run)).warnings
+    assert any(f"{len(ROWS)} responses were parsed by EvalScope" in warning for warning in warnings)
+
+
+def test_the_mock_model_runs_through(tmp_path, rows, messages):
+    """EvalScope's mock model is asked through EvalScope; every answer is a `stop`, and the report is marked."""
+    run = tmp_path / "run"
+    report = _run(run, rows, model="kimi", eval_type="mock_llm")
+    values = values_of(report)
+    assert values["count_finish_reason_stop"] == (len(ROWS), len(ROWS))
+    assert values["count_finish_reason_tool_calls"] == (0, len(ROWS))
+    assert values["tool_call_recall"][0] == 0
+    assert "schema_accuracy" not in values, "a rate with denominator 0 is left out, not made up"
+    assert [text for text in messages if "MockLLM is not EvalScope's OpenAI-compatible API" in text]
+    _is_marked(run)
+    assert stored(run).facts.endpoint_host is None
+
+
+def test_an_overridden_generate_is_used(tmp_path, rows, messages):
+    """An API that overrides `generate` of the OpenAI-compatible one is asked through its own."""
+    asked = []
+
+    class Special(OpenAICompatibleAPI):
+        def generate(self, input, tools, tool_choice, config):  # noqa: A002 - EvalScope's name
+            asked.append((len(input), [tool.name for tool in tools]))
+            return (
+                ModelOutput.for_tool_call(self.model_name, tools[0].name, {"x": 1}) if tools else _stop(self)
+            )
+
+    def _stop(api):
+        return ModelOutput.from_content(api.model_name, "no tools")
+
+    register_model_api("special_api")(Special)
+    try:
+        run = tmp_path / "run"
+        report = _run(run, rows, eval_type="special_api")
+    finally:
+        MODEL_APIS.pop("special_api")
+    assert len(asked) == len(ROWS)
+    names = sorted(
+        tuple(tool["function"]["name"] for tool in json.loads(row["tools"] or "[]")) for row in ROWS
+    )
+    assert sorted(tuple(tools) for _, tools in asked) == names
+    assert values_of(report)["count_finish_reason_tool_calls"] == (sum(map(bool, names)), len(ROWS))
+    assert {judgement["finish_reason"] for judgement in judged(run).values()} <= {"tool_calls", "stop"}
+    _is_marked(run)
+
+
+def test_failures_of_another_api_are_failed_requests(tmp_path, rows):
+    """What another API raises is that request's failure: counted, never judged, and the run goes on."""
+    calls = []
+
+    class Moody(OpenAICompatibleAPI):
+        def generate(self, input, tools, tool_choice, config):  # noqa: A002 - EvalScope's name
+            calls.append(1)
+            if len(calls) % 4 == 0:
+                raise RuntimeError("out of mood")
+            return ModelOutput.from_content(self.model_name, "fine")
+
+    register_model_api("moody_api")(Moody)
+    try:
+        run = tmp_path / "run"
+        changes = {"eval_type": "moody_api"}
+        report = _run(run, rows, eval_batch_size=1, generation_config={"retries": 0}, **changes)
+    finally:
+        MODEL_APIS.pop("moody_api")
+    assert report.execution_summary.errored == len(ROWS) // 4
+    assert report.execution_summary.succeeded == len(ROWS) - len(ROWS) // 4
+    assert {item.failure.detail for item in stored(run).failed} == {"RuntimeError: out of mood"}

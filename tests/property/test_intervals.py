@@ -1,0 +1,111 @@
+"""Intervals hold their rate, stay in [0, 1], grow with the successes, and equal the known methods."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from k2_verifier_adapter.core.intervals import f1_interval, mean_interval, wilson
+
+COUNTS = st.integers(0, 10**7)
+PAIRS = st.tuples(COUNTS, COUNTS).map(sorted)
+
+
+@given(PAIRS)
+def test_wilson_holds_its_rate(pair: list[int]) -> None:
+    """The rate lies in its interval, and the interval in [0, 1]."""
+    successes, n = pair
+    interval = wilson(successes, n)
+    if n == 0:
+        assert interval is None
+    else:
+        assert interval is not None
+        assert 0 <= interval.low <= successes / n <= interval.high <= 1
+        assert interval.low < interval.high
+
+
+@given(PAIRS.filter(lambda pair: pair[0] < pair[1]))
+def test_wilson_grows_with_the_successes(pair: list[int]) -> None:
+    """One more success moves neither bound down."""
+    successes, n = pair
+    one, more = wilson(successes, n), wilson(successes + 1, n)
+    assert one is not None
+    assert more is not None
+    assert one.low <= more.low
+    assert one.high <= more.high
+
+
+@given(st.tuples(st.integers(0, 3000), st.integers(1, 3000)).filter(lambda pair: pair[0] <= pair[1]))
+def test_wilson_equals_scipys(pair: tuple[int, int]) -> None:
+    """The bounds are those of scipy's Wilson interval without continuity correction."""
+    stats = pytest.importorskip("scipy.stats")
+    successes, n = pair
+    expected = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    interval = wilson(successes, n)
+    assert interval is not None
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5), (0, -1)])
+def test_impossible_counts_are_refused(successes: int, n: int) -> None:
+    """More successes than trials, or fewer than none, is an error of ours."""
+    with pytest.raises(ValueError, match="must lie between 0 and"):
+        wilson(successes, n)
+
+
+@given(COUNTS, COUNTS, COUNTS)
+def test_f1_interval_contains_f1(tp: int, fp: int, fn: int) -> None:
+    """F1 lies in its interval; where it is undefined, there is none."""
+    interval = f1_interval(tp, fp, fn)
+    if tp + fp + fn == 0:
+        assert interval is None
+    else:
+        assert interval is not None
+        f1 = 2 * tp / (2 * tp + fp + fn)
+        assert 0 <= interval.low <= f1 + 1e-12
+        assert f1 - 1e-12 <= interval.high <= 1
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 1000))
+def test_f1_interval_is_wilsons_of_jaccard_mapped(tp: int, fp: int, fn: int) -> None:
+    """The bounds are 2s / (1 + s) of Wilson's bounds of s = TP / (TP + FP + FN)."""
+    base, interval = wilson(tp, tp + fp + fn), f1_interval(tp, fp, fn)
+    if base is None or interval is None:
+        assert base is interval
+        return
+    assert interval.low == pytest.approx(2 / (1 + 1 / base.low) if base.low else 0)
+    assert interval.high == pytest.approx(2 / (1 + 1 / base.high))
+
+
+@given(st.integers(0, 500), st.integers(0, 500), st.integers(0, 500))
+def test_f1_interval_grows_with_agreement(tp: int, fp: int, fn: int) -> None:
+    """A false decision that becomes a true one moves neither bound down."""
+    worse, better = f1_interval(tp, fp + 1, fn), f1_interval(tp + 1, fp, fn)
+    assert worse is not None
+    assert better is not None
+    assert worse.low <= better.low + 1e-12
+    assert worse.high <= better.high + 1e-12
+
+
+@given(st.lists(st.floats(0, 1), max_size=30))
+def test_mean_interval_holds_the_mean(shares: list[float]) -> None:
+    """The mean of shares lies in its interval, up to rounding."""
+    interval = mean_interval(sum(shares), sum(share**2 for share in shares), len(shares))
+    if not shares:
+        assert interval is None
+        return
+    assert interval is not None
+    mean = sum(shares) / len(shares)
+    assert 0 <= interval.low <= mean + 1e-12
+    assert mean - 1e-12 <= interval.high <= 1
+
+
+def test_mean_interval_by_hand() -> None:
+    """Of 0, 0.5 and 1 the mean is 0.5 and the standard error sqrt(0.25 / 3)."""
+    interval = mean_interval(1.5, 1.25, 3)
+    assert interval is not None
+    assert interval.low == 0.0
+    assert interval.high == 1.0
+    narrow = mean_interval(50.0, 26.0, 100)
+    assert narrow is not None
+    variance = (26.0 - 25.0) / 99
+    assert narrow.high == pytest.approx(0.5 + 1.959963984540054 * (variance / 100) ** 0.5)

@@ -1,0 +1,509 @@
+"""Compiled schemas say what `jsonschema.validate` says, but in bounded time."""
+
+import itertools
+import json
+import os
+import re
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import assume, event, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, validators
+
+from k2_verifier_adapter.core import patterns
+from k2_verifier_adapter.core.schemas import (
+    VALIDATION_TIME_S,
+    BrokenSchemaError,
+    SchemaTimeoutError,
+    compile_schema,
+    time_budget,
+)
+
+SECONDS_ALLOWED = 4 * VALIDATION_TIME_S
+D4 = "http://json-schema.org/draft-04/schema#"
+D7 = "http://json-schema.org/draft-07/schema#"
+
+
+def ours(schema: Any, instance: Any) -> bool:
+    """Judge with the module under test; broken is invalid."""
+    try:
+        return not compile_schema(schema).violations(instance)
+    except BrokenSchemaError:
+        return False
+
+
+def theirs(schema: Any, instance: Any) -> bool:
+    """Judge with `jsonschema.validate`; any exception is invalid, as upstream has it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            jsonschema.validate(instance, schema)
+    except Exception:  # noqa: BLE001
+        return False
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        return False
+    return True
+
+
+NAMES = st.sampled_from(["a", "b", "ab", "x1", ""])
+NUMBERS = st.one_of(st.integers(-3, 3), st.sampled_from([0.0, 1.0, 1.5, float("nan")]))
+LEAVES = st.one_of(st.none(), st.booleans(), NUMBERS, st.sampled_from(["a", "b", "ab", "x1", "aaa", ""]))
+INSTANCES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(NAMES, inner, max_size=3)),
+    max_leaves=8,
+)
+PATTERNS = st.sampled_from(["^a", "b$", r"\d", "^(a|b)+$", "^[ab]{2}$", "x?1", "(a+)+$", "", "("])
+TYPES = st.sampled_from(["array", "boolean", "integer", "null", "number", "object", "string"])
+
+
+def keyword_values(inner: st.SearchStrategy[Any]) -> dict[str, st.SearchStrategy[Any]]:
+    """Give strategies for the values of every keyword that validates something."""
+    maps = st.dictionaries(NAMES, inner, max_size=2)
+    lists = st.lists(inner, min_size=1, max_size=3)
+    counts = st.integers(0, 3)
+    return {
+        "type": st.one_of(TYPES, st.lists(TYPES, min_size=1, max_size=3, unique=True)),
+        "properties": maps,
+        "patternProperties": st.dictionaries(PATTERNS, inner, max_size=2),
+        "required": st.lists(NAMES, max_size=2, unique=True),
+        "enum": st.lists(INSTANCES, max_size=3),
+        "const": INSTANCES,
+        "pattern": PATTERNS,
+        "uniqueItems": st.booleans(),
+        **dict.fromkeys(
+            ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"], counts
+        ),
+        **dict.fromkeys(["minimum", "maximum", "exclusiveMinimum"], st.integers(-2, 2)),
+        "multipleOf": st.sampled_from([1, 2, 0.5]),
+        **dict.fromkeys(["additionalProperties", "unevaluatedProperties", "unevaluatedItems"], inner),
+        **dict.fromkeys(["items", "contains", "not", "propertyNames", "if", "then", "else"], inner),
+        **dict.fromkeys(["allOf", "anyOf", "oneOf", "prefixItems"], lists),
+        **dict.fromkeys(["dependentSchemas", "$defs"], maps),
+        "dependentRequired": st.dictionaries(NAMES, st.lists(NAMES, max_size=2, unique=True), max_size=2),
+        "$ref": st.sampled_from(["#", "#/$defs/a", "#/properties/b"]),
+        "$schema": st.sampled_from([D4, D7, "https://json-schema.org/draft/2019-09/schema", "x:unknown"]),
+    }
+
+
+@st.composite
+def schema_values(draw: st.DrawFn, depth: int = 3) -> Any:
+    """Draw a schema that is mostly valid."""
+    if depth == 0 or draw(st.integers(0, 7)) == 0:
+        return draw(st.one_of(st.booleans(), st.just({})))
+    strategies = keyword_values(schema_values(depth - 1))
+    keywords = draw(st.lists(st.sampled_from(sorted(strategies)), min_size=1, max_size=4, unique=True))
+    return {keyword: draw(strategies[keyword]) for keyword in keywords}
+
+
+def test_validity_equals_the_librarys() -> None:
+    """Over generated schemas and instances the verdict is that of `jsonschema.validate`."""
+    seen = {True: 0, False: 0}
+
+    @settings(max_examples=250)
+    @given(schema_values(), st.lists(INSTANCES, min_size=1, max_size=3))
+    def compare(schema: Any, instances: list[Any]) -> None:
+        for instance in instances:
+            expected = theirs(schema, instance)
+            seen[expected] += 1
+            assert ours(schema, instance) == expected
+
+    compare()
+    assert min(seen.values()) >= 50, seen
+
+
+@given(st.lists(INSTANCES, max_size=6))
+@settings(max_examples=500)
+def test_unique_items_equals_the_librarys(items: list[Any]) -> None:
+    """Uniqueness is the library's: 1 is 1.0, but not true; NaN is itself alone."""
+    expected = theirs({"uniqueItems": True}, items)
+    event(f"unique={expected}")
+    assert ours({"uniqueItems": True}, items) == expected
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        [1, True],
+        [0, False],
+        [1, 1.0],
+        [[1], [True], [1]],
+        [{"a": 1}, {"a": 1.0}],
+        [{"a": 1}, {"a": True}],
+        [{"a": [1, 2], "b": None}, {"b": None, "a": [1, 2]}],
+        ["1", 1],
+        [None, None],
+        [True, True],
+        [10**30, 1e30],
+        [[], {}],
+        [float("nan"), float("nan")],
+        json.loads("[NaN, NaN]"),
+        json.loads("[[NaN], [NaN]]"),
+    ],
+    ids=repr,
+)
+def test_unique_items_edges(items: list[Any]) -> None:
+    """Every odd pair is judged as the library judges it."""
+    assert ours({"uniqueItems": True}, items) == theirs({"uniqueItems": True}, items)
+
+
+REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
+
+
+@pytest.mark.skipif(not REALDATA, reason="K2_VERIFIER_REALDATA is not set")
+def test_real_schemas_judge_real_and_odd_arguments_alike() -> None:
+    """Every real schema gives the library's verdict on the arguments that were really sent."""
+    folder = Path(REALDATA or "")
+    pairs: list[tuple[Any, Any]] = []
+    for line in (folder / "deepseek_official_results.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        schemas = [tool["function"].get("parameters") for tool in record["request"]["tools"]]
+        choices = (record["response"] or {}).get("choices") or [{}]
+        for call in (choices[0].get("message") or {}).get("tool_calls") or []:
+            text = call["function"]["arguments"]
+            pairs += [(schema, json.loads(text) if text else None) for schema in schemas]
+    for file in sorted((folder / "walle_schema_cases").glob("*.jsonl")):
+        for line in file.read_text().splitlines():
+            odd = [{}, [], None, "x", 5, {"name": "x"}, {"value": 1}]
+            pairs += [(json.loads(line), instance) for instance in odd]
+    assert len(pairs) > 1500
+    for schema, instance in pairs:
+        assert ours(schema, instance) == theirs(schema, instance), (schema, instance)
+
+
+# --- bounds ---------------------------------------------------------------------------------------
+
+
+def deep(depth: int, step: Any, end: Any) -> Any:
+    """Nest a value."""
+    for _ in range(depth):
+        end = step(end)
+    return end
+
+
+EVIL = "(a|aa)+$"
+LONG = "a" * 60 + "!"
+CATASTROPHES = {
+    "pattern": ({"pattern": EVIL}, LONG),
+    "pattern below": ({"properties": {"x": {"items": {"pattern": EVIL}}}}, {"x": [LONG]}),
+    "alternatives without a quantifier": ({"pattern": "(a|a)" * 40 + "b"}, "a" * 41 + "cb"),
+    "patternProperties": ({"patternProperties": {EVIL: False}}, {LONG: 1}),
+    "additionalProperties": ({"additionalProperties": False, "patternProperties": {EVIL: True}}, {LONG: 1}),
+    "unevaluatedProperties": ({"unevaluatedProperties": False, "patternProperties": {EVIL: True}}, {LONG: 1}),
+    "unevaluatedProperties above": (
+        {"unevaluatedProperties": False, "allOf": [{"patternProperties": {EVIL: True}}]},
+        {LONG: 1},
+    ),
+    "a subschema of another draft": ({"properties": {"x": {"$schema": D7, "pattern": EVIL}}}, {"x": LONG}),
+    "a referenced schema of another draft": (
+        {"$ref": "#/$defs/e", "$defs": {"e": {"$schema": D4, "pattern": EVIL}}},
+        LONG,
+    ),
+    "$ref branching": (
+        {
+            "$ref": "#/$defs/0",
+            "$defs": {str(n): {"allOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(60)} | {"60": {}},
+        },
+        {},
+    ),
+    "anyOf branching": (
+        {
+            "$ref": "#/$defs/0",
+            "$defs": {str(n): {"anyOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(60)}
+            | {"60": False},
+        },
+        {},
+    ),
+    "dependentSchemas branching": (
+        {
+            "unevaluatedProperties": False,
+            "$ref": "#/$defs/0",
+            "$defs": {
+                str(n): {"dependentSchemas": {name: {"$ref": f"#/$defs/{n + 1}"} for name in "ab"}}
+                for n in range(60)
+            }
+            | {"60": {}},
+        },
+        {"a": 1, "b": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CATASTROPHES)
+def test_catastrophes_end_as_a_timeout(name: str) -> None:
+    """What would run for years is a SchemaTimeoutError after about the time limit."""
+    schema, instance = CATASTROPHES[name]
+    start = time.monotonic()
+    with pytest.raises(SchemaTimeoutError):
+        compile_schema(schema).violations(instance)
+    assert time.monotonic() - start < SECONDS_ALLOWED
+
+
+def nested_refs(depth: int) -> Any:
+    """A schema that can be followed without end."""
+    return deep(depth, lambda inner: {"items": inner}, {"type": "string"})
+
+
+BOUNDED = {
+    "deep schema": (deep(10_000, lambda inner: {"items": inner}, {}), []),
+    "deep schema in allOf": (deep(10_000, lambda inner: {"allOf": [inner]}, {}), []),
+    "deep instance, flat schema": ({"type": "object"}, deep(10_000, lambda inner: [inner], 1)),
+    "deep instance, recursive schema": ({"items": {"$ref": "#"}}, deep(10_000, lambda inner: [inner], 1)),
+    "deep instance, const": ({"const": deep(500, lambda i: [i], 1)}, deep(10_000, lambda i: [i], 1)),
+    "deep instances, unique": ({"uniqueItems": True}, [deep(5_000, lambda i: [i], n) for n in (1, 2)]),
+    "deep and wrong": ({"type": "string"}, deep(10_000, lambda inner: [inner], 1)),
+    "endless $ref": ({"$ref": "#"}, {}),
+    "circular $ref": (
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+        {},
+    ),
+    "huge integer": ({"type": "string", "maximum": 5, "multipleOf": 0.1}, 10**1_000_000),
+    "huge float": ({"multipleOf": 0.5, "maximum": 5}, 1e308),
+    "lone surrogates": ({"pattern": "\ud800", "enum": ["\udfff"], "properties": {"\ud800": False}}, "\udbff"),
+    "long text, wrong": ({"enum": ["x"], "const": 5, "maxLength": 5}, "x" * 5_000_000),
+    "unique mixed scalars": (
+        {"uniqueItems": True},
+        list(itertools.chain.from_iterable((n, str(n)) for n in range(50_000))),
+    ),
+    "unique objects": ({"uniqueItems": True}, [{"n": n} for n in range(50_000)]),
+    "unique colliding numbers": ({"uniqueItems": True}, ["x", *(n * (2**61 - 1) for n in range(20_000))]),
+    "unique required": ({"required": [{"n": n} for n in range(3_000)]}, {}),
+    "unique enum of draft-04": ({"$schema": D4, "enum": [{"n": n} for n in range(30_000)]}, {}),
+    "many unevaluated": (
+        {"unevaluatedProperties": {"type": "integer"}},
+        {str(n): n for n in range(100_000)},
+    ),
+    "many unevaluated items": ({"items": {}, "unevaluatedItems": False}, list(range(100_000))),
+    "many alternatives, large instance": ({"anyOf": [{"type": "string"}] * 2_000}, ["x" * 100] * 20_000),
+    "optional characters": ({"pattern": "a?" * 40 + "a" * 40 + "c"}, "a" * 40 + "bc"),
+    "long names": ({"additionalProperties": False}, {"n" * 1_000_000: 1}),
+    "NaN": ({"minimum": 1, "multipleOf": 2, "enum": [1]}, float("nan")),
+    "infinity": ({"multipleOf": 2}, float("inf")),
+    "pattern with a huge repeat": ({"pattern": "(?:a{1,1000}){1,1000}(?:b{1,1000}){1,1000}"}, "a" * 500),
+    "pattern of many groups": ({"pattern": "(" * 90 + "a" + ")" * 90}, "a"),
+    "pattern beyond Python": ({"pattern": "a{99999999999999}"}, "a"),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_hostile_pairs_end_in_bounded_time(name: str) -> None:
+    """Any depth, size and value ends in a verdict, a broken schema or a timeout, and soon."""
+    schema, instance = BOUNDED[name]
+    start = time.monotonic()
+    try:
+        violations = compile_schema(schema).violations(instance)
+        messages = [violation.message for violation in violations]
+    except (BrokenSchemaError, SchemaTimeoutError) as error:
+        messages = [str(error)]
+    assert all(len(message) < 1_000 for message in messages)
+    assert time.monotonic() - start < SECONDS_ALLOWED
+
+
+def test_a_pattern_that_only_re_finds_hard_is_bounded() -> None:
+    """`regex` sees at once that `(a+)+b` cannot match; nothing then hands the pattern to `re`."""
+    name = "a" * 40
+    schema = {"patternProperties": {"^(a+)+b$": True}, "additionalProperties": False}
+    assert [item.keyword for item in compile_schema(schema).violations({name: 1})] == ["additionalProperties"]
+    with pytest.raises(SchemaTimeoutError):
+        compile_schema({"unevaluatedProperties": False, **schema, "additionalProperties": True}).violations(
+            {name: 1}
+        )
+
+
+class PanicException(BaseException):
+    """What `pyo3` raises where Rust code panics."""
+
+
+def test_a_panic_of_the_registry_breaks_the_schema_not_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panic inside the library's registry, which is no Exception, is a broken schema like any other."""
+
+    def panic(*_arguments: Any, **_options: Any) -> Any:
+        raise PanicException("__eq__ failed!: RecursionError")
+
+    compiled = compile_schema({"$ref": "#/$defs/a", "$defs": {"a": {}}})
+    monkeypatch.setattr(type(compiled._validator), "iter_errors", panic)
+    with pytest.raises(BrokenSchemaError):
+        compiled.violations({})
+    monkeypatch.setattr(type(compiled._validator), "__init__", panic)
+    with pytest.raises(BrokenSchemaError):
+        compile_schema({"type": "object"})
+
+
+def test_an_interrupt_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C during a validation stops the run."""
+
+    def interrupt(*_arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    compiled = compile_schema({})
+    monkeypatch.setattr(type(compiled._validator), "iter_errors", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        compiled.violations({})
+
+
+def test_a_budget_bounds_all_validations_together() -> None:
+    """With the budget used up, the next validation is a timeout at once; outside it, all is as before."""
+    compiled = compile_schema({"allOf": [{"properties": {"a": {"type": "string"}}}]})
+    with time_budget(0.0), pytest.raises(SchemaTimeoutError):
+        compiled.violations({"a": "x"})
+    assert compiled.violations({"a": "x"}) == []
+
+
+def test_broken_schemas_say_where() -> None:
+    """The message of a broken schema holds the path and the library's reason."""
+    with pytest.raises(BrokenSchemaError, match=r"at \$\.properties\.a\.type: 'str' is not valid"):
+        compile_schema({"properties": {"a": {"type": "str"}}})
+
+
+def test_violations_say_keyword_path_and_message() -> None:
+    """A violation names the keyword, the place in the arguments and the value."""
+    schema = {"properties": {"a": {"items": {"properties": {"b c": {"type": "string"}}}}}}
+    (violation,) = compile_schema(schema).violations({"a": [{}, {"b c": 5}]})
+    assert violation.keyword == "type"
+    assert violation.message == "5 is not of type 'string'"
+    assert violation.path.startswith("$.a[1]")
+
+
+# --- patterns -------------------------------------------------------------------------------------
+
+ATOMS = st.sampled_from(
+    [
+        "a",
+        "b",
+        ".",
+        r"\d",
+        r"\w",
+        r"\s",
+        "[ab]",
+        "[^a]",
+        "[]a]",
+        "[[:x]",
+        "^",
+        "$",
+        r"\b",
+        r"\.",
+        "é",
+        "{",
+        "{e}",
+        "{a<=1}",
+        "}",
+        "1",
+    ]
+)
+QUANTIFIED = st.builds(
+    str.__add__,
+    ATOMS,
+    st.sampled_from(["", "", "", "?", "*", "+", "{2}", "{1,2}", "{,2}", "{2,}", "*?", "+?", "??"]),
+)
+EXPRESSIONS = st.recursive(
+    QUANTIFIED,
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=4).map("".join),
+        st.lists(inner, min_size=2, max_size=3).map("|".join),
+        st.builds(
+            "{}{}){}".format,
+            st.sampled_from(["(", "(?:", "(?=", "(?!"]),
+            inner,
+            st.sampled_from(["", "", "?", "*", "{2}"]),
+        ),
+        inner.map(r"({})\1".format),
+    ),
+    max_leaves=6,
+)
+TEXTS = st.text(alphabet="ab1 é.\n{}e:x", max_size=12)
+
+
+@given(EXPRESSIONS, st.lists(TEXTS, min_size=1, max_size=4))
+@settings(max_examples=500)
+def test_search_equals_re(pattern: str, texts: list[str]) -> None:
+    """Cheap or not, a pattern matches exactly what `re.search` matches."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            compiled = re.compile(pattern)
+        except re.error:
+            assume(False)
+        for text in texts:
+            cheap = patterns.is_cheap(pattern, len(text))
+            found = compiled.search(text) is not None
+            event(f"cheap={cheap} found={found}")
+            assert patterns.search(pattern, text, 5.0) == found
+
+
+@given(EXPRESSIONS, TEXTS)
+@settings(max_examples=400)
+def test_the_bounded_engine_equals_re(pattern: str, text: str) -> None:
+    """The engine with the time limit reads every pattern of the common dialect as `re` does."""
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patched:
+        warnings.simplefilter("ignore")
+        patched.setattr(patterns, "is_cheap", lambda _pattern, _length: False)
+        try:
+            found = re.search(pattern, text) is not None
+        except re.error:
+            assume(False)
+        assert patterns.search(pattern, text, 5.0) == found
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"^\d{4}-\d{2}-\d{2}$",
+        r"^[a-z0-9-]+$",
+        r"^(https?|ftp)://[^\s]+$",
+        r"^#[0-9a-fA-F]{6}$",
+        "^(mon|tue|wed)$",
+        "^.+@.+$",
+    ],
+)
+def test_usual_patterns_are_cheap(pattern: str) -> None:
+    """The patterns of real tool schemas run on `re` itself."""
+    assert patterns.is_cheap(pattern, 60)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a+)+$",
+        "(a|aa)+$",
+        "(a*)*",
+        "(?:a+){9}",
+        "(a|a)" * 30,
+        "a?" * 30,
+        "a*a*a*a*a*",
+        r"(.*)(.*)\1\2",
+        "(?i)a+",
+        "(?i:a)",
+        r"[]](a+)+",
+        "(?=(a+)+)b",
+    ],
+)
+def test_patterns_that_can_explode_are_not_cheap(pattern: str) -> None:
+    """Whatever may take `re` more than some milliseconds on a text of 200 characters is run bounded."""
+    assert not patterns.is_cheap(pattern, 200)
+
+
+def test_a_broken_pattern_is_an_error_of_re() -> None:
+    """What `re` cannot compile raises, also where `regex` could."""
+    for pattern in ("(", r"\p{L}", "(?<n>a)", "*"):
+        with pytest.raises(re.error):
+            patterns.search(pattern, "a", 1.0)
+
+
+@given(INSTANCES)
+def test_validator_choice_equals_the_librarys(draft: Any) -> None:
+    """Any JSON under `$schema` chooses the class that the library chooses, or is broken."""
+    schema = {"$schema": draft, "type": "object"}
+    try:
+        validators.validator_for(schema, default=Draft202012Validator)
+    except Exception:  # noqa: BLE001
+        with pytest.raises(BrokenSchemaError):
+            compile_schema(schema)
+    else:
+        assert ours(schema, {}) == theirs(schema, {})
