@@ -61,7 +61,7 @@ def main() -> None:
 
     Exit codes: 0 done and, if a gate was asked, passed; 1 gate failed; 2 usage error or no data;
     3 inconclusive or incomplete.
-    """  # noqa: D301 - \b is click's mark for lines not to be rewrapped
+    """
 
 
 main.add_command(evaluate.evaluate)

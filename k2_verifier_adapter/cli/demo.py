@@ -48,7 +48,7 @@ def demo(*, profile_name: str, limit: int | None, work_dir: Path | None) -> None
     \b
     k2-verifier demo
     k2-verifier demo --profile noisy --limit 50
-    """  # noqa: D301 - \b is click's mark for lines not to be rewrapped
+    """
     from k2_verifier_adapter.errors import DataError
     from k2_verifier_adapter.formats.runs import choose_run, read_run
     from k2_verifier_adapter.reports.stored import summary_of
@@ -142,7 +142,7 @@ def direct_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def _run(command: list[str], log: Path) -> int:
     with (
         log.open("wb") as output,
-        subprocess.Popen(  # noqa: S603 - our own command line
+        subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -70,7 +70,7 @@ def doctor(
     \b
     k2-verifier doctor
     k2-verifier doctor --api-url https://api.example.com/v1 --model kimi-k2-thinking
-    """  # noqa: D301 - \b is click's mark for lines not to be rewrapped
+    """
     if model is not None and api_url is None:
         raise click.UsageError("--model needs --api-url", ctx)
     if api_url is not None and (
@@ -137,8 +137,8 @@ def _models(api_url: str, key: str | None, model: str | None) -> Check:
     url = f"{api_url.rstrip('/')}/models"
     headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme was checked
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
+        request = urllib.request.Request(url, headers=headers)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
             listing = json.loads(response.read(_LARGEST_LISTING))
     except urllib.error.HTTPError as error:
         with error:

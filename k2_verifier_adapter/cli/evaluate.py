@@ -58,7 +58,7 @@ def evaluate(
     k2-verifier eval --config configs/k2_thinking.yaml --limit 200
     k2-verifier eval --model kimi-k2-thinking --api-url https://api.example.com/v1 \\
         --datasets k2_verifier --eval-batch-size 32 --gate strict
-    """  # noqa: D301 - \b is click's mark for lines not to be rewrapped
+    """
     if config_file is None and not evalscope_flags:
         raise click.UsageError("nothing to run: give --config FILE, or --model and --api-url", ctx)
     config = None

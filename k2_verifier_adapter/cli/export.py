@@ -30,7 +30,7 @@ def export(
 
     \b
     k2-verifier export outputs/20261122_101500 --output results.jsonl --summary summary.json
-    """  # noqa: D301 - \b is click's mark for lines not to be rewrapped
+    """
     from k2_verifier_adapter.errors import DataError, UsageError
     from k2_verifier_adapter.formats.results import write_results, write_summary
     from k2_verifier_adapter.formats.runs import choose_run, read_run

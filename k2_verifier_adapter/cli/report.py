@@ -49,7 +49,7 @@ def report(
     k2-verifier report outputs/20261122_101500
     k2-verifier report outputs/20261122_101500 --format json --output report.json
     k2-verifier report outputs/20261122_101500 --gate strict --min-schema-accuracy 0.95
-    """  # noqa: D301 - \b is click's mark for lines not to be rewrapped
+    """
     from k2_verifier_adapter.formats.runs import choose_run, read_run
     from k2_verifier_adapter.reports.gate import exit_code
     from k2_verifier_adapter.reports.json_report import dump_report

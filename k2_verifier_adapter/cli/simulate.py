@@ -55,7 +55,7 @@ def simulate(
     \b
     k2-verifier simulate --profile broken
     k2-verifier simulate --fault truncated_json=0.1 --fault http_503@1=0.2 --port 9000
-    """  # noqa: D301 - \b is click's mark for lines not to be rewrapped
+    """
     from k2_verifier_adapter.simulator import SimulatedVendor, serve_forever
 
     profile = profile_of(profile_name, faults)

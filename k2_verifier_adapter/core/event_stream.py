@@ -174,24 +174,25 @@ class ChunkAssembler:
         delta = choice.get("delta")
         if isinstance(delta, dict):
             for name, value in delta.items():
-                if name == "tool_calls":
-                    if isinstance(value, list):
-                        for part in value:
-                            self._add_call(part)
-                elif isinstance(value, str) and name != "role":
-                    if value:
-                        self.has_output = True
-                    self._texts.setdefault(name, []).append(value)
-                elif isinstance(value, list):
-                    self.has_output = self.has_output or bool(value)
-                    self._lists.setdefault(name, []).extend(value)
-                elif value is not None:
-                    self._fields[name] = value
+                self._add_delta(name, value)
         if choice.get("finish_reason"):
             self._finish_reason = choice["finish_reason"]
         if choice.get("usage"):
             # Moonshot reports the usage inside the last choice.
             self._usage = choice["usage"]
+
+    def _add_delta(self, name: str, value: Any) -> None:
+        if name == "tool_calls":
+            for part in value if isinstance(value, list) else ():
+                self._add_call(part)
+        elif isinstance(value, str) and name != "role":
+            self.has_output = self.has_output or bool(value)
+            self._texts.setdefault(name, []).append(value)
+        elif isinstance(value, list):
+            self.has_output = self.has_output or bool(value)
+            self._lists.setdefault(name, []).extend(value)
+        elif value is not None:
+            self._fields[name] = value
 
     def _add_call(self, part: Any) -> None:
         if not isinstance(part, dict):

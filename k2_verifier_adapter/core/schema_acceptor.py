@@ -38,30 +38,26 @@ def _schema(schema: Any, depth: int) -> bool:
     if type(schema) is not dict or depth > _MAX_DEPTH:
         return False
     for keyword, value in schema.items():
-        check = _CHECKS.get(keyword)
+        check = _VALUE_CHECKS.get(keyword)
         if check is not None:
             if not check(value):
                 return False
-        elif keyword in _SUBSCHEMA:
-            if not _schema(value, depth + 1):
-                return False
-        elif keyword in _SCHEMA_LIST:
-            if type(value) is not list or not value:
-                return False
-            for item in value:
-                if not _schema(item, depth + 1):
-                    return False
-        elif keyword in _SCHEMA_MAP:
-            if type(value) is not dict:
-                return False
-            for name, item in value.items():
-                if not _schema(item, depth + 1):
-                    return False
-                if keyword == "patternProperties" and not _pattern(name):
-                    return False
-        elif keyword in _NOT_CHECKED_HERE or type(keyword) is not str or keyword[:1] == "$":
+        elif not _subschemas(keyword, value, depth + 1):
             return False
     return True
+
+
+def _subschemas(keyword: Any, value: Any, depth: int) -> bool:
+    """Check a keyword that holds schemas, or one that is not known here."""
+    if keyword in _ONE_SCHEMA:
+        return _schema(value, depth)
+    if keyword in _SCHEMA_LIST:
+        return type(value) is list and bool(value) and all(_schema(item, depth) for item in value)
+    if keyword in _SCHEMA_MAP:
+        if type(value) is not dict or (keyword == "patternProperties" and not all(map(_pattern, value))):
+            return False
+        return all(_schema(item, depth) for item in value.values())
+    return type(keyword) is str and keyword[:1] != "$" and keyword not in _NOT_CHECKED_HERE
 
 
 def _string(value: Any) -> bool:
@@ -127,7 +123,7 @@ def _string_lists(value: Any) -> bool:
 
 _LOCAL_REFERENCE = re.compile(r"#(?:/[A-Za-z0-9_$.\-]*)*")
 
-_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+_VALUE_CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "$comment": _string,
     "$ref": _local_reference,
     "$schema": _known_draft,
@@ -155,7 +151,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "uniqueItems": _boolean,
     "writeOnly": _boolean,
 }
-_SUBSCHEMA = frozenset(
+_ONE_SCHEMA = frozenset(
     {"additionalProperties", "contains", "else", "if", "items", "not", "propertyNames", "then"}
 )
 _SCHEMA_LIST = frozenset({"allOf", "anyOf", "oneOf"})

@@ -57,7 +57,7 @@ def load_rows(adapter: K2VerifierAdapter, subset: str, options: HistoryOptions) 
         DataError: If they cannot be loaded.
     """
     source = adapter.dataset_id
-    if source == BUNDLED or os.path.exists(source):  # noqa: PTH110 - a hub id is no path
+    if source == BUNDLED or os.path.exists(source):
         return load_cases(source, subset, options)
     if source != HUB_DATASET and (
         source.startswith((".", "/", "~")) or source.endswith((".jsonl", ".parquet"))
@@ -93,7 +93,7 @@ def _load_from_hub(adapter: K2VerifierAdapter, subset: str) -> Iterable[Mapping[
     def load() -> None:
         try:
             loaded.append(loader.load())
-        except BaseException as error:  # noqa: BLE001 - handed over to the waiting thread
+        except BaseException as error:
             problems.append(error)
 
     thread = threading.Thread(target=load, name="k2-verifier-hub", daemon=True)

@@ -67,7 +67,7 @@ def run_pool(
     def run() -> None:
         try:
             asyncio.run(work_on_all())
-        except BaseException as error:  # noqa: BLE001 - handed over to the calling thread
+        except BaseException as error:
             finished.set_exception(error)
         else:
             finished.set_result(None)

@@ -72,7 +72,7 @@ def explicit_flags(arguments: Sequence[str]) -> dict[str, Any]:
     """
     parser = argparse.ArgumentParser(prog="k2-verifier eval", add_help=False, exit_on_error=False)
     add_argument(parser)
-    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to drop defaults
+    for action in parser._actions:
         action.default = argparse.SUPPRESS
     try:
         parsed, unknown = parser.parse_known_args(list(arguments))

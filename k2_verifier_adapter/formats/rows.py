@@ -21,7 +21,7 @@ BUNDLED = "bundled"
 
 SPLIT = "test"
 _SUFFIXES = (".jsonl", ".parquet")
-_NESTED = ("messages", "tools", "official_tool_calls", "tool_calls")
+_NESTED = ("messages", "tools", "official_tool_calls", "tool_calls", "parameters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def decode_records(records: Iterable[Record], source: str, options: HistoryOptio
         for part in (
             case.messages_json,
             case.tools_json or b"",
-            repr(case.official).encode("utf-8", "surrogatepass"),
+            repr((case.official, case.parameters)).encode("utf-8", "surrogatepass"),
         ):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
@@ -169,8 +169,8 @@ def _read_jsonl(path: Path) -> Iterator[Record]:
 
 def _read_parquet(path: Path) -> Iterator[Record]:
     # pyarrow comes with `datasets`; it is slow to import and only needed here.
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:

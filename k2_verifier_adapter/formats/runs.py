@@ -142,21 +142,19 @@ def read_run(paths: RunPaths) -> StoredRun:
     """Read everything that is stored of one model and subset.
 
     Raises:
-        DataError: If a part is missing or damaged, or a response answers no known case.
+        DataError: If a part is missing or damaged.
     """
     facts = read_facts(paths)
     if facts is None:
         raise DataError(f"{paths.facts}: not found; the run directory is not complete")
     cases = read_cases(paths.cases)
-    responses: dict[tuple[int, int], ResponseRecord] = {}
     records, damaged = read_predictions(paths.predictions)
-    for record in records:
-        responses[record.case_index, record.repeat] = record
-    unknown = sorted({index for index, _ in responses if index not in cases})
-    if unknown:
+    responses = {
+        (record.case_index, record.repeat): record
+        for record in records
         # A smaller rerun leaves earlier answers in the file; they are not part of this run.
-        responses = {key: record for key, record in responses.items() if key[0] in cases}
-    responses = {key: record for key, record in responses.items() if key[1] < facts.repeats}
+        if record.case_index in cases and record.repeat < facts.repeats
+    }
     failed = {
         (request.case_index, request.repeat): request
         for request in _read_failures(paths.failures)

@@ -60,7 +60,7 @@ class SimulatedVendor:
         requests: The requests as they arrived, if they are recorded.
     """
 
-    def __init__(  # noqa: PLR0913 - settings, all but two by keyword
+    def __init__(
         self,
         rows: Iterable[Mapping[str, Any]],
         profile: Profile,

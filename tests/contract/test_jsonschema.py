@@ -9,6 +9,8 @@ from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from k2_verifier_adapter.core import schemas
+from k2_verifier_adapter.core.bounded_keywords import bounded_class
+from k2_verifier_adapter.core.time_limits import deadline
 
 DRAFTS = [
     validators.Draft3Validator,
@@ -39,7 +41,7 @@ def test_the_default_is_the_latest_draft() -> None:
 @pytest.mark.parametrize("plain", DRAFTS, ids=lambda plain: plain.__name__)
 def test_every_searching_keyword_is_bounded(plain: Any) -> None:
     """Of each draft, every keyword whose code searches with `re` or compares pairwise is overridden."""
-    bounded = schemas._bounded(plain)
+    bounded = bounded_class(plain)
     for keyword, function in plain.VALIDATORS.items():
         source = inspect.getsource(function)
         if any(
@@ -51,11 +53,11 @@ def test_every_searching_keyword_is_bounded(plain: Any) -> None:
 @pytest.mark.parametrize("plain", DRAFTS, ids=lambda plain: plain.__name__)
 def test_a_subschema_with_its_own_draft_stays_bounded(plain: Any) -> None:
     """The library goes on with its plain class where a subschema names a `$schema`; ours does not."""
-    bounded = schemas._bounded(plain)
+    bounded = bounded_class(plain)
     other = {"$schema": validators.Draft7Validator.META_SCHEMA["$schema"]}
     assert type(plain({}).evolve(schema=other)) is validators.Draft7Validator
-    with schemas._deadline(10.0, {}):
-        assert type(bounded({}).evolve(schema=other)) is schemas._bounded(validators.Draft7Validator)
+    with deadline(10.0, {}):
+        assert type(bounded({}).evolve(schema=other)) is bounded_class(validators.Draft7Validator)
         assert type(bounded({}).evolve(schema={})) is bounded
 
 
@@ -74,7 +76,7 @@ def test_the_librarys_own_check_is_unbounded_only_in_time() -> None:
         ):
             try:
                 plain.check_schema(schema)
-            except Exception as error:  # noqa: BLE001, PERF203
+            except Exception as error:
                 with pytest.raises(type(error)):
                     schemas._check(plain, schema)
             else:
