@@ -11,7 +11,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from k2_verifier_adapter.core import judgement as judgement_module
+from k2_verifier_adapter.core import tool_calls
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
 from k2_verifier_adapter.core.counts import Counts, FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
@@ -225,7 +225,7 @@ def test_a_row_nested_deeper_is_a_row_error() -> None:
 
 def test_thousands_of_calls_end_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten thousand calls against a slow schema share one time budget."""
-    monkeypatch.setattr(judgement_module, "RESPONSE_TIME_S", 0.5)
+    monkeypatch.setattr(tool_calls, "RESPONSE_TIME_S", 0.5)
     slow = {"pattern": "(a|aa)+$"}
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": slow}}}}]
     calls = [
