@@ -174,13 +174,19 @@ class K2VerifierAdapter(AgentAdapter):
         record = ResponseRecord.from_json(metadata.get(METADATA_KEY))
         if record is None:
             raise DataError(f"sample {task_state.sample_id}: its output holds no raw response to score")
-        judged = judge_record(task_state.metadata[CASE_KEY], record)
+        case: Case = task_state.metadata[CASE_KEY]
+        judged = judge_record(case, record)
         if isinstance(judged, FailedRequest):
             raise DataError(f"sample {task_state.sample_id}: {judged.failure.detail}")
-        return self.sample_score(task_state.sample_id, task_state.group_id, record, judged[1])
+        return self.sample_score(task_state.sample_id, task_state.group_id, case, record, judged[1])
 
     def sample_score(
-        self, sample_id: int, group_id: int | None, record: ResponseRecord, judgement: Judgement
+        self,
+        sample_id: int,
+        group_id: int | None,
+        case: Case,
+        record: ResponseRecord,
+        judgement: Judgement,
     ) -> SampleScore:
         """Convert a judgement to EvalScope's score."""
         score = Score(
@@ -201,7 +207,7 @@ class K2VerifierAdapter(AgentAdapter):
             sample_id=sample_id,
             group_id=group_id,
             generation_index=record.repeat,
-            sample_metadata={"row": record.case_index, "data_index": record.case_index + 1},
+            sample_metadata={"row": record.case_index, "data_index": case.data_index},
         )
 
     def aggregate_subset(self, subset: str, sample_scores: list[SampleScore]) -> list[AggScore]:

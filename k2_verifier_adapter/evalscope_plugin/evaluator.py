@@ -254,7 +254,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
     def _score(self, item: WorkItem, record: ResponseRecord, response: Response) -> SampleScore:
         judgement = judge(item.case, response, record.stream_anomalies)
         sample = item.sample
-        score = self.benchmark.sample_score(int(sample.id), sample.group_id, record, judgement)
+        score = self.benchmark.sample_score(int(sample.id), sample.group_id, item.case, record, judgement)
         self._files[item.subset].keep_review(score, item.case, response)
         return score
 

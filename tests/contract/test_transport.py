@@ -77,7 +77,7 @@ def _ask(
     """Send the requests one after the other; give the outcomes and the server."""
 
     async def main():
-        async with RawServer(handler) as server:
+        async with RawServer(handler).running() as server:
             to = endpoint or Endpoint(f"{server.url}/chat/completions", HEADERS, {}, (KEY,))
             if endpoint:
                 to = Endpoint(
@@ -571,7 +571,7 @@ def test_many_streams_at_once():
         writer.write(stream(event(chunk({"content": question})), STOP, DONE))
 
     async def main():
-        async with RawServer(handler) as server:
+        async with RawServer(handler).running() as server:
             endpoint = Endpoint(f"{server.url}/chat/completions", HEADERS, {}, ())
             async with Transport(endpoint, TransportOptions(20, RetryPolicy(0, 0))) as transport:
                 slots = asyncio.Semaphore(64)

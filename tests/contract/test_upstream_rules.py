@@ -134,7 +134,7 @@ def upstream_valid(tool_call: Any, tools: Any) -> bool:
         if isinstance(arguments, str):
             arguments = json.loads(arguments)
         jsonschema.validate(arguments, schema)
-    except Exception:  # noqa: BLE001 - upstream's rule
+    except Exception:
         return False
     return True
 

@@ -8,7 +8,7 @@ import json
 import socket
 import struct
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -61,24 +61,23 @@ class RawServer:
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
-        self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.arrivals: list[Arrival] = []
         self.connections = 0
         self.url = ""
 
-    async def __aenter__(self) -> RawServer:  # noqa: PYI034 - Python 3.10 has no typing.Self
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}/v1"
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[RawServer]:
+        """Serve on the running event loop until the block ends."""
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=1024)
+        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @contextlib.contextmanager
     def in_thread(self) -> Iterator[RawServer]:
@@ -88,7 +87,7 @@ class RawServer:
         async def main() -> None:
             stopping = asyncio.Event()
             loop = asyncio.get_running_loop()
-            async with self:
+            async with self.running():
                 started.set_result(lambda: loop.call_soon_threadsafe(stopping.set))
                 await stopping.wait()
 

@@ -1,0 +1,324 @@
+"""EvalScope's behaviour that this package relies on; each failure says what breaks here."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+
+import evalscope
+import evalscope.benchmarks
+import pytest
+from evalscope import TaskConfig
+from evalscope.api.benchmark import AgentAdapter, BenchmarkMeta, DataAdapter
+from evalscope.api.dataset import MemoryDataset, RemoteDataLoader, Sample
+from evalscope.api.dataset.dataset import resolve_dataset_limit
+from evalscope.api.evaluator import CacheManager, TaskState
+from evalscope.api.evaluator.cache import ModelResult, ReviewResult
+from evalscope.api.messages.perf_metrics import PerformanceMetrics
+from evalscope.api.metric import AggScore, SampleScore, Score
+from evalscope.api.model import GenerateConfig, ModelOutput
+from evalscope.api.registry import BENCHMARK_REGISTRY, EVALUATOR_REGISTRY, create_evaluator, get_benchmark
+from evalscope.config import DEFAULT_TEXT_GEN_SERVICE_CONFIG
+from evalscope.evaluator import DefaultEvaluator
+from evalscope.evaluator.execution_tracker import ExecutionTracker
+from evalscope.evaluator.perf_collector import PerfCollector
+from evalscope.metrics.semantics.catalog import METRIC_DEFINITIONS, MetricEntry
+from evalscope.models.openai_compatible import OpenAICompatibleAPI
+from evalscope.report import Report, Subset
+from evalscope.utils.io_utils import JsonlWriter, OutputsStructure
+from pydantic import ValidationError
+
+from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter, benchmark_meta
+from k2_verifier_adapter.evalscope_plugin.evaluator import K2VerifierEvaluator, PoolContext, WorkItem
+from k2_verifier_adapter.evalscope_plugin.metric_names import name_metrics
+
+
+def _parameters(function):
+    return list(inspect.signature(function).parameters)
+
+
+def _source(function):
+    return inspect.getsource(function)
+
+
+# --- taking over ---------------------------------------------------------------------------------
+
+
+def test_the_name_is_reserved_for_the_built_in():
+    """Registering the name as a plugin would is refused: if it no longer were, the finder could go."""
+    with pytest.raises(ValueError, match="already registered"):
+        evalscope.api.registry.register_benchmark(BenchmarkMeta(name="k2_verifier", dataset_id="x"))(
+            K2VerifierAdapter
+        )
+
+
+def test_an_entry_of_the_registry_can_be_overwritten():
+    """Plain item assignment replaces an entry behind its module's import; the take-over is nothing else."""
+    before = BENCHMARK_REGISTRY["gsm8k"]
+    try:
+        BENCHMARK_REGISTRY["gsm8k"] = benchmark_meta()
+        assert isinstance(get_benchmark("gsm8k"), K2VerifierAdapter)
+    finally:
+        BENCHMARK_REGISTRY["gsm8k"] = before
+
+
+def test_a_benchmark_gets_the_evaluator_of_its_name():
+    """`create_evaluator` looks the benchmark's name up; else our requests would not be sent by our evaluator."""
+    assert EVALUATOR_REGISTRY["k2_verifier"] is K2VerifierEvaluator
+    assert "benchmark.name" in _source(create_evaluator), (
+        "evaluators are chosen otherwise: ours is not reached"
+    )
+    assert issubclass(K2VerifierEvaluator, DefaultEvaluator)
+
+
+def test_an_adapter_is_constructed_by_keyword():
+    """`get_benchmark` passes `benchmark_meta` and `task_config` by keyword, as our `**kwargs` take them."""
+    adapter = get_benchmark("k2_verifier", TaskConfig(model="m", datasets=["k2_verifier"]))
+    assert isinstance(adapter, K2VerifierAdapter)
+    assert isinstance(adapter, AgentAdapter), "tool calling benchmarks are agent adapters"
+    assert adapter._task_config.model == "m", "the task's settings are read from `_task_config`"
+
+
+# --- the evaluator's phases ----------------------------------------------------------------------
+
+
+def test_the_phases_that_are_overridden_exist_with_their_signatures():
+    """Our evaluator replaces two phases of `eval`; renamed or re-cut, EvalScope would run its own instead."""
+    assert _parameters(DefaultEvaluator._collect_work_items) == ["self", "dataset_dict"]
+    assert _parameters(DefaultEvaluator._run_pool) == ["self", "context"]
+    assert _parameters(DefaultEvaluator._aggregate_scores) == [
+        "self",
+        "dataset_dict",
+        "context",
+        "results_by_subset",
+    ]
+    assert _parameters(DefaultEvaluator.__init__)[1:] == ["benchmark", "model", "outputs", "task_config"]
+
+
+def test_eval_calls_the_phases_in_order():
+    """`eval` collects, runs the pool, aggregates; what it reads of our context are only the fields it has."""
+    source = _source(DefaultEvaluator.eval)
+    calls = [
+        "self.benchmark.load_dataset()",
+        "self._collect_work_items(",
+        "self._run_pool(",
+        "self._aggregate_scores(",
+    ]
+    places = [source.find(call) for call in calls]
+    assert -1 not in places, f"eval no longer calls {calls[places.index(-1)]}: our phase is skipped"
+    assert places == sorted(places), "the phases run in another order than our evaluator assumes"
+    read = set(re.findall(r"context\.(\w+)", source + _source(DefaultEvaluator._aggregate_scores)))
+    assert read <= set(PoolContext.__dataclass_fields__), (
+        f"EvalScope reads {read} of the context; ours lacks some"
+    )
+    items = set(re.findall(r"\bitem\.(\w+)", source))
+    assert items <= {*WorkItem.__dataclass_fields__, "needs_predict"}, (
+        f"EvalScope reads {items} of our work items"
+    )
+
+
+def test_attributes_that_the_evaluator_uses_exist():
+    """The base evaluator's attributes that ours touches are there after its `__init__`."""
+    source = _source(DefaultEvaluator.__init__)
+    for name in (
+        "model_name",
+        "use_cache",
+        "cache_manager",
+        "perf_collector",
+        "_execution_tracker",
+        "_perf_request_count",
+        "_perf_metric_count",
+        "_sample_scores_by_subset",
+    ):
+        assert f"self.{name}" in source, f"DefaultEvaluator.{name} is gone: our evaluator uses it"
+
+
+def test_errors_are_counted_beside_the_scores():
+    """`record_error` makes the execution summary incomplete; else failed requests would look like none."""
+    tracker = ExecutionTracker()
+    tracker.record_error("s")
+    dataset = MemoryDataset([Sample(input=""), Sample(input="")])
+    summary = tracker.summarize(
+        {"s": dataset}, {"s": [SampleScore(score=Score(value={"a": 1}), sample_id=0)]}
+    )
+    assert (summary.requested, summary.succeeded, summary.errored, summary.incomplete) == (2, 1, 1, True)
+
+
+def test_empty_scores_reach_the_aggregation_if_asked():
+    """`aggregate_empty_scores` lets a run with only failures report its error rate instead of nothing."""
+    assert "aggregate_empty_scores" in _source(DefaultEvaluator._aggregate_scores)
+    assert DataAdapter.aggregate_empty_scores is False
+    assert get_benchmark("k2_verifier", TaskConfig(datasets=["k2_verifier"])).aggregate_empty_scores is True
+    assert "aggregate_subset(subset, sample_scores=" in _source(DefaultEvaluator._aggregate_scores)
+
+
+def test_performance_is_recorded_as_evalscope_does():
+    """The performance collector takes our metrics and gives the table its numbers."""
+    collector = PerfCollector()
+    collector.record(
+        PerformanceMetrics(latency=1.0, ttft=0.5, input_tokens=3, output_tokens=2),
+        sample_index=0,
+        turn_index=0,
+    )
+    assert collector.get_perf_dict()
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_cache_files_lie_where_ours_are_written(tmp_path):
+    """EvalScope's cache paths are ours; else `--use-cache`, its pages and our reports read different files."""
+    cache = CacheManager(OutputsStructure(str(tmp_path)), "kimi", "k2_verifier")
+    prediction, review = cache.get_prediction_cache_path("sub"), cache.get_review_cache_path("sub")
+    assert prediction == str(tmp_path / "predictions" / "kimi" / "k2_verifier_sub.jsonl")
+    assert review == str(tmp_path / "reviews" / "kimi" / "k2_verifier_sub.jsonl")
+
+
+def test_the_jsonl_writer_flushes_every_line(tmp_path):
+    """A written line is on disk at once, in UTF-8; what was paid for survives a crash."""
+    path = tmp_path / "a" / "x.jsonl"
+    writer = JsonlWriter(str(path))
+    writer.write({"a": "é"})
+    assert path.read_text(encoding="utf-8") == '{"a": "é"}\n'
+    with pytest.raises(UnicodeEncodeError):
+        writer.write({"a": "\ud800"})
+    writer.close()
+    assert json.loads(path.read_text(encoding="utf-8").splitlines()[0]) == {"a": "é"}, (
+        "a lone surrogate damages the file; raw responses are stored ASCII-escaped for that reason"
+    )
+
+
+def test_predictions_without_choices_load():
+    """A prediction that holds its answer in the metadata only is one of EvalScope's, and keeps the metadata."""
+    line = {"index": 1, "model": "m", "messages": [], "agent_trace": None, "metadata": {}}
+    result = ModelResult.model_validate(
+        line | {"model_output": {"model": "m", "choices": [], "metadata": {"k": "v"}}}
+    )
+    assert result.model_output.metadata == {"k": "v"}
+    assert {"index", "target", "messages", "agent_trace", "sample_score"} <= set(ReviewResult.model_fields)
+
+
+def test_samples_keep_what_is_in_their_metadata():
+    """A sample's metadata is kept by identity, so a case rides along uncopied, and repeats number in groups."""
+    case = object()
+    dataset = MemoryDataset([Sample(input="", metadata={"case": case}) for _ in range(4)])
+    dataset.reindex(group_size=2)
+    assert [(sample.id, sample.group_id) for sample in dataset] == [(0, 0), (1, 0), (2, 1), (3, 1)]
+    assert dataset[0].metadata["case"] is case
+    state = TaskState(
+        model="m", sample=dataset[0], messages=[], output=ModelOutput(model="m"), completed=True
+    )
+    assert state.metadata["case"] is case
+
+
+def test_limits_are_counts_or_fractions():
+    """An integer limit is a count, a float a share of the rows."""
+    assert (resolve_dataset_limit(5, 40), resolve_dataset_limit(0.5, 41)) == (5, 20)
+
+
+def test_the_hub_loader_takes_what_ours_passes():
+    """The remote loader's arguments are there; the hub cannot be reached in tests to see them at work."""
+    wanted = {
+        "data_id_or_path",
+        "split",
+        "subset",
+        "sample_fields",
+        "data_source",
+        "version",
+        "force_redownload",
+        "dataset_dir",
+    }
+    assert wanted <= set(_parameters(RemoteDataLoader.__init__))
+
+
+# --- settings ------------------------------------------------------------------------------------
+
+
+def test_the_default_temperature_is_what_it_was():
+    """EvalScope fills an empty configuration with exactly this; our preset applies where that is all there is."""
+    assert DEFAULT_TEXT_GEN_SERVICE_CONFIG == {"temperature": 0.0}
+    task = TaskConfig(
+        model="m", api_url="http://127.0.0.1:9/v1", eval_type="openai_api", datasets=["k2_verifier"]
+    )
+    config = task.generation_config
+    fields = {
+        name: getattr(config, name) for name in config.model_fields_set if getattr(config, name) is not None
+    }
+    fields.pop("batch_size", None)
+    assert fields == {"temperature": 0.0}, "the default can no longer be told from the user's own settings"
+
+
+def test_unknown_generation_fields_are_kept():
+    """Fields that `GenerateConfig` does not know stay in `model_extra`, and are the user's to send."""
+    assert GenerateConfig(min_p=0.1).model_extra == {"min_p": 0.1}
+    defaults = GenerateConfig()
+    assert (defaults.retries, defaults.retry_interval, defaults.timeout, defaults.stream) == (
+        5,
+        10,
+        None,
+        None,
+    )
+
+
+def test_the_openai_compatible_api_shows_its_endpoint():
+    """URL, key, headers and parameters of EvalScope's API can be read without sending a request."""
+    api = OpenAICompatibleAPI(model_name="m", base_url="http://127.0.0.1:9/v1/", api_key="sk-1")
+    assert api.base_url.rstrip("/").endswith("/v1")
+    assert api.api_key == "sk-1", "the key is read from `api_key`: the SDK's default headers do not hold it"
+    assert api.client.default_headers["Content-Type"] == "application/json"
+    assert dict(api.client.default_query) == {}
+    sent = api.completion_params(
+        config=GenerateConfig(temperature=0.5, max_tokens=7, stop_seqs=["x"]), tools=True
+    )
+    assert {"model": "m", "temperature": 0.5, "max_tokens": 7, "stop": ["x"]}.items() <= sent.items()
+    assert "messages" not in sent
+
+
+def test_extra_params_are_declared_and_checked():
+    """EvalScope checks our extra parameters by name and choice, before our code sees them."""
+    for params, error in (({"nonsense": 1}, KeyError), ({"malformed_history": "drop"}, ValueError)):
+        task = TaskConfig(datasets=["k2_verifier"], dataset_args={"k2_verifier": {"extra_params": params}})
+        with pytest.raises(error):
+            assert get_benchmark("k2_verifier", task).extra_params
+
+
+# --- reports -------------------------------------------------------------------------------------
+
+
+def test_the_cache_identity_holds_the_evaluation_version():
+    """Our version differs from the built-in's, and has the form that EvalScope demands."""
+    assert benchmark_meta().evaluation_version == "v2.0"
+    assert BenchmarkMeta(name="x", dataset_id="x").evaluation_version == "v1.0", (
+        "the built-in's cached scores would be taken for ours"
+    )
+
+
+def test_metrics_can_be_named_at_run_time():
+    """The catalog is a plain dict of entries; else the tables call our metrics by other names."""
+    assert isinstance(METRIC_DEFINITIONS, dict)
+    name_metrics()
+    for name in benchmark_meta().metric_list:
+        entry = METRIC_DEFINITIONS[name]
+        assert isinstance(entry, MetricEntry)
+        assert entry.metric_name == name
+
+
+def test_scores_carry_metadata_and_denominator():
+    """`AggScore` keeps our metadata and denominator; reports hold numbers only, rounded to four decimals."""
+    score = AggScore(score=0.123456, metric_name="m", num=7, metadata={"interval": {"low": 0.1}})
+    assert (score.num, score.metadata) == (7, {"interval": {"low": 0.1}})
+    assert Subset(score=0.123456).score == 0.1235
+    with pytest.raises(ValidationError):
+        AggScore(score=None, metric_name="m")
+
+
+def test_the_report_has_the_fields_that_are_read_and_set():
+    """Execution summary, primary metric and the texts that label synthetic rows are fields of the report."""
+    assert {
+        "execution_summary",
+        "primary_metric_identity",
+        "dataset_pretty_name",
+        "dataset_description",
+    } <= set(Report.model_fields)
+    assert _parameters(AgentAdapter._on_generate_report_end)[:3] == ["self", "report", "output_dir"]

@@ -1,0 +1,454 @@
+"""What arrives at the vendor, sent by the stock command: the row itself, and parameters by precedence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.raw_server import DONE, HELLO, STOP, RawServer, completion, reply, stream
+from support.runs import (
+    EVALSCOPES_WARNINGS,
+    KEY,
+    MODEL,
+    bundled_rows,
+    evalscope_eval,
+    evaluate,
+    stored,
+    write_rows,
+)
+
+pytestmark = EVALSCOPES_WARNINGS
+
+
+async def _answers(arrival, writer):
+    writer.write(stream(*HELLO, STOP, DONE) if arrival.json().get("stream") else reply(completion()))
+
+
+def _tool(name="f", **function):
+    return {"type": "function", "function": {"name": name, **function}}
+
+
+def _with_schema(parameters):
+    return [_tool(description="d", parameters=parameters)]
+
+
+def _call(arguments='{"a": 1}', **changes):
+    return {
+        "id": "functions.f:0",
+        "type": "function",
+        "function": {"name": "f", "arguments": arguments},
+        **changes,
+    }
+
+
+USER = {"role": "user", "content": "hi"}
+MESSAGES = {
+    "plain": [{"role": "system", "content": "be brief"}, USER],
+    "several systems": [
+        {"role": "system", "content": "a"},
+        USER,
+        {"role": "system", "content": "b", "name": "ctx"},
+        USER,
+    ],
+    "developer": [{"role": "developer", "content": "d"}, USER],
+    "names": [{"role": "user", "content": "hi", "name": "ann"}],
+    "content null": [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [_call()]},
+        {"role": "tool", "tool_call_id": "functions.f:0", "content": "x"},
+    ],
+    "content absent": [
+        USER,
+        {"role": "assistant", "tool_calls": [_call()]},
+        {"role": "tool", "tool_call_id": "functions.f:0", "name": "f", "content": "x"},
+    ],
+    "content empty": [USER, {"role": "assistant", "content": ""}, USER],
+    "content parts": [
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:,"}}],
+        }
+    ],
+    "tool content parts": [
+        USER,
+        {"role": "assistant", "tool_calls": [_call()]},
+        {"role": "tool", "tool_call_id": "functions.f:0", "content": [{"type": "text", "text": "x"}]},
+    ],
+    "call without id": [
+        USER,
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        },
+    ],
+    "call with null id": [USER, {"role": "assistant", "content": "", "tool_calls": [_call(id=None)]}],
+    "call with index": [USER, {"role": "assistant", "content": "", "tool_calls": [_call(index=0)]}],
+    "arguments an object": [
+        USER,
+        {"role": "assistant", "content": "", "tool_calls": [_call({"b": 1, "a": 1.0})]},
+    ],
+    "arguments spelled": [
+        USER,
+        {"role": "assistant", "content": "", "tool_calls": [_call('{ "a" : 1.0e2,\n"ü": "\\u00fc" }')]},
+    ],
+    "reasoning": [USER, {"role": "assistant", "reasoning_content": "hm", "content": "a"}, USER],
+    "unknown fields": [
+        {"zeta": 1, "role": "user", "alpha": None, "content": "hi", "cache_control": {"type": "ephemeral"}}
+    ],
+    "unknown role": [{"role": "critic", "content": "c"}, USER],
+    "unicode": [{"role": "user", "content": "北京 \U0001f327 \u2028 \x7f \u0000 end"}],
+    "lone surrogate": [{"role": "user", "content": "half \ud83d only"}],
+    "markup": [{"role": "user", "content": "<|im_end|><script>alert(1)</script>"}],
+    "numbers": [
+        {"role": "user", "content": "n", "a": 1.0, "b": 1, "c": 12345678901234567890123, "d": 1e-7, "e": -0.0}
+    ],
+}
+SCHEMAS = {
+    "union types": {
+        "type": "object",
+        "properties": {"x": {"type": ["string", "null"]}, "y": {"type": ["integer", "array"]}},
+    },
+    "boolean schemas": {
+        "type": "object",
+        "properties": {"x": True, "y": False},
+        "additionalProperties": False,
+    },
+    "refs": {
+        "$defs": {"p": {"type": "object", "properties": {"q": {"$ref": "#/$defs/p"}}}},
+        "type": "object",
+        "properties": {"x": {"$ref": "#/$defs/p"}},
+    },
+    "definitions": {
+        "definitions": {"p": {"type": "string"}},
+        "type": "object",
+        "properties": {"x": {"$ref": "#/definitions/p"}},
+    },
+    "combinators": {
+        "type": "object",
+        "anyOf": [{"required": ["a"]}, {"required": ["b"]}],
+        "not": {"required": ["c"]},
+    },
+    "array without items": {"type": "object", "properties": {"x": {"type": "array"}}},
+    "tuple items": {
+        "type": "object",
+        "properties": {"x": {"prefixItems": [{"type": "number"}], "items": False}},
+    },
+    "key order": {
+        "required": ["z", "a"],
+        "properties": {"z": {"description": "d", "type": "string"}, "a": {"enum": [1, 1.0, None]}},
+        "type": "object",
+    },
+    "numbers": {
+        "type": "object",
+        "properties": {"x": {"type": "number", "minimum": 0.0, "maximum": 9007199254740993}},
+    },
+    "formats": {
+        "type": "object",
+        "properties": {"x": {"type": "string", "format": "date", "pattern": "^\\d+$", "default": None}},
+    },
+    "empty": {},
+    "boolean itself": True,
+    "broken": {"type": "no such type"},
+}
+TOOLS = {
+    "no description": [_tool(parameters={"type": "object"})],
+    "no parameters": [_tool(description="d")],
+    "parameters null": [_tool(parameters=None)],
+    "bare": [_tool()],
+    "strict and more": [
+        {
+            "function": {"strict": True, "name": "f", "parameters": {"type": "object"}},
+            "type": "function",
+            "x": 1,
+        }
+    ],
+    "duplicates": [_tool(parameters={"type": "object"}), _tool(parameters={"type": "string"})],
+    "odd name": [_tool("функция-1.x/y", parameters={"type": "object"})],
+    "other type": [{"type": "builtin_function", "function": {"name": "$web_search"}}],
+    "empty list": [],
+    "absent": None,
+}
+SHAPES = {
+    **{
+        f"messages: {name}": (messages, _with_schema({"type": "object"}))
+        for name, messages in MESSAGES.items()
+    },
+    **{f"schema: {name}": ([USER], _with_schema(schema)) for name, schema in SCHEMAS.items()},
+    **{f"tools: {name}": ([USER], tools) for name, tools in TOOLS.items()},
+}
+REPAIRED = {
+    "_input": (
+        [{"role": "_input", "content": "ctx", "name": "n"}, USER],
+        [{"role": "system", "content": "ctx", "name": "n"}, USER],
+    ),
+    "malformed": (
+        [
+            USER,
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [_call('{"a": '), _call("{'a': 1}"), _call("[1]")],
+            },
+        ],
+        [USER, {"role": "assistant", "content": "", "tool_calls": [_call("{}"), _call("{}"), _call("[1]")]}],
+    ),
+}
+
+
+@dataclass
+class Sent:
+    """A finished run against a recording server."""
+
+    run: Path
+    arrivals: list
+    names: list[str]
+
+    def body(self, name) -> bytes:
+        """The bytes that arrived for a row; with one request at a time, rows arrive in order."""
+        return self.arrivals[self.names.index(name)].body
+
+    def fields(self, name) -> dict[str, Any]:
+        """The same, decoded."""
+        return json.loads(self.body(name))
+
+
+def _row(messages, tools, *, as_text, **more):
+    row = {"messages": messages, "tools": tools, "should_call_tool": False, "official_finish_reason": "stop"}
+    if as_text:
+        # As the hosted rows are written, and with an escape that must not matter.
+        row["messages"] = json.dumps(messages, ensure_ascii=False, indent=1).replace("hi", "h\\u0069")
+        row["tools"] = None if tools is None else json.dumps(tools)
+    return {key: value for key, value in row.items() if key != "tools" or value is not None} | more
+
+
+def _ordered(text):
+    """Decode so that key order, 1 against 1.0 and duplicate keys make a difference."""
+    return json.loads(text, object_pairs_hook=list, parse_float=lambda spelled: ("float", spelled))
+
+
+@pytest.fixture(scope="module", params=["lists", "texts"])
+def sent(request, tmp_path_factory):
+    """Every shape, sent by the stock command, with the columns as lists and as JSON texts."""
+    folder = tmp_path_factory.mktemp(request.param)
+    shapes = {**SHAPES, **{name: (messages, []) for name, (messages, _) in REPAIRED.items()}}
+    as_text = request.param == "texts"
+    rows = [_row(*shape, as_text=as_text) for shape in shapes.values()]
+    path = write_rows(folder / "rows.jsonl", rows)
+    with RawServer(_answers).in_thread() as server:
+        generation = {"stream": not as_text}
+        done = evalscope_eval(
+            server.url, folder / "run", path, eval_batch_size=1, generation_config=generation
+        )
+    assert done.returncode == 0, done.stderr
+    assert len(server.arrivals) == len(rows)
+    return Sent(folder / "run", server.arrivals, list(shapes))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_row_arrives_as_it_is(sent, name):
+    """Messages and tools arrive equal to the row as JSON: key order, number spelling, absent and null kept."""
+    messages, tools = SHAPES[name]
+    body = dict(_ordered(sent.body(name)))
+    assert body["messages"] == _ordered(json.dumps(messages))
+    if tools is None:
+        assert "tools" not in body
+    else:
+        assert body["tools"] == _ordered(json.dumps(tools))
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_only_the_declared_repairs_are_made(sent, name):
+    """`_input` becomes `system` and arguments that are not JSON become `{}`; the rest of the row stays."""
+    body = dict(_ordered(sent.body(name)))
+    assert body["messages"] == _ordered(json.dumps(REPAIRED[name][1]))
+
+
+def test_nothing_else_is_sent(sent):
+    """Beside model, messages, tools and the preset there is nothing: no tool_choice, no temperature 0.0."""
+    first = sent.fields("messages: plain")
+    rest = {key: value for key, value in first.items() if key not in ("messages", "tools")}
+    streamed = (
+        {"stream": True, "stream_options": {"include_usage": True}} if first["stream"] else {"stream": False}
+    )
+    assert rest == {"model": MODEL, "temperature": 1.0, "max_tokens": 64000, **streamed}
+    assert next(iter(first)) == "model"
+
+
+def test_the_headers_are_in_order(sent):
+    """The key goes as bearer token, the body as JSON, and the user agent names this package."""
+    headers = sent.arrivals[0].headers
+    assert headers["authorization"] == f"Bearer {KEY}"
+    assert headers["content-type"] == "application/json"
+    assert headers["user-agent"].startswith("k2-verifier-adapter/")
+    assert sent.arrivals[0].target == "/v1/chat/completions"
+    assert not [name for name in headers if name.startswith("x-stainless")]
+
+
+def test_repairs_are_counted(sent):
+    """The run remembers which cases were repaired."""
+    cases = stored(sent.run).cases
+    assert sum(case.repairs.malformed_history for case in cases.values()) == 2
+    assert sum(case.repairs.input_role for case in cases.values()) == 1
+
+
+# --- options and parameters ----------------------------------------------------------------------
+
+HISTORY = [
+    USER,
+    {"role": "assistant", "content": "", "tool_calls": [_call('{"a": ', id="call_x")]},
+    {"role": "tool", "tool_call_id": "call_x", "content": "x"},
+    USER,
+]
+
+
+def _fields_sent(tmp_path, row=None, **changes):
+    """Run one row in this process; give what arrived."""
+    path = write_rows(tmp_path / "rows.jsonl", [row or _row([USER], [], as_text=True)])
+    with RawServer(_answers).in_thread() as server:
+        evaluate(changes.pop("url", server.url), tmp_path / "run", path, **changes)
+    (arrival,) = server.arrivals
+    return arrival.json(), arrival
+
+
+def test_keep_sends_the_malformed_history(tmp_path):
+    """With `malformed_history: keep` the broken arguments go out as they stand."""
+    options = {"extra_params": {"malformed_history": "keep"}}
+    body, _ = _fields_sent(tmp_path, _row(HISTORY, [], as_text=False), dataset_args=options)
+    assert body["messages"] == HISTORY
+
+
+def test_ids_are_normalised_on_request(tmp_path):
+    """With `normalize_tool_call_ids` the ids become K2's, and the tool message follows."""
+    options = {"extra_params": {"normalize_tool_call_ids": True}}
+    body, _ = _fields_sent(tmp_path, _row(HISTORY, [], as_text=False), dataset_args=options)
+    assert (
+        body["messages"][1]["tool_calls"][0]["id"] == body["messages"][2]["tool_call_id"] == "functions.f:0"
+    )
+
+
+STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
+PRESET = {"temperature": 1.0, "max_tokens": 64000, **STREAMED}
+ROWS_OWN = {
+    "temperature": 0.6,
+    "max_tokens": 16000,
+    "stream": True,
+    "seed": 5,
+    "model": "ignored",
+    "messages": [],
+}
+PARAMETERS = {
+    "preset": ({}, None, PRESET),
+    "row over preset": ({}, ROWS_OWN, {"temperature": 0.6, "max_tokens": 16000, "seed": 5, **STREAMED}),
+    "user over row": (
+        {"temperature": 0.3, "seed": 9},
+        ROWS_OWN,
+        {"temperature": 0.3, "max_tokens": 16000, "seed": 9, **STREAMED},
+    ),
+    "key by key": ({"top_p": 0.9}, None, {**PRESET, "top_p": 0.9}),
+    "extra_body over all": (
+        {"temperature": 0.3, "extra_body": {"temperature": 0.0, "thinking": {"type": "enabled"}}},
+        ROWS_OWN,
+        {"temperature": 0.0, "max_tokens": 16000, "seed": 5, "thinking": {"type": "enabled"}, **STREAMED},
+    ),
+    "asked 0.0 among others": (
+        {"temperature": 0.0, "top_p": 1.0},
+        None,
+        {**PRESET, "temperature": 0.0, "top_p": 1.0},
+    ),
+    "no stream": ({"stream": False}, None, {"temperature": 1.0, "max_tokens": 64000, "stream": False}),
+    "token limit by its other name": (
+        {"extra_body": {"max_completion_tokens": 100}},
+        None,
+        {"temperature": 1.0, "max_completion_tokens": 100, **STREAMED},
+    ),
+    "stop and penalties": (
+        {"stop_seqs": ["END"], "presence_penalty": 0.5},
+        None,
+        {**PRESET, "stop": ["END"], "presence_penalty": 0.5},
+    ),
+    "unknown field": ({"min_p": 0.1}, None, {**PRESET, "min_p": 0.1}),
+}
+
+
+@pytest.mark.parametrize("case", PARAMETERS)
+def test_parameters_by_precedence(tmp_path, case):
+    """Preset, then the row's own, then the user's, then `extra_body`: each key from the highest that sets it."""
+    user, own, expected = PARAMETERS[case]
+    row = _row([USER], [], as_text=True, **({"parameters": json.dumps(own)} if own else {}))
+    body, _ = _fields_sent(tmp_path, row, generation_config=user)
+    assert {key: value for key, value in body.items() if key not in ("messages", "tools")} == {
+        "model": MODEL,
+        **expected,
+    }
+
+
+def test_a_lone_default_temperature_is_not_sent(tmp_path):
+    """EvalScope's default configuration, temperature 0.0 and nothing else, leaves the preset in force."""
+    rows = write_rows(tmp_path / "rows.jsonl", [_row([USER], [], as_text=True)])
+    from evalscope import TaskConfig, run_task
+    from support.runs import settings
+
+    with RawServer(_answers).in_thread() as server:
+        chosen = settings(server.url, tmp_path / "run", rows)
+        del chosen["generation_config"]
+        run_task(TaskConfig(**chosen))
+    (arrival,) = server.arrivals
+    assert {**PRESET}.items() <= arrival.json().items()
+    log = (tmp_path / "run" / "logs" / "eval_log.log").read_text(encoding="utf-8")
+    assert log.count("default temperature 0.0: the preset applies") == 1
+
+
+def test_the_0905_preset(tmp_path):
+    """The subset `k2_0905`, from a directory of local rows, is asked with its own preset."""
+    write_rows(tmp_path / "k2_0905.jsonl", [_row([USER], [], as_text=True)])
+    with RawServer(_answers).in_thread() as server:
+        evaluate(server.url, tmp_path / "run", tmp_path, dataset_args={"subset_list": ["k2_0905"]})
+    (arrival,) = server.arrivals
+    assert {"temperature": 0.6, "max_tokens": 16000, **STREAMED}.items() <= arrival.json().items()
+    assert stored(tmp_path / "run").facts.subset == "k2_0905"
+
+
+def test_url_key_headers_and_query_are_the_users(tmp_path):
+    """The key, `extra_headers` (an own Authorization included) and `extra_query` arrive."""
+    extra = {
+        "extra_headers": {"X-Team": "blue", "authorization": "Token abc"},
+        "extra_query": {"api-version": "7"},
+    }
+    _, arrival = _fields_sent(tmp_path, generation_config=extra)
+    assert arrival.target == "/v1/chat/completions?api-version=7"
+    assert (arrival.headers["x-team"], arrival.headers["authorization"]) == ("blue", "Token abc")
+    assert arrival.head.lower().count(b"authorization:") == 1
+
+
+def test_two_subsets_are_asked_with_their_own_presets(tmp_path):
+    """Two subsets of one run are sent, stored and reported apart."""
+    for subset in ("k2_thinking", "k2_0905"):
+        write_rows(tmp_path / f"{subset}_test.jsonl", [_row([USER], [], as_text=True)] * 2)
+    with RawServer(_answers).in_thread() as server:
+        subsets = {"subset_list": ["k2_thinking", "k2_0905"]}
+        report = evaluate(server.url, tmp_path / "run", tmp_path, dataset_args=subsets)
+    assert sorted(arrival.json()["temperature"] for arrival in server.arrivals) == [0.6, 0.6, 1.0, 1.0]
+    assert {name: item.succeeded for name, item in report.execution_summary.subsets.items()} == {
+        "k2_thinking": 2,
+        "k2_0905": 2,
+    }
+
+
+def test_the_bundled_rows_arrive_as_they_are(tmp_path):
+    """Every bundled row without a repair arrives byte for byte as its texts stand in the file."""
+    rows = bundled_rows()
+    with RawServer(_answers).in_thread() as server:
+        evaluate(server.url, tmp_path / "run", eval_batch_size=1)
+    assert len(server.arrivals) == len(rows)
+    cases = stored(tmp_path / "run").cases
+    untouched = 0
+    for number, (row, arrival) in enumerate(zip(rows, server.arrivals, strict=True)):
+        if not cases[number].repairs.any:
+            untouched += 1
+            assert f'"messages":{row["messages"]}'.encode() in arrival.body
+            assert f'"tools":{row["tools"]}'.encode() in arrival.body
+    assert untouched > 200
