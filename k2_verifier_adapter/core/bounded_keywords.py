@@ -57,9 +57,9 @@ def _bounding(evolve: Callable[..., Any]) -> Callable[..., Any]:
         bounded = bounded_class(plain)
         return bounded(
             evolved.schema,
-            registry=evolved._registry,
+            registry=evolved._registry,  # noqa: SLF001 - as the library's own `evolve` passes them
             format_checker=evolved.format_checker,
-            _resolver=evolved._resolver,
+            _resolver=evolved._resolver,  # noqa: SLF001
         )
 
     return evolve_bounded

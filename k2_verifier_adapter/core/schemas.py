@@ -70,7 +70,7 @@ class CompiledSchema:
                 raise SchemaTimeoutError(str(error)) from None
             except RecursionError:
                 raise BrokenSchemaError("the schema or the arguments recurse without end") from None
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 # Upstream: any exception of the validation makes the call invalid. That covers
                 # every type the library can raise on a schema that its meta-schema accepts.
                 raise BrokenSchemaError(f"{type(error).__name__}: {_first_line(error)}") from None
@@ -101,7 +101,7 @@ def compile_schema(schema: Any) -> CompiledSchema:
         raise BrokenSchemaError(f"at {path}: {_first_line(error)}") from None
     except RecursionError:
         raise BrokenSchemaError("the schema is nested too deeply") from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - as above: any exception makes the call invalid
         raise BrokenSchemaError(f"{type(error).__name__}: {_first_line(error)}") from None
     except BaseException as error:
         if not _is_panic(error):

@@ -23,15 +23,15 @@ from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request
 from k2_verifier_adapter.core.responses import NotACompletion, read_completion
 from k2_verifier_adapter.evalscope_plugin import settings
-from k2_verifier_adapter.evalscope_plugin.pool import run_pool
-from k2_verifier_adapter.evalscope_plugin.transport import (
+from k2_verifier_adapter.evalscope_plugin.exchange import (
     Answer,
     Endpoint,
     NoAnswer,
-    Transport,
     TransportOptions,
     utc_now,
 )
+from k2_verifier_adapter.evalscope_plugin.pool import run_pool
+from k2_verifier_adapter.evalscope_plugin.transport import Transport
 
 logger = get_logger()
 
@@ -127,7 +127,7 @@ class EvalScopeAsker:
         loop = asyncio.get_running_loop()
         try:
             output = await loop.run_in_executor(self._threads, self._model.generate, messages, tools)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - any model API, any exception; it is this request's
             return _no_answer(f"{type(error).__name__}: {error}", started)
         if output.error:
             return _no_answer(output.error, started)

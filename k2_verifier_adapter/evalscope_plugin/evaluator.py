@@ -30,17 +30,12 @@ from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_c
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.errors import CacheMismatchError
 from k2_verifier_adapter.evalscope_plugin import asking, settings
+from k2_verifier_adapter.evalscope_plugin.exchange import Answer, NoAnswer, TransportOptions, utc_now
 from k2_verifier_adapter.evalscope_plugin.failfast import FailFast
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.pool import run_pool
 from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
 from k2_verifier_adapter.evalscope_plugin.run_files import SubsetFiles
-from k2_verifier_adapter.evalscope_plugin.transport import (
-    Answer,
-    NoAnswer,
-    TransportOptions,
-    utc_now,
-)
 from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_predictions
 from k2_verifier_adapter.version import __version__
 

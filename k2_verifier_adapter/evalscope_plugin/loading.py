@@ -57,7 +57,7 @@ def load_rows(adapter: K2VerifierAdapter, subset: str, options: HistoryOptions) 
         DataError: If they cannot be loaded.
     """
     source = adapter.dataset_id
-    if source == BUNDLED or os.path.exists(source):
+    if source == BUNDLED or os.path.exists(source):  # noqa: PTH110 - a hub id is no path
         return load_cases(source, subset, options)
     if source != HUB_DATASET and (
         source.startswith((".", "/", "~")) or source.endswith((".jsonl", ".parquet"))
@@ -93,7 +93,7 @@ def _load_from_hub(adapter: K2VerifierAdapter, subset: str) -> Iterable[Mapping[
     def load() -> None:
         try:
             loaded.append(loader.load())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed over to the waiting thread
             problems.append(error)
 
     thread = threading.Thread(target=load, name="k2-verifier-hub", daemon=True)
@@ -104,9 +104,9 @@ def _load_from_hub(adapter: K2VerifierAdapter, subset: str) -> Iterable[Mapping[
         return [sample.metadata for sample in loaded[0]]
     why = f"host {unreachable} is out of reach" if unreachable else _one_line(problems[0])
     raise DataError(
-        f"the dataset {adapter.dataset_id!r} (subset {subset!r}) cannot be loaded from {adapter.dataset_hub}: "
-        f"{why}. Without network, give dataset_args.{BENCHMARK}.local_path a file or directory of rows, or "
-        f"{BUNDLED!r} for the bundled synthetic rows."
+        f"the dataset {adapter.dataset_id!r} (subset {subset!r}) cannot be loaded from "
+        f"{adapter.dataset_hub}: {why}. Without network, give dataset_args.{BENCHMARK}.local_path a file "
+        f"or directory of rows, or {BUNDLED!r} for the bundled synthetic rows."
     ) from (problems[0] if problems else None)
 
 
@@ -141,11 +141,17 @@ def to_sample(case: Case, case_key: str) -> Sample:
 
 
 def to_dataset(adapter: K2VerifierAdapter, rows: LoadedRows, case_key: str) -> MemoryDataset:
-    """Apply shuffle, limit and repeats, in this order, as EvalScope's loaders do."""
+    """Apply shuffle, limit and repeats, in this order, as EvalScope's loaders do.
+
+    Raises:
+        UsageError: If the limit leaves no row.
+    """
     cases = list(rows.cases)
     if adapter.shuffle:
         random.Random(adapter.seed).shuffle(cases)
     limit = resolve_dataset_limit(adapter.limit, len(cases)) if adapter.limit else None
+    if limit == 0:
+        raise UsageError(f"limit {adapter.limit!r} of {len(cases)} rows leaves none")
     if limit is not None:
         cases = cases[:limit]
     repeats = adapter.repeats

@@ -19,7 +19,7 @@ _CANCEL_PATIENCE_S = 4.0
 """Seconds that an interrupted pool may take to let go of its connections."""
 
 
-def run_pool(
+def run_pool(  # noqa: C901 - three small functions inside
     items: Sequence[Item],
     work: Callable[[Item], Awaitable[None]],
     *,
@@ -67,7 +67,7 @@ def run_pool(
     def run() -> None:
         try:
             asyncio.run(work_on_all())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed over to the calling thread
             finished.set_exception(error)
         else:
             finished.set_result(None)

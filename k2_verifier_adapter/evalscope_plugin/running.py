@@ -19,10 +19,10 @@ from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UsageError
 from k2_verifier_adapter.evalscope_plugin import asking, settings
+from k2_verifier_adapter.evalscope_plugin.exchange import NoAnswer
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
 from k2_verifier_adapter.evalscope_plugin.takeover import require_active
-from k2_verifier_adapter.evalscope_plugin.transport import NoAnswer
 
 
 def run_eval(arguments: Sequence[str], config: Mapping[str, Any] | None = None) -> Path:
@@ -72,7 +72,7 @@ def explicit_flags(arguments: Sequence[str]) -> dict[str, Any]:
     """
     parser = argparse.ArgumentParser(prog="k2-verifier eval", add_help=False, exit_on_error=False)
     add_argument(parser)
-    for action in parser._actions:
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to drop defaults
         action.default = argparse.SUPPRESS
     try:
         parsed, unknown = parser.parse_known_args(list(arguments))

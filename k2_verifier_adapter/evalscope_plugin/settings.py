@@ -16,8 +16,8 @@ from yarl import URL
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.presets import Preset
 from k2_verifier_adapter.errors import UsageError
+from k2_verifier_adapter.evalscope_plugin.exchange import Endpoint, TransportOptions
 from k2_verifier_adapter.evalscope_plugin.retries import RetryPolicy
-from k2_verifier_adapter.evalscope_plugin.transport import Endpoint, TransportOptions
 from k2_verifier_adapter.version import __version__
 
 EXTRA_PARAMS: Mapping[str, Mapping[str, Any]] = {

@@ -43,7 +43,7 @@ def status() -> TakeoverStatus:
         from evalscope.api.registry import BENCHMARK_REGISTRY
 
         meta = BENCHMARK_REGISTRY.get(BENCHMARK)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - any failure of EvalScope's import is the answer
         return TakeoverStatus(
             active=False, reason=f"EvalScope cannot be imported: {error!r}", start_up_file=start_up_file
         )

@@ -37,14 +37,10 @@ from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.requests import build_request
+from k2_verifier_adapter.evalscope_plugin import reading
+from k2_verifier_adapter.evalscope_plugin.exchange import Answer, Endpoint, NoAnswer, TransportOptions
 from k2_verifier_adapter.evalscope_plugin.retries import RetryPolicy
-from k2_verifier_adapter.evalscope_plugin.transport import (
-    Answer,
-    Endpoint,
-    NoAnswer,
-    Transport,
-    TransportOptions,
-)
+from k2_verifier_adapter.evalscope_plugin.transport import Transport
 from k2_verifier_adapter.simulator import SimulatedVendor, profile_with
 
 KEY = "sk-marked-secret-0123456789"
@@ -353,6 +349,19 @@ def test_slow_progress_is_progress():
 )
 def test_what_breaks_behind_the_finish_reason_takes_nothing_away(handler):
     """A stream whose connection breaks after its finish_reason is a completion."""
+    answer, _ = _answer(handler, STREAMED)
+    assert (_content(answer), answer.response.finish_reason) == ("Hel", "stop")
+
+
+def test_a_stream_that_never_ends_behind_its_finish_reason_ends(monkeypatch):
+    """A finish_reason is waited behind for the usage only so long; then the stream is a completion."""
+    monkeypatch.setattr(reading, "_AFTER_FINISH_S", 0.05)
+
+    async def handler(reader, writer):
+        writer.write(STREAM_HEAD + framed(HELLO[0]) + framed(STOP))
+        await writer.drain()
+        await reader.read()  # until the client goes
+
     answer, _ = _answer(handler, STREAMED)
     assert (_content(answer), answer.response.finish_reason) == ("Hel", "stop")
 

@@ -223,3 +223,9 @@ def test_every_error_is_of_one_family():
     """All errors that the package raises on purpose share one base class."""
     for kind in (BadRowsError, DataError, UsageError):
         assert issubclass(kind, K2VerifierError)
+
+
+def test_a_limit_that_leaves_no_row_is_refused(tmp_path):
+    """A fraction that comes to no row at all is an error, not an empty report."""
+    with raises_cleanly(UsageError, "limit 0.001 of 240 rows leaves none"):
+        evaluate(NOWHERE, tmp_path / "run", limit=0.001)
