@@ -52,7 +52,9 @@ class Case:
     """One row, decoded.
 
     Attributes:
-        index: 0-based position of the row in its source; upstream's `data_index` is one more.
+        index: 0-based position of the row in its source.
+        data_index: Upstream's 1-based number of the sample; one more than `index` unless the row
+            says otherwise, as rows do that were built from a subset of the samples.
         messages_json: The messages to send, as UTF-8 JSON text.
         tools_json: The tools to send, as UTF-8 JSON text, or None if the row has no `tools`.
         official: The official answer.
@@ -62,6 +64,7 @@ class Case:
     """
 
     index: int
+    data_index: int
     messages_json: bytes
     tools_json: bytes | None
     official: OfficialAnswer
@@ -93,7 +96,7 @@ def decode_row(row: Mapping[str, Any], index: int, options: HistoryOptions) -> C
     Args:
         row: The record: `messages` and `tools` as JSON text or as lists, `should_call_tool`,
             `official_finish_reason`, optional `official_tool_calls` (or `tool_calls`),
-            `parameters` and `synthetic`.
+            `parameters`, `data_index` and `synthetic`.
         index: 0-based position of the row in its source.
         options: History repairs to make.
 
@@ -121,6 +124,7 @@ def decode_row(row: Mapping[str, Any], index: int, options: HistoryOptions) -> C
 
     return Case(
         index=index,
+        data_index=_data_index(row, index),
         messages_json=_utf8(messages_text),
         tools_json=None if tools_text is None else _utf8(tools_text),
         official=_official_answer(row),
@@ -128,6 +132,15 @@ def decode_row(row: Mapping[str, Any], index: int, options: HistoryOptions) -> C
         repairs=repairs,
         synthetic=bool(row.get("synthetic", False)),
     )
+
+
+def _data_index(row: Mapping[str, Any], index: int) -> int:
+    value = row.get("data_index")
+    if value is None:
+        return index + 1
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RowError("data_index", f"{_shown(value)} is not a whole number of at least 1")
+    return value
 
 
 def _json_list(row: Mapping[str, Any], field: str) -> tuple[str, list[Any]]:

@@ -32,7 +32,8 @@ class Counts:
         argument_pairs: Cases with at least one aligned call.
         argument_sum: Sum of their argument agreements.
         argument_squares: Sum of the squares of their argument agreements.
-        failed: Requests without a completion; they are in none of the other counts.
+        failed: Requests without a completion; they are in none of the other counts, but for `fn` and
+            `tn` where they are to count as "did not call".
     """
 
     completed: int = 0
@@ -89,6 +90,12 @@ class Counts:
             self.argument_sum += judgement.argument_agreement
             self.argument_squares += judgement.argument_agreement**2
 
+    def add_failed(self, request: FailedRequest) -> None:
+        """Count one failed request."""
+        self.failed += 1
+        self.fn += request.as_no_call_against is True
+        self.tn += request.as_no_call_against is False
+
     def __add__(self, other: Counts) -> Counts:
         """Merge two counts into new ones."""
         return Counts(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(Counts)))
@@ -105,6 +112,8 @@ class FailedRequest:
         attempts: Requests sent for it.
         repeat: 0-based repetition of the case.
         duration_s: Seconds from the first attempt to the end of the last.
+        as_no_call_against: The official decision, if the request is to count as "did not call", as
+            some scripts have it; None, this project's rule, if not.
     """
 
     case_index: int
@@ -113,3 +122,4 @@ class FailedRequest:
     attempts: int = 1
     repeat: int = 0
     duration_s: float = 0.0
+    as_no_call_against: bool | None = None

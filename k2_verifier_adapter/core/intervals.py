@@ -83,8 +83,8 @@ def clustered_wilson(value: float, variance: float, n: int, clusters: int) -> In
     """Compute Wilson's interval of a rate whose responses come in clusters.
 
     The design effect, the variance between clusters over the binomial one, shrinks `n` to an
-    effective sample size; it is never taken below 1. A rate of 0 or 1 shows no variance, and then
-    each cluster counts once.
+    effective sample size; it is never taken below 1. A rate of 0 or 1 shows no variance between
+    clusters, and neither does a single cluster: then each cluster counts once.
 
     Args:
         value: The rate, in [0, 1].
@@ -93,7 +93,8 @@ def clustered_wilson(value: float, variance: float, n: int, clusters: int) -> In
         clusters: Number of clusters, at least 1.
     """
     binomial = value * (1 - value) / n
-    effective = n / max(1.0, variance / binomial) if binomial > 0 else float(clusters)
+    known = binomial > 0 and clusters > 1
+    effective = n / max(1.0, variance / binomial) if known else float(clusters)
     base = wilson(value * effective, effective)
     assert base is not None, "the effective sample size is above 0"
     return Interval(base.low, base.high, "wilson_clustered")

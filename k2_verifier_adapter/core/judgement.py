@@ -7,16 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from k2_verifier_adapter.core.agreement import argument_agreement, same_tool_names
-from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.cases import OfficialAnswer
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.history import Repairs
 from k2_verifier_adapter.core.json_text import shown
 from k2_verifier_adapter.core.responses import FinishBucket, Response
 from k2_verifier_adapter.core.tool_calls import INVALIDATING, Compiled, id_failures, judge_calls
 
 _KNOWN_FINISH_REASONS = frozenset({"stop", "tool_calls", "length", "content_filter"})
+
+
+class Asked(Protocol):
+    """What has to be known of a request to judge its response; `core.cases.Case` is one."""
+
+    @property
+    def official(self) -> OfficialAnswer:
+        """The official answer."""
+
+    @property
+    def repairs(self) -> Repairs:
+        """Repairs that were made in the messages."""
+
+    def tools(self) -> Any:
+        """Give the decoded tools; an empty list if there are none."""
+
+    def official_tool_calls(self) -> list[Any] | None:
+        """Give the decoded official tool calls, or None if they are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +85,7 @@ class Judgement:
         return self.calls and self.tool_calls_valid is not True
 
 
-def judge(case: Case, response: Response, stream_anomalies: Iterable[FailureClass] = ()) -> Judgement:
+def judge(case: Asked, response: Response, stream_anomalies: Iterable[FailureClass] = ()) -> Judgement:
     """Judge one completed response.
 
     Args:
@@ -132,15 +151,16 @@ def _finish_failures(response: Response) -> list[Failure]:
     return failures
 
 
-def _official_bucket(case: Case) -> FinishBucket:
+def _official_bucket(case: Asked) -> FinishBucket:
     if case.official.should_call:
         return FinishBucket.TOOL_CALLS
     if case.official.finish_reason in (None, "stop"):
         return FinishBucket.STOP
-    return FinishBucket.OTHERS
+    # Empty: the official answer is known to have ended without one.
+    return FinishBucket.OTHERS if case.official.finish_reason else FinishBucket.MISSING
 
 
-def _official_valid(case: Case, official: list[Any] | None, tools: Any, compiled: Compiled) -> bool | None:
+def _official_valid(case: Asked, official: list[Any] | None, tools: Any, compiled: Compiled) -> bool | None:
     if not case.official.should_call:
         return None
     if official is None:

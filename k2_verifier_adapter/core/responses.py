@@ -97,13 +97,14 @@ def read_completion(completion: Any) -> Response | NotACompletion:
         return _not_a_completion(f"choice 0 is not an object: {shown(choice)}")
     message = choice.get("message")
     return Response(
-        finish_reason=_literal_finish_reason(choice.get("finish_reason")),
+        finish_reason=literal_finish_reason(choice.get("finish_reason")),
         message=message if isinstance(message, dict) else None,
         completion=completion,
     )
 
 
-def _literal_finish_reason(value: Any) -> str | None:
+def literal_finish_reason(value: Any) -> str | None:
+    """Give the text under which upstream counts a finish_reason; None if it is in no bucket."""
     if isinstance(value, str):
         return value or None
     # Upstream counts any other truthy value among the others, under its own text.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,12 +13,13 @@ from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.judgement import Judgement, judge
+from k2_verifier_adapter.core.log_facts import LogFacts
 from k2_verifier_adapter.core.metrics import Metric, compute_metrics
 from k2_verifier_adapter.core.presets import SelfAgreement
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
 from k2_verifier_adapter.core.run_facts import RunFacts
-from k2_verifier_adapter.core.tally import Tally
+from k2_verifier_adapter.core.tally import Tally, count_text
 from k2_verifier_adapter.core.verdict import Verdict, decide
 
 SYNTHETIC_REASON = "synthetic rows: no verdict"
@@ -40,7 +42,7 @@ class Observed:
     providers: Counter[str] = field(default_factory=Counter)
     system_fingerprints: Counter[str] = field(default_factory=Counter)
     usage: Counter[str] = field(default_factory=Counter)
-    durations_s: list[float] = field(default_factory=list)
+    durations_s: array[float] = field(default_factory=lambda: array("d"))
     not_raw: int = 0
 
     def add(self, completion: Mapping[str, Any], duration_s: float | None, *, raw: bool = True) -> None:
@@ -52,7 +54,7 @@ class Observed:
         ):
             value = completion.get(name)
             if isinstance(value, str) and value:
-                counter[value] += 1
+                count_text(counter, value)
         usage = completion.get("usage")
         if isinstance(usage, Mapping):
             for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
@@ -97,6 +99,7 @@ class Summary:
         observed: What the responses say of themselves.
         repairs: Evaluated cases by repair.
         warnings: Lines that a reader must see.
+        log: What was found in the results file that was scored; None for a run.
     """
 
     facts: RunFacts
@@ -106,6 +109,7 @@ class Summary:
     observed: Observed
     repairs: Mapping[str, int]
     warnings: tuple[str, ...]
+    log: LogFacts | None = None
 
     @property
     def self_agreement(self) -> SelfAgreement | None:
@@ -196,6 +200,8 @@ def build_summary(
     repairs: Mapping[str, int],
     *,
     minimums: Mapping[str, float] | None = None,
+    void_reason: str | None = None,
+    log: LogFacts | None = None,
 ) -> Summary:
     """Put a summary together from a finished tally.
 
@@ -205,6 +211,8 @@ def build_summary(
         observed: What the responses say of themselves.
         repairs: Evaluated cases by repair.
         minimums: The user's thresholds by metric name.
+        void_reason: A further reason why these numbers may carry no verdict.
+        log: What was found in the results file that was scored.
     """
     metrics = tuple(compute_metrics(tally))
     mixed = observed.mixed
@@ -221,7 +229,7 @@ def build_summary(
     broken = tally.failure_counts[FailureClass.BROKEN_TOOL_SCHEMA]
     if broken:
         warnings.append(f"{broken} responses were judged against a tool schema that is itself broken.")
-    void_reason = SYNTHETIC_REASON if facts.rows.synthetic else mixed
+    void_reason = SYNTHETIC_REASON if facts.rows.synthetic else mixed or void_reason
     threshold = facts.standard.threshold if facts.standard is not None else None
     verdict = decide(metrics, threshold=threshold, minimums=minimums, void_reason=void_reason)
     return Summary(
@@ -232,4 +240,5 @@ def build_summary(
         observed=observed,
         repairs=dict(repairs),
         warnings=tuple(warnings),
+        log=log,
     )

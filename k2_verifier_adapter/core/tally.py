@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from k2_verifier_adapter.core.clusters import RepeatedCases
 from k2_verifier_adapter.core.counts import Counts, FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.judgement import Judgement
 from k2_verifier_adapter.core.responses import FinishBucket
+
+MAX_LISTED_CASES = 10_000
+"""Cases that are listed of each failure class; its count is exact whatever their number."""
+
+MAX_DISTINCT = 1_000
+"""Different texts of a vendor that are counted apart; the rest is counted together."""
+
+OTHER_TEXTS = "(other values)"
+
+
+def count_text(counter: Counter[str], text: str) -> None:
+    """Count a text that a vendor sends, within `MAX_DISTINCT`."""
+    counter[text if text in counter or len(counter) < MAX_DISTINCT else OTHER_TEXTS] += 1
 
 
 @dataclass(slots=True)
@@ -23,7 +37,8 @@ class Tally:
         repeated: What the cases that were asked more than once add up to.
         others_detail: Completed responses by literal finish_reason, of the bucket "others".
         failure_counts: Responses, or failed requests, that show a failure class.
-        failure_cases: The 0-based row numbers of those, without repetition, in order.
+        failure_cases: The 0-based row numbers of those, without repetition, in order; the first
+            `MAX_LISTED_CASES`.
         failed_statuses: Failed requests by HTTP status.
     """
 
@@ -48,13 +63,15 @@ class Tally:
         if not judgement.repaired:
             self.unrepaired.add(judgement)
         if judgement.bucket is FinishBucket.OTHERS and judgement.finish_reason is not None:
-            self.others_detail[judgement.finish_reason] += 1
+            count_text(self.others_detail, judgement.finish_reason)
         self._note(case_index, judgement.failures)
 
     def add_failed(self, request: FailedRequest) -> None:
         """Count one failed request; see `add` for the order."""
         self._enter(request.case_index, request)
-        self.counts.failed += 1
+        self.counts.add_failed(request)
+        if request.as_no_call_against is not None:
+            self.unrepaired.add_failed(request)
         if request.status is not None:
             self.failed_statuses[request.status] += 1
         self._note(request.case_index, (request.failure,))
@@ -70,7 +87,7 @@ class Tally:
             cluster = Counts()
             for item in self._open:
                 if isinstance(item, FailedRequest):
-                    cluster.failed += 1
+                    cluster.add_failed(item)
                 else:
                     cluster.add(item)
             self.repeated.add(cluster)
@@ -86,7 +103,9 @@ class Tally:
     def _note(self, case_index: int, failures: Iterable[Failure]) -> None:
         for kind in {failure.failure_class: None for failure in failures}:
             self.failure_counts[kind] += 1
-            self.failure_cases.setdefault(kind, {})[case_index] = None
+            cases = self.failure_cases.setdefault(kind, {})
+            if len(cases) < MAX_LISTED_CASES:
+                cases[case_index] = None
 
     def merge(self, other: Tally) -> None:
         """Take in another tally over other cases; the order changes nothing but that of the cases."""
@@ -99,4 +118,6 @@ class Tally:
         self.failure_counts += other.failure_counts
         self.failed_statuses += other.failed_statuses
         for kind, cases in other.failure_cases.items():
-            self.failure_cases.setdefault(kind, {}).update(cases)
+            ours = self.failure_cases.setdefault(kind, {})
+            free = MAX_LISTED_CASES - len(ours)
+            ours.update(islice(((case, None) for case in cases if case not in ours), free))

@@ -101,7 +101,8 @@ def _load_from_hub(adapter: K2VerifierAdapter, subset: str) -> Iterable[Mapping[
     unreachable = _unreachable_host(adapter.dataset_hub)
     thread.join(_HUB_PATIENCE_S if unreachable else None)
     if loaded:
-        return [sample.metadata for sample in loaded[0]]
+        # A number that the hub's rows may carry is not known to be upstream's; their order is.
+        return [{**sample.metadata, "data_index": None} for sample in loaded[0]]
     why = f"host {unreachable} is out of reach" if unreachable else _one_line(problems[0])
     raise DataError(
         f"the dataset {adapter.dataset_id!r} (subset {subset!r}) cannot be loaded from "

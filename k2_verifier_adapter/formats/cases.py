@@ -19,6 +19,7 @@ def case_as_json(case: Case) -> dict[str, Any]:
     """Give the stored form: the columns of the hosted format, plus position and repairs."""
     return {
         "index": case.index,
+        "data_index": case.data_index,
         "messages": case.messages_json.decode(),
         "tools": None if case.tools_json is None else case.tools_json.decode(),
         "should_call_tool": case.official.should_call,
@@ -40,9 +41,10 @@ def case_from_json(value: Mapping[str, Any]) -> Case:
     Raises:
         KeyError, TypeError: If it is not one.
     """
-    tools = value["tools"]
+    tools, index = value["tools"], int(value["index"])
     return Case(
-        index=int(value["index"]),
+        index=index,
+        data_index=int(value.get("data_index", index + 1)),
         messages_json=value["messages"].encode(),
         tools_json=None if tools is None else tools.encode(),
         official=OfficialAnswer(

@@ -18,6 +18,7 @@ from k2_verifier_adapter.core.requests import merge_parameters, upstream_hash
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.summary import Summary, judge_record
 from k2_verifier_adapter.formats.files import atomic_write
+from k2_verifier_adapter.formats.line_notes import NO_NOTE, NOTE_KEY, LineNote
 from k2_verifier_adapter.formats.runs import StoredRun
 
 SUCCESS = "success"
@@ -29,7 +30,7 @@ class Result:
     """One line of `results.jsonl`.
 
     Attributes:
-        data_index: 1-based row number.
+        data_index: 1-based number of the sample, as the row says; its row number if it does not.
         request: The request body as sent: `model`, `messages`, `tools`, then the parameters.
         response: The chat completion; of a failed request, an object with its `error`.
         status: `success` or `failed`.
@@ -37,6 +38,7 @@ class Result:
         tool_calls_valid: Whether every call is valid; None where upstream does not look.
         last_run_at: When the answer was complete, ISO 8601; of a failed request, when the run ended.
         duration_ms: Milliseconds that the answer took.
+        note: What upstream's fields cannot say; most lines have none.
     """
 
     data_index: int
@@ -47,13 +49,15 @@ class Result:
     tool_calls_valid: bool | None
     last_run_at: str | None
     duration_ms: int
+    note: LineNote = NO_NOTE
 
     def as_json(self) -> dict[str, Any]:
         """Give the fields in upstream's order.
 
-        `extra_body` is empty, for everything that was sent stands in `request`.
+        `extra_body` is empty, for everything that was sent stands in `request`. A note, where there
+        is one, stands behind them.
         """
-        return {
+        fields = {
             "data_index": self.data_index,
             "request": dict(self.request),
             "extra_body": {},
@@ -65,6 +69,8 @@ class Result:
             "duration_ms": self.duration_ms,
             "hash": upstream_hash(self.request),
         }
+        note = self.note.as_json()
+        return {**fields, NOTE_KEY: note} if note else fields
 
     def as_line(self) -> bytes:
         """Give the line: non-ASCII kept as upstream does, unless a lone surrogate stands in it."""
@@ -97,11 +103,19 @@ def result_of_record(case: Case, record: ResponseRecord) -> Result:
     if isinstance(judged, FailedRequest):
         error = {"error": judged.failure.detail}
         return Result(
-            case.index + 1, request, error, FAILED, None, None, record.finished_at or None, duration_ms
+            case.data_index,
+            request,
+            error,
+            FAILED,
+            None,
+            None,
+            record.finished_at or None,
+            duration_ms,
+            LineNote(failure_class=judged.failure.failure_class),
         )
     response, judgement = judged
     return Result(
-        data_index=case.index + 1,
+        data_index=case.data_index,
         request=request,
         response=response.completion,
         status=SUCCESS,
@@ -109,6 +123,7 @@ def result_of_record(case: Case, record: ResponseRecord) -> Result:
         tool_calls_valid=judgement.tool_calls_valid,
         last_run_at=record.finished_at or None,
         duration_ms=duration_ms,
+        note=LineNote(stream_anomalies=record.stream_anomalies, raw=record.raw),
     )
 
 
@@ -123,7 +138,7 @@ def result_of_failure(case: Case, failed: FailedRequest, facts: RunFacts) -> Res
         merge_parameters(preset_for(facts.subset).parameters, case.parameters, facts.parameters)
     )
     return Result(
-        data_index=case.index + 1,
+        data_index=case.data_index,
         request=_request(case, parameters),
         response={"error": failed.failure.detail},
         status=FAILED,
@@ -131,6 +146,7 @@ def result_of_failure(case: Case, failed: FailedRequest, facts: RunFacts) -> Res
         tool_calls_valid=None,
         last_run_at=facts.finished_at,
         duration_ms=round(failed.duration_s * 1000),
+        note=LineNote(failure_class=failed.failure.failure_class, http_status=failed.status),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,13 @@ from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.data import bundled_rows_path
 from k2_verifier_adapter.errors import BadRowsError, DataError
+from k2_verifier_adapter.formats.baseline_file import SPLIT, read_standard
 from k2_verifier_adapter.formats.files import json_lines
 
 BUNDLED = "bundled"
 """The `local_path` that names the bundled synthetic rows."""
 
-SPLIT = "test"
-_SUFFIXES = (".jsonl", ".parquet")
+SUFFIXES = (".jsonl", ".parquet")
 _NESTED = ("messages", "tools", "official_tool_calls", "tool_calls", "parameters")
 
 
@@ -49,13 +49,22 @@ def load_cases(path: str | Path, subset: str, options: HistoryOptions) -> Loaded
         options: History repairs to make.
 
     Raises:
-        DataError: If there is no such file, or it cannot be read.
+        DataError: If there is no such file, it cannot be read, or it is not the one that the baseline
+            file beside it was built with.
         BadRowsError: If any row cannot be used; all of them are listed.
     """
+    loaded = decode_records(read_records(path, subset), str(path), options)
+    return replace(loaded, standard=read_standard(find_file(path, subset)))
+
+
+def read_records(path: str | Path, subset: str) -> Iterator[Record]:
+    """Read the undecoded rows of a subset, one by one; see `load_cases`.
+
+    Raises:
+        DataError: If there is no such file, or it cannot be read.
+    """
     file = find_file(path, subset)
-    source = BUNDLED if str(path) == BUNDLED else str(path)
-    records = _read_jsonl(file) if file.suffix == ".jsonl" else _read_parquet(file)
-    return decode_records(records, source, options)
+    return _read_jsonl(file) if file.suffix == ".jsonl" else _read_parquet(file)
 
 
 def find_file(path: str | Path, subset: str) -> Path:
@@ -68,7 +77,7 @@ def find_file(path: str | Path, subset: str) -> Path:
         return bundled_rows_path()
     path = Path(path).expanduser()
     if path.is_file():
-        if path.suffix not in _SUFFIXES:
+        if path.suffix not in SUFFIXES:
             raise DataError(f"{path}: unknown file type {path.suffix!r}, expected .jsonl or .parquet")
         return path
     if not path.is_dir():
@@ -76,7 +85,7 @@ def find_file(path: str | Path, subset: str) -> Path:
             f"{path}: no such file or directory; give local_path a .jsonl or .parquet file, a "
             f"directory, or {BUNDLED!r} for the bundled synthetic rows"
         )
-    candidates = [path / f"{stem}{suffix}" for stem in (f"{subset}_{SPLIT}", subset) for suffix in _SUFFIXES]
+    candidates = [path / f"{stem}{suffix}" for stem in (f"{subset}_{SPLIT}", subset) for suffix in SUFFIXES]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -86,7 +95,7 @@ def find_file(path: str | Path, subset: str) -> Path:
         for folder in (path / subset, path / "data" / subset)
         if folder.is_dir()
         for file in folder.iterdir()
-        if file.suffix in _SUFFIXES and file.name.startswith(SPLIT)
+        if file.suffix in SUFFIXES and file.name.startswith(SPLIT)
     )
     if len(snapshot) == 1:
         return snapshot[0]
@@ -95,24 +104,46 @@ def find_file(path: str | Path, subset: str) -> Path:
             f"{path}: subset {subset!r} is split over {len(snapshot)} files; join them into one "
             f"{subset}_{SPLIT}.parquet"
         )
-    there = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.suffix in _SUFFIXES)
+    there = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.suffix in SUFFIXES)
     listed = ", ".join(there[:10]) or "no .jsonl or .parquet file"
     expected = " or ".join(candidate.name for candidate in candidates)
     raise DataError(f"{path}: no rows of subset {subset!r}; expected {expected}, found {listed}")
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One undecoded row: where it stands, and its columns or the reason why it has none."""
+class Place:
+    """Where a row stands.
 
-    where: str
+    Attributes:
+        unit: What is counted: `line` of a text file, `row` of anything else.
+        number: 1-based.
+    """
+
+    unit: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.unit} {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One undecoded row: its place, and its columns or the reason why it has none.
+
+    Attributes:
+        place: Where it stands.
+        content: Its columns, or what is wrong with it.
+    """
+
+    place: Place
     content: Mapping[str, Any] | ValueError
 
 
 def records_of(rows: Iterable[Any]) -> Iterator[Record]:
     """Number rows that come without a file, 1-based."""
     for number, row in enumerate(rows, start=1):
-        yield Record(f"row {number}", row if isinstance(row, Mapping) else ValueError("is not an object"))
+        place = Place("row", number)
+        yield Record(place, row if isinstance(row, Mapping) else ValueError("is not an object"))
 
 
 def decode_records(records: Iterable[Record], source: str, options: HistoryOptions) -> LoadedRows:
@@ -122,20 +153,29 @@ def decode_records(records: Iterable[Record], source: str, options: HistoryOptio
         BadRowsError: If any row cannot be used; all of them are listed.
         DataError: If there is no row at all.
     """
-    cases: list[Case] = []
+    digest = hashlib.sha256()
+    cases = list(decode_each(records, source, options, digest))
+    synthetic = any(case.synthetic for case in cases)
+    return LoadedRows(cases, RowsInfo(source, digest.hexdigest(), synthetic))
+
+
+def decode_each(
+    records: Iterable[Record], source: str, options: HistoryOptions, digest: hashlib._Hash
+) -> Iterator[Case]:
+    """Decode the rows of a source one by one, and put their content into a digest.
+
+    Raises:
+        BadRowsError: At the end, if any row cannot be used; all of them are listed.
+        DataError: If there is no row at all.
+    """
     problems: list[str] = []
     total = 0
-    digest = hashlib.sha256()
-    for record in records:
+    for item in decode_or_explain(records, options):
         total += 1
-        if isinstance(record.content, ValueError):
-            problems.append(f"{record.where}: {record.content}")
+        if isinstance(item, BadRow):
+            problems.append(str(item))
             continue
-        try:
-            case = decode_row(record.content, total - 1, options)
-        except RowError as error:
-            problems.append(f"{record.where}: {error}")
-            continue
+        case = item[1]
         for part in (
             case.messages_json,
             case.tools_json or b"",
@@ -143,26 +183,64 @@ def decode_records(records: Iterable[Record], source: str, options: HistoryOptio
         ):
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
-        cases.append(case)
+        yield case
     if problems:
         raise BadRowsError(source, problems, total)
-    if not cases:
+    if not total:
         raise DataError(f"{source}: holds no rows")
-    synthetic = any(case.synthetic for case in cases)
-    return LoadedRows(cases, RowsInfo(source, digest.hexdigest(), synthetic))
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be used.
+
+    Attributes:
+        place: Where it stands.
+        field: The field at fault, or None where it is the row as a whole.
+        reason: What is wrong.
+    """
+
+    place: Place
+    field: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        field = "" if self.field is None else f"field {self.field!r}: "
+        return f"{self.place}: {field}{self.reason}"
+
+
+def decode_or_explain(
+    records: Iterable[Record], options: HistoryOptions
+) -> Iterator[tuple[Place, Case] | BadRow]:
+    """Decode row by row: give the case and where it stands, or why the row cannot be used."""
+    stands: dict[int, Place] = {}
+    for index, record in enumerate(records):
+        if isinstance(record.content, ValueError):
+            yield BadRow(record.place, None, str(record.content))
+            continue
+        try:
+            case = decode_row(record.content, index, options)
+        except RowError as error:
+            yield BadRow(record.place, error.field, error.reason)
+            continue
+        first = stands.setdefault(case.data_index, record.place)
+        if first != record.place:
+            yield BadRow(record.place, "data_index", f"{case.data_index} is the number of {first} already")
+        else:
+            yield record.place, case
 
 
 def _read_jsonl(path: Path) -> Iterator[Record]:
     try:
         with path.open("rb") as file:
             for number, value in json_lines(file):
-                where = f"line {number}"
+                place = Place("line", number)
                 if isinstance(value, ValueError):
-                    yield Record(where, ValueError(f"is not JSON: {value}"))
+                    yield Record(place, ValueError(f"is not JSON: {value}"))
                 elif isinstance(value, dict):
-                    yield Record(where, value)
+                    yield Record(place, value)
                 else:
-                    yield Record(where, ValueError("is not a JSON object"))
+                    yield Record(place, ValueError("is not a JSON object"))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
@@ -185,6 +263,6 @@ def _read_parquet(path: Path) -> Iterator[Record]:
             for batch in file.iter_batches(batch_size=256):
                 for row in batch.to_pylist():
                     number += 1
-                    yield Record(f"row {number}", row)
+                    yield Record(Place("row", number), row)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as parquet: {error}") from error

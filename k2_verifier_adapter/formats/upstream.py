@@ -7,6 +7,7 @@ its sample), `request`, `response` and what upstream made of it. Older logs lack
 from __future__ import annotations
 
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import IO, Any
 
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.files import json_lines
+from k2_verifier_adapter.formats.line_notes import NOTE_KEY
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 SAMPLES_MEMBER = "samples.jsonl"
@@ -67,6 +69,8 @@ class Result:
         has_tool_calls_valid: Whether the line has that field at all.
         duration_ms: Milliseconds that the request took, or None.
         last_run_at: When it was made, as logged, or None.
+        has_finish_reason: Whether the line has that field at all.
+        note: What `export` of this package noted beside upstream's fields, undecoded.
     """
 
     number: int
@@ -80,6 +84,8 @@ class Result:
     has_tool_calls_valid: bool
     duration_ms: float | None
     last_run_at: str | None
+    has_finish_reason: bool = True
+    note: Any = None
 
     @property
     def body(self) -> dict[str, Any]:
@@ -111,14 +117,18 @@ def open_lines(path: Path, member: str | None = None) -> Iterator[IO[bytes]]:
                     f"{path}: expected one member {member!r}, found {len(found)} among: "
                     f"{', '.join(names[:10])}"
                 )
-            extracted = archive.extractfile(found[0])
+            try:
+                extracted = archive.extractfile(found[0])
+            except (KeyError, RecursionError):
+                # A link to nothing, or to itself.
+                extracted = None
             if extracted is None:
                 raise DataError(f"{path}: member {found[0]!r} is not a file")
             with extracted:
                 yield extracted
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
 
 
@@ -163,6 +173,8 @@ def _result(number: int, value: Mapping[str, Any]) -> Result:
         has_tool_calls_valid="tool_calls_valid" in value,
         duration_ms=_number(duration),
         last_run_at=run_at if isinstance(run_at, str) else None,
+        has_finish_reason="finish_reason" in value,
+        note=value.get(NOTE_KEY),
     )
 
 

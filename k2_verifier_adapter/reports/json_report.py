@@ -12,6 +12,7 @@ from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.core.verdict import Status, Verdict
+from k2_verifier_adapter.reports.log_notes import log_as_json
 
 SCHEMA_VERSION = 1
 
@@ -29,10 +30,10 @@ def report_as_json(summary: Summary) -> dict[str, Any]:
     others = dict(_by_count(tally.others_detail))
     missing_finish = counts.completed - counts.stop - counts.tool_calls - counts.others
     agreement = summary.self_agreement
-    return {
+    report = {
         "schema_version": SCHEMA_VERSION,
         "model": facts.model,
-        "subset": facts.subset,
+        "subset": facts.subset or None,
         "complete": facts.complete,
         "warnings": list(summary.warnings),
         "parameters": dict(facts.parameters),
@@ -65,6 +66,13 @@ def report_as_json(summary: Summary) -> dict[str, Any]:
         "failures": failures_as_json(tally),
         "repairs": dict(summary.repairs),
     }
+    if facts.repeats > 1:
+        repeated = tally.repeated
+        flips = repeated.flips / repeated.pairs if repeated.pairs else None
+        report["repeats"] = {"n": facts.repeats, "decision_flip_rate": {"value": flips, "n": repeated.pairs}}
+    if summary.log is not None:
+        report["log"] = log_as_json(summary.log)
+    return report
 
 
 def dump_report(summary: Summary) -> str:
@@ -82,11 +90,11 @@ def _by_count(counter: Mapping[str, int]) -> list[tuple[str, int]]:
 def _provenance(summary: Summary) -> dict[str, Any]:
     facts, observed = summary.facts, summary.observed
     return {
-        "started_at": facts.started_at,
+        "started_at": facts.started_at or None,
         "finished_at": facts.finished_at,
         "endpoint_host": facts.endpoint_host,
         "adapter": facts.adapter,
-        "evalscope": facts.evalscope,
+        "evalscope": facts.evalscope or None,
         "python": facts.python,
         "repeats": facts.repeats,
         "rows": {

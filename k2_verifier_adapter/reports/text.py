@@ -13,10 +13,11 @@ from rich.text import Text
 
 from k2_verifier_adapter.core.intervals import Interval
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
-from k2_verifier_adapter.core.metrics import Metric
+from k2_verifier_adapter.core.metrics import ERROR_RATE, FLIP_RATE, Metric
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Status
 from k2_verifier_adapter.reports.json_report import failures_as_json
+from k2_verifier_adapter.reports.log_notes import log_as_pairs
 from k2_verifier_adapter.reports.printable import amount, percent, percent_beside, plural, printable
 
 WIDTH = 80
@@ -44,6 +45,8 @@ def render_text(summary: Summary, *, colour: bool = False, width: int = WIDTH) -
     parts: list[RenderableType] = [_title(summary), _verdict(summary)]
     parts += [Text(f"WARNING: {printable(warning)}", "yellow") for warning in summary.warnings]
     parts += [_requests(summary), _metrics(summary), _responses(summary), *_failures(summary)]
+    if summary.log is not None:
+        parts.append(section("Results file", key_values(log_as_pairs(summary.log))))
     parts += [_effort(summary), *_provenance(summary)]
     return render(parts, colour=colour, width=width)
 
@@ -83,7 +86,8 @@ def section(title: str, content: RenderableType) -> RenderableType:
 
 def _title(summary: Summary) -> Text:
     facts = summary.facts
-    return Text(f"K2 vendor verification: {printable(facts.model)}, {printable(facts.subset)}", "bold")
+    what = ", ".join(printable(name) for name in (facts.model, facts.subset) if name)
+    return Text(f"K2 vendor verification: {what}", "bold")
 
 
 def _verdict(summary: Summary) -> RenderableType:
@@ -177,8 +181,8 @@ def _metrics(summary: Summary) -> RenderableType:
 
 
 def _without_repaired(metric: Metric) -> str:
-    # The error rate is over all requests: repairs are no matter there.
-    return "" if metric.name == "inference_error_rate" else amount(metric, metric.without_repaired)
+    # These two are over all requests, or over all pairs: repairs are no matter there.
+    return "" if metric.name in (ERROR_RATE, FLIP_RATE) else amount(metric, metric.without_repaired)
 
 
 def _responses(summary: Summary) -> RenderableType:
@@ -199,7 +203,20 @@ def _responses(summary: Summary) -> RenderableType:
         ("finish reasons", ", ".join(finish)),
         ("repaired cases", ", ".join(repairs) or "none"),
     ]
+    if summary.facts.repeats > 1:
+        pairs.append(("repeats", _repeats(summary)))
     return section("Responses", key_values(pairs))
+
+
+def _repeats(summary: Summary) -> str:
+    repeats, repeated = summary.facts.repeats, summary.tally.repeated
+    if not repeated.pairs:
+        return f"{repeats}; no two of them completed for one case"
+    share = percent(repeated.flips / repeated.pairs)
+    return (
+        f"{repeats}; of {plural(repeated.pairs, 'pair')} of responses to the same case, "
+        f"{repeated.flips:,} decide differently ({share})"
+    )
 
 
 def _listed(counter: Mapping[str, int], most: int = 8) -> str:
@@ -243,18 +260,18 @@ def _effort(summary: Summary) -> RenderableType:
 def _provenance(summary: Summary) -> list[RenderableType]:
     facts, observed = summary.facts, summary.observed
     rows = f"{facts.rows.source} (sha256 {facts.rows.sha256[:12]})"
+    unknown = "none (no URL)" if summary.log is None else "-"
     pairs = [
-        ("endpoint", facts.endpoint_host or "none (no URL)"),
+        ("endpoint", facts.endpoint_host or unknown),
         ("served models", _listed(observed.models) or "not reported"),
         ("providers", _listed(observed.providers)),
         ("fingerprints", _listed(observed.system_fingerprints)),
         ("rows", f"SYNTHETIC, {rows}" if facts.rows.synthetic else rows),
-        ("repeats", str(facts.repeats) if facts.repeats != 1 else ""),
-        ("started", facts.started_at),
-        ("finished", facts.finished_at or "not finished"),
+        ("started", facts.started_at or "-"),
+        ("finished", facts.finished_at or ("not finished" if summary.log is None else "-")),
         (
             "versions",
-            f"k2-verifier-adapter {facts.adapter}, EvalScope {facts.evalscope}, Python {facts.python}",
+            f"k2-verifier-adapter {facts.adapter}, EvalScope {facts.evalscope or '-'}, Python {facts.python}",
         ),
     ]
     parameters = [

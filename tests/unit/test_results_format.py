@@ -69,7 +69,26 @@ class TestResults:
         """Lines stand in row order, numbered from 1; requests never made have none."""
         lines = export(mixed, tmp_path)
         assert [line["data_index"] for line in lines] == [1, 2, 3, 4]
-        assert all(list(line) == FIELDS for line in lines)
+        assert all(list(line) == FIELDS for line in lines if line["status"] == "success")
+
+    def test_what_upstreams_fields_cannot_say(self, mixed, tmp_path):
+        """How a request failed and what a stream did stand in a note behind upstream's fields."""
+        from dataclasses import replace
+
+        from stored_runs import make_record
+
+        stored = read_run(choose_run(mixed))
+        late = replace(
+            make_record(stored.cases[4], calling()),
+            stream_anomalies=(FailureClass.STREAM_ID_MISSING,),
+            raw=False,
+        )
+        with stored.paths.predictions.open("a") as file:
+            file.write(prediction_line(late))
+        failure, streamed = export(mixed, tmp_path)[3:]
+        assert list(failure) == list(streamed) == [*FIELDS, "k2_verifier"]
+        assert failure["k2_verifier"] == {"failure_class": "http_5xx", "http_status": 503}
+        assert streamed["k2_verifier"] == {"stream_anomalies": ["stream_id_missing"], "raw": False}
 
     def test_success(self, mixed, tmp_path):
         """A completed request has the completion, its finish_reason and upstream's validity."""

@@ -1,0 +1,113 @@
+"""What scoring a results file found out about the file itself, beside its numbers."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from enum import Enum
+
+MAX_PLACES = 10_000
+"""Places that are listed of each finding; the count is exact whatever their number."""
+
+
+class FailedRule(str, Enum):
+    """What a request that failed, on either side, counts as."""
+
+    LEFT_OUT = "left_out"
+    NO_CALL = "no_call"
+
+
+@dataclass(slots=True)
+class Places:
+    """Where something was found.
+
+    Attributes:
+        count: How often.
+        listed: The first places, at most `MAX_PLACES`: each a `data_index` or a line number.
+    """
+
+    count: int = 0
+    listed: array[int] = field(default_factory=lambda: array("Q"))
+
+    def add(self, place: int) -> None:
+        """Note one place."""
+        self.count += 1
+        if len(self.listed) < MAX_PLACES:
+            # A number that no file of this world has lines for is not worth an error.
+            self.listed.append(min(place, 2**64 - 1))
+
+
+@dataclass(slots=True)
+class OfficialFacts:
+    """What was found in the official file.
+
+    Attributes:
+        rows: Official answers and failed official requests.
+        failed: Failed official requests among them.
+        unused: Official answers that no line of the results answers.
+        unusable: Lines that could not be used, by line number.
+        duplicates: Further lines of a `data_index`, by `data_index`; the first that completed counts.
+    """
+
+    rows: int = 0
+    failed: int = 0
+    unused: int = 0
+    unusable: Places = field(default_factory=Places)
+    duplicates: Places = field(default_factory=Places)
+
+
+@dataclass(slots=True)
+class LogFacts:
+    """What was found in the results file.
+
+    Attributes:
+        failed_rule: What failed requests count as.
+        lines: Lines that are not empty.
+        scored: Lines that were scored, failed requests included.
+        unreadable: Lines that are no JSON object, by line number.
+        without_data_index: Lines without a usable `data_index`, by line number.
+        duplicates: Lines whose `data_index` stood already further up, with others between, by
+            `data_index`; the first counts. Lines that follow each other are repeats.
+        without_official: Lines without an official answer, by `data_index`.
+        official_failed: Lines whose official request failed, by `data_index`.
+        other_request: Scored lines whose request holds other messages or tools than the official
+            one, by `data_index`.
+        finish_reason_differs: Scored lines whose logged `finish_reason` is not the response's.
+        tool_calls_valid_differs: Scored lines whose logged `tool_calls_valid` is not confirmed.
+        no_completion: Lines logged as a success whose response is no completion.
+        official: What was found in the official file.
+    """
+
+    failed_rule: FailedRule = FailedRule.LEFT_OUT
+    lines: int = 0
+    scored: int = 0
+    unreadable: Places = field(default_factory=Places)
+    without_data_index: Places = field(default_factory=Places)
+    duplicates: Places = field(default_factory=Places)
+    without_official: Places = field(default_factory=Places)
+    official_failed: Places = field(default_factory=Places)
+    other_request: Places = field(default_factory=Places)
+    finish_reason_differs: Places = field(default_factory=Places)
+    tool_calls_valid_differs: Places = field(default_factory=Places)
+    no_completion: Places = field(default_factory=Places)
+    official: OfficialFacts = field(default_factory=OfficialFacts)
+
+    @property
+    def left_out(self) -> dict[str, Places]:
+        """The lines that were not scored, by the reason."""
+        return {
+            "unreadable": self.unreadable,
+            "without_data_index": self.without_data_index,
+            "duplicates": self.duplicates,
+            "without_official": self.without_official,
+            "official_failed": self.official_failed,
+        }
+
+    @property
+    def disagreements(self) -> dict[str, Places]:
+        """The lines whose own judgement is not confirmed, by the field."""
+        return {
+            "finish_reason": self.finish_reason_differs,
+            "tool_calls_valid": self.tool_calls_valid_differs,
+            "status": self.no_completion,
+        }

@@ -1,0 +1,282 @@
+"""From samples and official runs to the rows of a subset, and the standard that belongs to them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from k2_verifier_adapter.core.cases import RowError, decode_row
+from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.json_text import JsonTextError, dumps_ascii, dumps_strict
+from k2_verifier_adapter.core.presets import Standard, preset_for
+from k2_verifier_adapter.core.self_agreement import (
+    PairAgreement,
+    pairwise_agreement,
+    self_agreement,
+    threshold_for,
+)
+from k2_verifier_adapter.errors import UsageError
+from k2_verifier_adapter.formats.baseline_file import baseline_path, rows_path
+from k2_verifier_adapter.formats.files import atomic_write
+from k2_verifier_adapter.formats.findings import Finding, FindingKind, count_by_kind
+from k2_verifier_adapter.formats.official_runs import (
+    Attempt,
+    OfficialRun,
+    Samples,
+    Source,
+    load_official_run,
+    load_samples,
+)
+from k2_verifier_adapter.formats.raw_lines import RequestTexts
+from k2_verifier_adapter.formats.upstream import RESULTS_MEMBERS
+
+SCHEMA_VERSION = 1
+_SUBSET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What was built, or would have been if any row had remained.
+
+    Attributes:
+        subset: The subset.
+        rows_path: The rows file.
+        baseline_path: The baseline file.
+        rows: Number of rows.
+        calls: Number of rows with an official call.
+        standard: What the rows' numbers are held against.
+        runs: The official runs, the baseline first.
+        pairs: How far every two of them agree.
+        findings: What left rows out, or is worth knowing of them.
+        other_findings: The same for the runs that only measure self-agreement.
+    """
+
+    subset: str
+    rows_path: Path
+    baseline_path: Path
+    rows: int
+    calls: int
+    standard: Standard
+    runs: Sequence[OfficialRun]
+    pairs: Sequence[PairAgreement]
+    findings: Sequence[Finding]
+    other_findings: Sequence[Finding]
+
+
+def build_subset(
+    subset: str,
+    output: Path,
+    samples: Source | None,
+    baselines: Sequence[Source],
+    *,
+    threshold: float | None = None,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> Build:
+    """Build the rows of a subset and their baseline file; both are written, or neither.
+
+    The same input gives the same bytes. Nothing is written if no row remains.
+
+    Args:
+        subset: Name of the subset.
+        output: Directory to write to.
+        samples: The prompt set; None takes messages and tools from the baseline's own requests.
+        baselines: Official runs. The first gives the answers, the others only measure self-agreement.
+        threshold: Threshold of `trigger_similarity`, instead of the one that follows.
+        on_bytes: Called with the number of bytes read.
+
+    Raises:
+        UsageError: If the name cannot name a file, or two baselines are the same file.
+        DataError: If a file cannot be read or written.
+    """
+    if not _SUBSET_NAME.fullmatch(subset):
+        raise UsageError(
+            f"--subset is {subset!r}, expected a name of letters, digits, '.', '_' and '-', such as k2_0905"
+        )
+    prompts = None if samples is None else load_samples(samples, on_bytes)
+    runs = [load_official_run(source, on_bytes) for source in baselines]
+    _refuse_same_runs(runs)
+    baseline = runs[0]
+    requests = baseline.requests if prompts is None else prompts.requests
+    attempts = [_matching(run, requests, compared_with=prompts or baseline) for run in runs]
+    findings = [*(prompts.findings if prompts else ()), *baseline.findings]
+    findings += _gaps(baseline, prompts)
+    rows = list(_rows(attempts[0], requests, baseline, findings))
+    pairs = pairwise_agreement([_decisions(found) for found in attempts])
+    standard = _standard(subset, baselines, pairs, threshold)
+    path = rows_path(output, subset)
+    build = Build(
+        subset=subset,
+        rows_path=path,
+        baseline_path=baseline_path(path),
+        rows=len(rows),
+        calls=sum(row["should_call_tool"] for row in rows),
+        standard=standard,
+        runs=runs,
+        pairs=pairs,
+        findings=findings,
+        other_findings=[finding for run in runs[1:] for finding in run.findings],
+    )
+    if rows:
+        _write(build, prompts, rows)
+    return build
+
+
+def _refuse_same_runs(runs: Sequence[OfficialRun]) -> None:
+    seen: dict[str, str] = {}
+    for run in runs:
+        if run.sha256 in seen:
+            raise UsageError(
+                f"--baseline {run.name} holds the same bytes as {seen[run.sha256]}; self-agreement needs "
+                "different runs"
+            )
+        seen[run.sha256] = run.name
+
+
+def _matching(
+    run: OfficialRun, requests: Mapping[int, RequestTexts], *, compared_with: Samples | OfficialRun
+) -> dict[int, Attempt]:
+    """Give the answers whose request is the sample's; note the others with the run."""
+    found: dict[int, Attempt] = {}
+    for data_index, attempt in run.answers.items():
+        sample = requests.get(data_index)
+        if sample is None:
+            if compared_with is not run:
+                detail = f"data_index {data_index} has no usable line in {compared_with.name}"
+                run.note(FindingKind.NO_SAMPLE, attempt.line, detail=detail)
+            else:
+                run.note(FindingKind.UNUSABLE, attempt.line, detail="the line holds no request")
+            continue
+        differing = [] if attempt.request is None else attempt.request.differing(sample)
+        if differing:
+            detail = f"{' and '.join(differing)} of data_index {data_index}"
+            run.note(FindingKind.REQUEST_DIFFERS, attempt.line, detail=detail)
+            continue
+        found[data_index] = attempt
+    return found
+
+
+def _gaps(baseline: OfficialRun, prompts: Samples | None) -> Iterator[Finding]:
+    if prompts is not None:
+        for data_index in sorted(prompts.requests.keys() - baseline.seen):
+            yield Finding(FindingKind.NO_RESULT, prompts.name, (data_index,))
+        return
+    missing = max(baseline.seen) - len(baseline.seen)
+    if missing:
+        edges = [0, *sorted(baseline.seen)]
+        gaps = [
+            f"{low + 1}" if high - low == 2 else f"{low + 1}-{high - 1}"
+            for low, high in pairwise(edges)
+            if high - low > 1
+        ]
+        yield Finding(FindingKind.NUMBERS_MISSING, baseline.name, (), ", ".join(gaps), missing)
+
+
+def _rows(
+    attempts: Mapping[int, Attempt],
+    requests: Mapping[int, RequestTexts],
+    baseline: OfficialRun,
+    findings: list[Finding],
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows in the order of `data_index`, each checked as the adapter will check it."""
+    for data_index in sorted(attempts):
+        attempt, request = attempts[data_index], requests[data_index]
+        answer = attempt.answer
+        assert answer is not None
+        try:
+            row = {
+                "messages": request.messages,
+                "tools": request.tools,
+                "should_call_tool": answer.should_call,
+                "official_finish_reason": answer.finish_reason,
+                "official_tool_calls": answer.tool_calls_json,
+                "parameters": dumps_strict(attempt.parameters),
+                "data_index": data_index,
+            }
+            decode_row(row, data_index - 1, HistoryOptions())
+        except (RowError, JsonTextError) as error:
+            findings.append(Finding(FindingKind.UNUSABLE, baseline.name, (attempt.line,), str(error)))
+        else:
+            yield row
+
+
+def _decisions(attempts: Mapping[int, Attempt]) -> dict[int, bool]:
+    return {
+        data_index: attempt.answer.should_call
+        for data_index, attempt in attempts.items()
+        if attempt.answer is not None
+    }
+
+
+def _standard(
+    subset: str, baselines: Sequence[Source], pairs: Sequence[PairAgreement], threshold: float | None
+) -> Standard:
+    """Choose the standard: measured over several runs, upstream's for its own files, else none."""
+    published = preset_for(subset).standard
+    if pairs:
+        agreement = self_agreement(pairs)
+        chosen = None if agreement is None else threshold_for(agreement.lowest)
+        standard = Standard(chosen, agreement, f"self-agreement of {len(baselines)} official runs")
+    elif published is not None and baselines[0].name == RESULTS_MEMBERS.get(subset):
+        standard = published
+    else:
+        standard = Standard(None, None, "one official run: its self-agreement is not known")
+    if threshold is None:
+        return standard
+    return replace(standard, threshold=threshold, source=f"{standard.source}; threshold set when built")
+
+
+def _write(build: Build, prompts: Samples | None, rows: Iterable[Mapping[str, Any]]) -> None:
+    digest = hashlib.sha256()
+    with atomic_write(build.rows_path) as rows_file, atomic_write(build.baseline_path) as baseline_file:
+        for row in rows:
+            line = _line(row)
+            digest.update(line)
+            rows_file.write(line)
+        provenance = _provenance(build, prompts, digest.hexdigest())
+        baseline_file.write(json.dumps(provenance, indent=2, ensure_ascii=True).encode() + b"\n")
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        # A lone surrogate in a finish_reason.
+        return dumps_ascii(row).encode() + b"\n"
+
+
+def _provenance(build: Build, prompts: Samples | None, sha256: str) -> dict[str, Any]:
+    left_out = [finding for finding in build.findings if finding.kind.leaves_out]
+    noted = [finding for finding in build.findings if not finding.kind.leaves_out]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "subset": build.subset,
+        "rows": {"file": build.rows_path.name, "sha256": sha256, "rows": build.rows, "calls": build.calls},
+        "standard": build.standard.as_json(),
+        "samples": None if prompts is None else {"file": prompts.name, "sha256": prompts.sha256},
+        "runs": [
+            {
+                "file": run.name,
+                "sha256": run.sha256,
+                "requested_models": dict(sorted(run.requested_models.items())),
+                "served_models": dict(sorted(run.served_models.items())),
+                "completed": run.completed,
+            }
+            for run in build.runs
+        ],
+        "pairs": [
+            {
+                "runs": [pair.first, pair.second],
+                "cases": pair.cases,
+                "f1": None if pair.f1 is None else round(pair.f1, 4),
+            }
+            for pair in build.pairs
+        ],
+        "left_out": {kind.key: count for kind, count in count_by_kind(left_out).items()},
+        "noted": {kind.key: count for kind, count in count_by_kind(noted).items()},
+    }

@@ -1,0 +1,879 @@
+import gc
+import inspect
+import io
+import json
+import os
+import tarfile
+import tracemalloc
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from stored_runs import (
+    MODEL,
+    PARAMETERS,
+    SUBSET,
+    TOOL,
+    answering,
+    calling,
+    completion,
+    failed,
+    make_record,
+    make_row,
+    malformed_history,
+    prediction_line,
+    write_run,
+)
+
+from k2_verifier_adapter.cli import main
+from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.history import HistoryOptions, repair_messages
+from k2_verifier_adapter.core.log_facts import MAX_PLACES, FailedRule, Places
+from k2_verifier_adapter.core.request_marks import RequestMarks, marks_of
+from k2_verifier_adapter.core.tally import MAX_DISTINCT, MAX_LISTED_CASES, OTHER_TEXTS, Tally, count_text
+from k2_verifier_adapter.errors import BadRowsError, DataError, UsageError
+from k2_verifier_adapter.formats.line_notes import LineNote, note_of_error
+from k2_verifier_adapter.formats.official import official_of_results, official_of_rows
+from k2_verifier_adapter.formats.results import write_results
+from k2_verifier_adapter.formats.runs import choose_run, read_run
+from k2_verifier_adapter.formats.scoring import score_results
+from k2_verifier_adapter.reports.json_report import report_as_json
+from k2_verifier_adapter.reports.stored import summary_of
+from k2_verifier_adapter.reports.text import render_text
+
+REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
+needs_realdata = pytest.mark.skipif(not REALDATA, reason="K2_VERIFIER_REALDATA is not set")
+
+TRUNCATED = '{"city": '
+
+
+def invoke(*arguments):
+    """Run the command; standard output and standard error apart."""
+    # Before click 8.2 the two are one stream unless told otherwise.
+    old = "mix_stderr" in inspect.signature(CliRunner).parameters
+    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    result = runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def line(data_index, response, text=None, /, **changes):
+    """Make a results line as upstream writes it; a text in place of a response is an error."""
+    is_error = isinstance(response, str)
+    choice = {} if is_error else response["choices"][0]
+    calls = None if is_error else choice["message"].get("tool_calls")
+    finish_reason = choice.get("finish_reason")
+    fields = {
+        "data_index": data_index,
+        "request": {
+            **PARAMETERS,
+            "messages": [{"role": "user", "content": text or f"question {data_index}"}],
+            "tools": [TOOL],
+        },
+        "extra_body": {},
+        "response": {"error": response} if is_error else response,
+        "status": "failed" if is_error else "success",
+        "finish_reason": finish_reason,
+        "tool_calls_valid": True if calls and finish_reason == "tool_calls" else None,
+        "last_run_at": f"2026-11-22T10:00:{(data_index or 0) % 60:02d}",
+        "duration_ms": 1500,
+        "hash": "0" * 32,
+    }
+    return {name: value for name, value in {**fields, **changes}.items() if value is not ABSENT}
+
+
+ABSENT = object()
+
+
+def text_of(lines):
+    """Give lines as the bytes of a file."""
+    return b"".join(item if isinstance(item, bytes) else json.dumps(item).encode() + b"\n" for item in lines)
+
+
+def write(path: Path, lines) -> Path:
+    """Write a results file."""
+    path.write_bytes(text_of(lines))
+    return path
+
+
+@pytest.fixture
+def score(tmp_path):
+    """Score lines against official lines, or rows."""
+
+    def run(lines, official=None, *, rows=None, subset=None, **settings):
+        if rows is None:
+            opened = official_of_results(write(tmp_path / "official.jsonl", official), subset)
+        elif rows == "bundled":
+            opened = official_of_rows(rows, subset or "")
+        else:
+            path = tmp_path / "rows.jsonl"
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            opened = official_of_rows(path, subset or "")
+        with opened as index:
+            return score_results(io.BytesIO(text_of(lines)), index, subset=subset, **settings)
+
+    return run
+
+
+def confusion(summary):
+    """Give TP, FP, FN, TN."""
+    counts = summary.tally.counts
+    return counts.tp, counts.fp, counts.fn, counts.tn
+
+
+def places(found: Places):
+    """Give count and listed places."""
+    return found.count, list(found.listed)
+
+
+class TestJoin:
+    """Which line is held against which official answer."""
+
+    OFFICIAL = (line(1, calling()), line(2, answering()), line(3, calling()), line(4, answering()))
+
+    def test_by_data_index(self, score):
+        """Lines are joined by data_index, in whatever order either file stands."""
+        lines = [line(4, calling()), line(3, answering()), line(1, calling()), line(2, answering())]
+        summary = score(lines, reversed(self.OFFICIAL))
+        assert confusion(summary) == (1, 1, 1, 1)
+        assert summary.log.lines == summary.log.scored == 4
+
+    def test_numbers_with_gaps(self, score):
+        """A file of some of the samples is joined by their numbers, not by its lines."""
+        official = [line(7, calling()), line(30, answering())]
+        summary = score([line(7, calling()), line(30, calling(TRUNCATED))], official)
+        assert confusion(summary) == (1, 1, 0, 0)
+        assert summary.tally.failure_cases[FailureClass.TRUNCATED_JSON] == {29: None}
+
+    def test_without_official(self, score):
+        """A line without an official answer is left out and listed."""
+        summary = score([line(1, calling()), line(9, calling()), line(9, calling())], self.OFFICIAL)
+        assert summary.completed == 1
+        assert places(summary.log.without_official) == (2, [9, 9])
+
+    def test_unused_official_answers(self, score):
+        """Official answers without a line are counted, and a warning says so."""
+        summary = score([line(1, calling())], [*self.OFFICIAL, line(5, "Connection error.")])
+        assert summary.log.official.unused == 3
+        assert any("3 of 4 official answers have no line" in text for text in summary.warnings)
+
+    @pytest.mark.parametrize("value", [ABSENT, None, "1", 0, -1, True, 1.0])
+    def test_without_data_index(self, score, value):
+        """A line whose data_index is missing or no number is left out and listed by line number."""
+        summary = score([line(1, calling()), line(1, answering(), data_index=value)], self.OFFICIAL)
+        assert places(summary.log.without_data_index) == (1, [2])
+        assert summary.completed == 1
+
+    def test_huge_data_index(self, score):
+        """A data_index beyond any file is left out on either side without harm."""
+        huge = 10**30
+        official = [*self.OFFICIAL, line(huge, calling())]
+        summary = score([line(1, calling()), line(huge, calling())], official)
+        assert summary.log.without_official.count == 1
+        assert places(summary.log.official.unusable) == (1, [5])
+
+    def test_unreadable_lines(self, score):
+        """What is no JSON object is left out and listed by line number; empty lines are nothing."""
+        lines = [line(1, calling()), b"\n", b"{half\n", b"[]\n"]
+        summary = score(lines, self.OFFICIAL)
+        assert places(summary.log.unreadable) == (2, [3, 4])
+        assert summary.log.lines == 3
+
+    def test_repeats_follow_each_other(self, score):
+        """Lines of one data_index in a row are repeats of one case, failed ones too."""
+        lines = [line(1, calling()), line(1, answering()), line(1, "Connection error."), line(2, answering())]
+        summary = score(lines, self.OFFICIAL)
+        assert summary.facts.repeats == 3
+        assert summary.log.duplicates.count == 0
+        assert summary.tally.repeated.counts.completed == 2
+        assert (summary.tally.repeated.pairs, summary.tally.repeated.flips) == (1, 1)
+
+    def test_duplicates(self, score):
+        """A data_index that comes back later is a duplicate: the first line counts, the other is listed."""
+        lines = [line(1, calling()), line(2, answering()), line(1, answering())]
+        summary = score(lines, self.OFFICIAL)
+        assert confusion(summary) == (1, 0, 0, 1)
+        assert places(summary.log.duplicates) == (1, [1])
+        assert summary.facts.repeats == 1
+
+    def test_official_duplicates(self, score):
+        """Of several official lines of a number the first that completed counts."""
+        official = [
+            line(1, "Connection error."),
+            line(2, answering()),
+            line(1, calling()),
+            line(1, answering()),
+        ]
+        summary = score([line(1, calling()), line(2, answering())], official)
+        assert confusion(summary) == (1, 0, 0, 1)
+        assert places(summary.log.official.duplicates) == (2, [1, 1])
+
+    def test_unusable_official_lines(self, score):
+        """Official lines that cannot be used are listed, the rest is used."""
+        official = [b"no json\n", line(1, calling()), line(1, calling(), data_index=None)]
+        summary = score([line(1, calling())], official)
+        assert places(summary.log.official.unusable) == (2, [1, 3])
+        assert summary.completed == 1
+
+    def test_nothing_to_score(self, score):
+        """If no line can be scored, the error says why."""
+        with pytest.raises(DataError, match="without_data_index 1, without_official 1"):
+            score([line(9, calling()), line(1, calling(), data_index=None)], self.OFFICIAL)
+        with pytest.raises(DataError, match="the file is empty"):
+            score([], self.OFFICIAL)
+
+    def test_no_official_line(self, score):
+        """An official file that holds no result is an error that says what was expected."""
+        with pytest.raises(DataError, match="holds no official result; expected one JSON object a line"):
+            score([line(1, calling())], [b"{}\n"])
+
+    def test_other_request(self, score):
+        """A line whose messages or tools are not those of the official request is scored and reported."""
+        other_tool = {"type": "function", "function": {**TOOL["function"], "name": "other"}}
+        request = {**line(2, calling())["request"], "tools": [other_tool]}
+        lines = [
+            line(1, calling(), "another question"),
+            line(2, answering(), request=request),
+            line(3, calling()),
+        ]
+        summary = score(lines, self.OFFICIAL)
+        assert places(summary.log.other_request) == (2, [1, 2])
+        assert any("another prompt set" in text for text in summary.warnings)
+
+
+class TestFailedRequests:
+    """Requests that failed on either side."""
+
+    def test_left_out(self, score):
+        """By this project's rule a failure on either side is never "did not call"."""
+        official = [line(1, "Connection error."), line(2, calling()), line(3, answering())]
+        lines = [line(1, calling()), line(2, "Connection error."), line(3, answering())]
+        summary = score(lines, official)
+        assert confusion(summary) == (0, 0, 0, 1)
+        assert places(summary.log.official_failed) == (1, [1])
+        assert (summary.completed, summary.tally.failed, summary.total) == (1, 1, 2)
+
+    def test_as_no_call(self, score):
+        """By the other rule each is "did not call", and the requests still show as failed."""
+        official = [
+            line(1, "Connection error."),
+            line(2, calling()),
+            line(3, answering()),
+            line(4, answering()),
+        ]
+        lines = [line(1, calling()), line(2, "failed"), line(3, "failed"), line(4, answering())]
+        summary = score(lines, official, failed_rule=FailedRule.NO_CALL)
+        assert confusion(summary) == (0, 1, 1, 2)
+        assert (summary.completed, summary.tally.failed) == (2, 2)
+        assert summary.log.official_failed.count == 0
+        f1 = next(metric for metric in summary.metrics if metric.name == "trigger_similarity")
+        assert (f1.value, f1.n) == (0, 2)
+
+    def test_as_no_call_with_repeats(self, score):
+        """The rule holds for a failed repeat in its cluster too."""
+        official = [line(1, calling()), line(2, calling())]
+        lines = [line(1, calling()), line(1, "failed"), line(2, calling())]
+        summary = score(lines, official, failed_rule=FailedRule.NO_CALL)
+        assert confusion(summary) == (2, 0, 1, 0)
+        assert (summary.tally.repeated.counts.tp, summary.tally.repeated.counts.fn) == (1, 1)
+
+    def test_no_completion(self, score):
+        """A success without a completion is a failed request, on either side, and a disagreement."""
+        empty = {"id": "x", "choices": []}
+        broken = line(1, calling(), response=empty, finish_reason=None, tool_calls_valid=None)
+        official = [line(1, calling()), {**broken, "data_index": 2}, line(3, calling())]
+        summary = score([broken, line(2, calling()), line(3, calling())], official)
+        assert (summary.completed, summary.tally.failed) == (1, 1)
+        assert summary.tally.failure_counts[FailureClass.NOT_A_COMPLETION] == 1
+        assert places(summary.log.no_completion) == (1, [1])
+        assert summary.log.official.failed == 1
+
+    @pytest.mark.parametrize(
+        ("error", "kind", "status"),
+        [
+            ("Error code: 503 - {'error': 'overloaded'}", FailureClass.HTTP_5XX, 503),
+            ("Error code: 400 - bad schema", FailureClass.HTTP_4XX, 400),
+            ("Error code: 429 - slow down", FailureClass.RATE_LIMITED, 429),
+            ("Request timed out.", FailureClass.TIMED_OUT, None),
+            ("Connection error.", FailureClass.CONNECTION_FAILED, None),
+            ("Error code: 302 - moved", FailureClass.NOT_A_COMPLETION, None),
+            ("the server said Error code: 503", FailureClass.NOT_A_COMPLETION, None),
+            ("", FailureClass.NOT_A_COMPLETION, None),
+        ],
+    )
+    def test_class_of_a_logged_error(self, error, kind, status):
+        """The texts of the client that upstream uses say the class; any other says only that it failed."""
+        assert note_of_error(error) == LineNote(failure_class=kind, http_status=status)
+
+    @pytest.mark.parametrize("response", [None, {}, {"error": {"message": "no"}}, "text", 3, [1]])
+    def test_failed_line_of_any_shape(self, score, response):
+        """A failed line counts as failed whatever stands for its response."""
+        lines = [line(1, calling(), response=response, status="failed"), line(2, answering())]
+        summary = score(lines, [line(1, calling()), line(2, answering())])
+        assert (summary.completed, summary.tally.failed) == (1, 1)
+
+    def test_foreign_note(self):
+        """A note that another program wrote changes nothing."""
+        for value in (None, 3, {"failure_class": ["x"], "stream_anomalies": "x", "http_status": True}):
+            assert LineNote.from_json(value) == LineNote()
+        assert LineNote.from_json({"failure_class": "missing_required"}).failure_class is None
+
+
+class TestJudging:
+    """What a line is judged by."""
+
+    def test_raw_response_counts(self, score):
+        """The raw response decides, not what the log says of it."""
+        lines = [
+            line(1, calling(), finish_reason="stop", tool_calls_valid=None),
+            line(2, calling(TRUNCATED), tool_calls_valid=True),
+            line(3, answering()),
+        ]
+        summary = score(lines, [line(number, calling()) for number in (1, 2, 3)])
+        assert confusion(summary) == (2, 0, 1, 0)
+        assert summary.tally.counts.successful == 1
+        assert places(summary.log.finish_reason_differs) == (1, [1])
+        assert places(summary.log.tool_calls_valid_differs) == (2, [1, 2])
+
+    def test_old_logs(self, score):
+        """Logs without tool_calls_valid, finish_reason, extra_body and status are judged, nothing to differ."""
+        gone = dict.fromkeys(
+            ("tool_calls_valid", "finish_reason", "extra_body", "status", "duration_ms"), ABSENT
+        )
+        lines = [line(1, calling(), **gone), line(2, calling(TRUNCATED), **gone)]
+        summary = score(lines, [line(1, calling(), **gone), line(2, answering(), **gone)])
+        assert confusion(summary) == (1, 1, 0, 0)
+        assert summary.tally.counts.successful == 1
+        assert [found.count for found in summary.log.disagreements.values()] == [0, 0, 0]
+        assert summary.observed.latency()["p50"] is None
+
+    @pytest.mark.parametrize("logged", [False, None])
+    def test_empty_call_list(self, score, logged):
+        """Of "calls, but none there" a log may say false or null: both mean a schema validation error."""
+        empty = completion({"role": "assistant", "content": None, "tool_calls": []}, "tool_calls")
+        summary = score([line(1, empty, tool_calls_valid=logged)], [line(1, calling())])
+        assert summary.tally.counts.schema_errors == 1
+        assert summary.log.tool_calls_valid_differs.count == 0
+
+    def test_validity_of_a_response_that_does_not_call(self, score):
+        """A log that judges calls where upstream does not look disagrees."""
+        summary = score([line(1, answering(), tool_calls_valid=False)], [line(1, calling())])
+        assert places(summary.log.tool_calls_valid_differs) == (1, [1])
+
+    def test_own_tools(self, score):
+        """A call is judged against the tools of the line's own request."""
+        renamed = {"type": "function", "function": {**TOOL["function"], "name": "other"}}
+        request = {**line(1, calling())["request"], "tools": [renamed]}
+        summary = score([line(1, calling(), request=request)], [line(1, calling())])
+        assert summary.tally.failure_counts[FailureClass.UNDECLARED_TOOL] == 1
+
+    def test_tools_in_extra_body(self, score):
+        """Tools that were sent by extra_body are the request's tools."""
+        request = {name: value for name, value in line(1, calling())["request"].items() if name != "tools"}
+        summary = score(
+            [line(1, calling(), request=request, extra_body={"tools": [TOOL]})], [line(1, calling())]
+        )
+        assert summary.tally.counts.successful == 1
+
+    def test_request_without_tools(self, score):
+        """A call of a request without tools is a call of an undeclared tool."""
+        request = {name: value for name, value in line(1, calling())["request"].items() if name != "tools"}
+        summary = score([line(1, calling(), request=request)], [line(1, calling())])
+        assert summary.tally.failure_counts[FailureClass.UNDECLARED_TOOL] == 1
+
+    def test_line_without_request(self, score):
+        """Where a line holds no request, the official request's tools are used."""
+        lines = [line(number, calling(), request=ABSENT) for number in (1, 2)]
+        official = [line(1, calling()), line(2, calling('{"city": 3}'))]
+        summary = score(lines, official)
+        assert summary.tally.counts.successful == 2
+        assert summary.tally.counts.official_successful == 1
+        assert summary.facts.model == "kimi-k2"
+        assert summary.facts.parameters == {}
+
+    def test_rows_tools(self, score):
+        """With rows, the row's tools are used, whatever the line holds."""
+        request = {**line(1, calling())["request"], "tools": []}
+        summary = score([line(1, calling(), request=request)], rows=[make_row("question 1")])
+        assert summary.tally.counts.successful == 1
+
+    def test_official_calls(self, score):
+        """Names and arguments are compared with the official calls, whose own validity is judged."""
+        official = [line(1, calling('{"city": "Oslo"}')), line(2, calling('{"city": 3}'))]
+        lines = [
+            line(1, calling('{"city": "Rome"}')),
+            line(2, calling('{"city": 3}'), tool_calls_valid=False),
+        ]
+        counts = score(lines, official).tally.counts
+        assert (counts.name_pairs, counts.name_matches) == (2, 2)
+        assert counts.argument_sum == 1
+        assert (counts.official_tool_calls, counts.official_successful) == (2, 1)
+
+    def test_official_finish_reasons(self, score):
+        """The official answers are counted by finish_reason; a null one is in no bucket."""
+        reasons = ["stop", "length", None, "tool_calls"]
+        official = [
+            line(number, answering(finish_reason=reason)) for number, reason in enumerate(reasons, start=1)
+        ]
+        counts = score([line(number, answering()) for number in range(1, 5)], official).tally.counts
+        assert (counts.official_stop, counts.official_others, counts.official_tool_calls) == (1, 1, 1)
+        assert counts.official_schema_errors == 1
+
+
+class TestRows:
+    """Rows as the official side."""
+
+    def test_own_data_index(self, score):
+        """A row's own data_index counts; cases are named by their row, as `report` does."""
+        rows = [make_row("question 5", data_index=5), make_row("question 9", call=False, data_index=9)]
+        summary = score([line(9, calling(TRUNCATED)), line(5, calling())], rows=rows)
+        assert confusion(summary) == (1, 1, 0, 0)
+        assert summary.tally.failure_cases[FailureClass.TRUNCATED_JSON] == {1: None}
+
+    def test_row_number(self, score):
+        """Without its own, a row's data_index is its number, from 1."""
+        rows = [make_row("question 1"), make_row("question 2", call=False)]
+        assert confusion(score([line(2, answering()), line(1, calling())], rows=rows)) == (1, 0, 0, 1)
+
+    def test_json_text_with_line_ends(self, score):
+        """Columns of JSON text may be written over several lines."""
+        row = make_row("question 1")
+        row["tools"] = json.dumps(row["tools"], indent=2)
+        row["official_tool_calls"] = json.dumps(calling()["choices"][0]["message"]["tool_calls"], indent=2)
+        counts = score([line(1, calling())], rows=[row]).tally.counts
+        assert (counts.successful, counts.name_matches) == (1, 1)
+
+    def test_synthetic_rows(self, score):
+        """Against synthetic rows there is no verdict, whatever the subset and the user's thresholds."""
+        row = make_row("question 1", synthetic=True)
+        summary = score([line(1, calling())], rows=[row], subset=SUBSET, minimums={"schema_accuracy": 0.1})
+        assert summary.verdict.status.value == "none"
+        assert summary.verdict.reason == "synthetic rows: no verdict"
+
+    def test_bundled_rows_are_synthetic(self, score):
+        """The bundled rows are found by their name, and are synthetic."""
+        summary = score([line(1, answering())], rows="bundled", subset=SUBSET)
+        assert summary.facts.rows.synthetic
+        assert summary.facts.rows.source == "bundled"
+
+    def test_bad_rows(self, score):
+        """A row that cannot be used stops everything, and is named."""
+        with pytest.raises(BadRowsError, match="line 2: field 'messages'"):
+            score([line(1, calling())], rows=[make_row(), {}])
+
+    def test_repairs_are_seen_in_the_request(self, score):
+        """A repair counts where the request was sent repaired, not where the row would have needed it."""
+        rows = [make_row("a", history=malformed_history()), make_row("b", history=malformed_history())]
+        sent = [row["messages"] for row in json.loads(json.dumps(rows))]
+        repair_messages(sent[0], HistoryOptions())
+        lines = [
+            line(number, calling(), request={**PARAMETERS, "messages": messages, "tools": [TOOL]})
+            for number, messages in enumerate(sent, start=1)
+        ]
+        summary = score(lines, rows=rows)
+        assert summary.repairs == {"malformed_history": 1, "input_role": 0, "tool_call_ids": 0}
+        assert summary.tally.unrepaired.completed == 1
+        assert summary.log.other_request.count == 0
+
+    def test_renamed_ids_are_seen(self):
+        """Historical ids that are not the row's were renamed."""
+        history = malformed_history()
+        history[0]["tool_calls"][0]["id"] = "call_1"
+        row = marks_of({"messages": history})
+        repair_messages(history, HistoryOptions(normalize_tool_call_ids=True))
+        repairs = row.repairs(marks_of({"messages": history}), input_role=True)
+        assert (repairs.malformed_history, repairs.input_role, repairs.tool_call_ids) == (1, 1, 1)
+        assert not row.repairs(None).any
+
+    @pytest.mark.parametrize(
+        "request_body",
+        [
+            {},
+            {"messages": 3, "tools": {}},
+            {"messages": [3, {"tool_calls": [3, {}, {"function": 1}]}], "tools": [3]},
+        ],
+    )
+    def test_marks_of_any_shape(self, request_body):
+        """Marks can be taken of a request of any shape."""
+        assert isinstance(marks_of(request_body), RequestMarks)
+
+
+class TestFacts:
+    """What the report says of the run behind the log."""
+
+    def test_from_the_log(self, score):
+        """Model, shared parameters, dates and latencies are those of the lines."""
+        other = {**line(2, answering())["request"], "temperature": 0.2}
+        lines = [line(1, calling()), line(2, answering(), request=other, extra_body={"top_k": 3})]
+        summary = score(lines, [line(1, calling()), line(2, answering())], subset=SUBSET)
+        facts = summary.facts
+        assert (facts.model, facts.subset) == (MODEL, SUBSET)
+        assert facts.parameters == {"model": MODEL, "max_tokens": 64000, "stream": True}
+        assert (facts.started_at, facts.finished_at) == ("2026-11-22T10:00:01", "2026-11-22T10:00:02")
+        assert summary.observed.latency()["max"] == 1.5
+        assert facts.standard.threshold == 0.73
+        assert summary.verdict.status.value == "inconclusive"
+
+    def test_digest_of_the_official_file(self, score, tmp_path):
+        """The official file is named with its sha256."""
+        import hashlib
+
+        rows = score([line(1, calling())], [line(1, calling())]).facts.rows
+        assert rows.sha256 == hashlib.sha256((tmp_path / "official.jsonl").read_bytes()).hexdigest()
+        assert rows.source == str(tmp_path / "official.jsonl")
+
+    def test_no_subset(self, score):
+        """Without a subset there is no threshold, so no verdict; reports show no name."""
+        summary = score([line(1, calling())], [line(1, calling())])
+        assert summary.verdict.reason == "no threshold is known for this subset"
+        assert report_as_json(summary)["subset"] is None
+        assert render_text(summary).startswith(f"K2 vendor verification: {MODEL}\n")
+
+    def test_several_models(self, score):
+        """A file whose requests ask for several models is no run of one vendor: no verdict."""
+        other = {**line(2, answering())["request"], "model": "another"}
+        lines = [line(1, calling()), line(2, answering(), request=other)]
+        summary = score(lines, [line(1, calling()), line(2, answering())], subset=SUBSET)
+        assert "several models" in summary.verdict.reason
+        assert any("kimi-k2 (1), another (1)" in text for text in summary.warnings)
+
+
+class TestReports:
+    """The additions to the reports."""
+
+    def test_text(self, score):
+        """The text says which rule was used, what was left out, and every disagreement."""
+        official = [line(1, calling()), line(2, "Connection error."), line(3, answering())]
+        lines = [line(1, calling(), finish_reason="stop"), line(2, calling()), line(3, answering())]
+        text = " ".join(render_text(score(lines, official)).split())
+        assert "lines 3, of which 2 scored" in text
+        assert "failed requests, on either side, are left out" in text
+        assert "left out 1 line (data_index 2): the official request failed" in text
+        assert "disagreement 1 line (data_index 1): the log's finish_reason is not what the response" in text
+        assert "endpoint -" in text
+        assert "EvalScope -," in text
+
+    def test_first_twenty(self, score):
+        """A long list of places is cut after twenty; the count is whole."""
+        lines = [line(number, answering(), finish_reason="length") for number in range(1, 31)]
+        text = " ".join(render_text(score(lines, lines)).split())
+        assert "30 lines (data_index 1, 2, 3," in text
+        assert "19, 20, ...): the log's finish_reason" in text
+
+    def test_all_agree(self, score):
+        """Without a disagreement the text says that all is confirmed."""
+        text = render_text(score([line(1, calling())], [line(1, calling())], failed_rule=FailedRule.NO_CALL))
+        assert "none: the lines' own judgements are all confirmed" in text
+        assert "--failed-as-no-call" in text
+
+    def test_json(self, score):
+        """The JSON report lists every finding under `log`."""
+        lines = [line(1, calling()), line(2, answering(), tool_calls_valid=True), line(8, answering())]
+        log = report_as_json(score(lines, [line(1, calling()), line(2, calling())]))["log"]
+        assert log["failed_requests_count_as"] == "left_out"
+        assert (log["lines"], log["scored"]) == (3, 2)
+        assert log["left_out"]["without_official"] == {"count": 1, "listed": [8]}
+        assert log["disagreements"]["tool_calls_valid"] == {"count": 1, "listed": [2]}
+        assert log["official"]["rows"] == 2
+
+    def test_repeats(self, score):
+        """With repeats, both reports show the flip rate and its number of pairs."""
+        official = [line(1, calling()), line(2, answering())]
+        lines = [line(1, calling()), line(1, answering()), line(1, calling()), line(2, answering())]
+        summary = score(lines, official)
+        report = report_as_json(summary)
+        assert report["repeats"] == {"n": 3, "decision_flip_rate": {"value": 2 / 3, "n": 3}}
+        assert report["metrics"]["decision_flip_rate"]["value"] == 2 / 3
+        text = " ".join(render_text(summary).split())
+        assert "repeats 3; of 3 pairs of responses to the same case, 2 decide differently (66.67%)" in text
+        assert "repeats" not in report_as_json(score(lines[:1], official))
+
+    def test_repeats_without_pairs(self, score):
+        """Where no two repeats of a case completed, there is no flip rate."""
+        summary = score([line(1, calling()), line(1, "failed")], [line(1, calling())])
+        assert report_as_json(summary)["repeats"]["decision_flip_rate"] == {"value": None, "n": 0}
+        assert "2; no two of them completed for one case" in render_text(summary)
+
+
+class TestCommand:
+    """`k2-verifier score`."""
+
+    @pytest.fixture
+    def files(self, tmp_path):
+        """Give a results file and an official one over 40 cases that agree."""
+        lines = [line(number, calling() if number % 2 else answering()) for number in range(1, 41)]
+        return write(tmp_path / "results.jsonl", lines), write(tmp_path / "official.jsonl", lines)
+
+    def test_json_owns_standard_output(self, files, tmp_path):
+        """JSON stands alone on standard output, or goes to a file."""
+        results, official = files
+        result = invoke("score", results, "--baseline", official, "--format", "json")
+        assert result.exit_code == 0
+        assert json.loads(result.stdout)["confusion"] == {"tp": 20, "fp": 0, "fn": 0, "tn": 20}
+        assert result.stderr == ""
+        to_file = tmp_path / "report.json"
+        invoke("score", results, "--baseline", official, "--format", "json", "--output", to_file)
+        assert to_file.read_text() == result.stdout
+
+    def test_text(self, files, tmp_path):
+        """Text goes to standard output, or to a file."""
+        results, official = files
+        result = invoke("score", results, "--baseline", official, "--subset", SUBSET)
+        assert result.stdout.startswith("K2 vendor verification: kimi-k2, k2_thinking\nVerdict: PASS")
+        to_file = tmp_path / "report.txt"
+        invoke("score", results, "--baseline", official, "--subset", SUBSET, "--output", to_file)
+        assert to_file.read_text() == result.stdout
+
+    def test_gate(self, files):
+        """The gate flags decide the exit code as they do for `report`."""
+        results, official = files
+        passing = invoke("score", results, "--baseline", official, "--subset", SUBSET, "--gate", "strict")
+        assert passing.exit_code == 0
+        strict = ("--gate", "strict", "--min-trigger-similarity", "0.99")
+        assert invoke("score", results, "--baseline", official, *strict).exit_code == 3
+        assert invoke("score", results, "--baseline", official, "--gate", "strict").exit_code == 3
+
+    def test_rows_directory(self, files, tmp_path):
+        """Rows may be a directory, of which the subset chooses the file."""
+        rows = [
+            make_row(f"question {number}", call=bool(number % 2), data_index=number)
+            for number in range(1, 41)
+        ]
+        (tmp_path / "rows").mkdir()
+        (tmp_path / "rows" / "mine_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        result = invoke(
+            "score", files[0], "--rows", tmp_path / "rows", "--subset", "mine", "--format", "json"
+        )
+        assert json.loads(result.stdout)["confusion"]["tp"] == 20
+
+    def test_archive(self, files, tmp_path):
+        """The official results may stay in upstream's archive, even for lines without request."""
+        lines = [json.loads(text) for text in files[0].read_bytes().splitlines()]
+        results = write(tmp_path / "bare.jsonl", [{**item, "request": None} for item in lines])
+        archive = tmp_path / "tool-calls.tar.gz"
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(files[1], "tool-calls/kimi-k2-thinking_results.jsonl")
+        result = invoke("score", results, "--baseline", archive, "--subset", SUBSET, "--format", "json")
+        report = json.loads(result.stdout)
+        assert report["confusion"] == {"tp": 20, "fp": 0, "fn": 0, "tn": 20}
+        assert report["counts"]["count_successful_tool_call"] == 20
+        refused = invoke("score", results, "--baseline", archive)
+        assert refused.exit_code == 2
+        assert "choose with --subset k2_thinking or k2_0905" in refused.stderr
+
+    @pytest.mark.parametrize("flags", [(), ("--baseline", "x", "--rows", "y")])
+    def test_one_official_side(self, files, flags):
+        """Exactly one of --baseline and --rows is needed."""
+        result = invoke("score", files[0], *flags)
+        assert result.exit_code == 2
+        assert "either by --baseline OFFICIAL.jsonl or by --rows ROWS" in result.stderr
+
+    @pytest.mark.parametrize("missing", ["results", "official"])
+    def test_missing_file(self, files, tmp_path, missing):
+        """A file that is not there is an error of one line."""
+        paths = {"results": files[0], "official": files[1], missing: tmp_path / "nowhere.jsonl"}
+        result = invoke("score", paths["results"], "--baseline", paths["official"])
+        assert result.exit_code == 2
+        assert "nowhere.jsonl: no such file" in result.stderr
+
+    def test_archive_needs_a_subset(self, tmp_path):
+        """An archive without a known subset is refused before it is opened."""
+        with (
+            pytest.raises(UsageError, match="choose with --subset"),
+            official_of_results(tmp_path / "x.tar.gz", "mine"),
+        ):
+            pass
+
+
+UNKNOWABLE = ("started_at", "finished_at", "endpoint_host", "adapter", "evalscope", "python")
+
+
+def comparable(report):
+    """Take away what a results file cannot know of a run."""
+    report = json.loads(json.dumps(report))
+    for name in UNKNOWABLE:
+        del report["provenance"][name]
+    del report["provenance"]["rows"]
+    report.pop("log", None)
+    return report
+
+
+def test_score_of_an_export_equals_the_report_of_the_run(tmp_path):
+    """Failures, repeats, repaired histories and streams included, the exported file tells all of it."""
+    rows = [
+        make_row("a", history=malformed_history()),
+        make_row("b", call=False),
+        make_row("c", official_tool_calls=calling('{"city": "Rome"}')["choices"][0]["message"]["tool_calls"]),
+        make_row("d", messages=[{"role": "_input", "content": "x"}, {"role": "user", "content": "d"}]),
+        make_row("e", call=False, official_finish_reason="length"),
+        make_row("f", history=malformed_history(), call=False),
+    ]
+    firsts = [calling(), calling(TRUNCATED), calling(), answering(finish_reason="length"), None, "{}"]
+    failures = [
+        failed(4),
+        failed(4, FailureClass.TIMED_OUT, None, "no answer in time", repeat=1),
+        failed(1, FailureClass.RATE_LIMITED, 429, "HTTP 429", repeat=2),
+    ]
+    run = write_run(tmp_path / "run", rows, firsts, failures, repeats=3, planned=18)
+    stored = read_run(choose_run(run))
+    seconds = {0: answering(), 1: calling(), 2: calling('{"city": "Rome"}'), 3: calling(), 5: answering()}
+    thirds = {
+        0: calling("{'city': 1}"),
+        2: answering(),
+        3: calling(),
+        4: answering(),
+        5: calling(model="kimi-k2"),
+    }
+    with stored.paths.predictions.open("a") as file:
+        for repeat, answers in ((1, seconds), (2, thirds)):
+            for case_index, answer in answers.items():
+                record = make_record(stored.cases[case_index], answer, repeat=repeat, duration_s=0.5 + repeat)
+                anomalies = (FailureClass.STREAM_ID_MISSING,) if case_index == 0 else ()
+                file.write(prediction_line(replace(record, stream_anomalies=anomalies)))
+    results = tmp_path / "results.jsonl"
+    stored = read_run(choose_run(run))
+    assert write_results(results, stored) == 18
+    rows_file = tmp_path / "rows.jsonl"
+    rows_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    reported = report_as_json(summary_of(stored))
+    with official_of_rows(rows_file, SUBSET) as index, results.open("rb") as lines:
+        summary = score_results(lines, index, subset=SUBSET)
+    assert comparable(report_as_json(summary)) == comparable(reported)
+    # None of it is equal for want of anything to compare.
+    assert {entry["class"] for entry in reported["failures"]} >= {
+        "truncated_json", "stream_id_missing", "http_5xx", "timed_out", "rate_limited", "not_a_completion",
+    }  # fmt: skip
+    assert reported["repairs"] == {"malformed_history": 2, "input_role": 1, "tool_call_ids": 0}
+    assert reported["repeats"]["decision_flip_rate"]["n"] == 11
+    assert [found.count for found in summary.log.disagreements.values()] == [0, 0, 0]
+
+
+class TestMemory:
+    """Nothing that grows with the file is kept."""
+
+    def peak(self, tmp_path, count):
+        """Measure the peak of the memory allocated while so many lines are scored."""
+        official = write(tmp_path / "official.jsonl", [line(1, calling())])
+        padding = {"model": "x" * 2000}
+
+        def lines():
+            for number in range(count):
+                answer = calling(
+                    TRUNCATED, id=f"chatcmpl-{number}", system_fingerprint=f"fp_{number}", **padding
+                )
+                yield json.dumps(line(1 + number % 2, answer)).encode() + b"\n"
+
+        with official_of_results(official, None) as index:
+            gc.collect()
+            tracemalloc.start()
+            try:
+                score_results(lines(), index)
+                return tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+    def test_flat(self, tmp_path):
+        """Four times the lines need not twice the memory."""
+        assert self.peak(tmp_path, 4000) < 2 * self.peak(tmp_path, 1000) + 2**20
+
+    def test_flat_over_many_cases(self, tmp_path):
+        """Of another official answer less than 1 KB is kept, index and report included."""
+        peaks = []
+        for count in (1000, 4000):
+            lines = [line(number, calling(TRUNCATED)) for number in range(1, count + 1)]
+            official = write(tmp_path / "many.jsonl", lines)
+            del lines
+            gc.collect()
+            tracemalloc.start()
+            try:
+                with official_of_results(official, None) as index, official.open("rb") as file:
+                    score_results(file, index)
+                peaks.append(tracemalloc.get_traced_memory()[1])
+            finally:
+                tracemalloc.stop()
+        assert peaks[1] < 2 * peaks[0] + 2**20
+
+    def test_listed_places(self):
+        """Places are listed up to a limit and counted beyond it."""
+        found = Places()
+        for number in range(MAX_PLACES + 5):
+            found.add(number)
+        found.add(2**80)
+        assert (found.count, len(found.listed)) == (MAX_PLACES + 6, MAX_PLACES)
+
+    def test_listed_cases(self):
+        """Cases of a failure class are listed up to a limit, also where tallies are merged."""
+        tally, other = Tally(), Tally()
+        for number in range(MAX_LISTED_CASES + 5):
+            tally.add_failed(failed(number))
+            other.add_failed(failed(number + MAX_LISTED_CASES))
+        tally.merge(other)
+        assert tally.failure_counts[FailureClass.HTTP_5XX] == 2 * MAX_LISTED_CASES + 10
+        assert list(tally.failure_cases[FailureClass.HTTP_5XX]) == list(range(MAX_LISTED_CASES))
+
+    def test_distinct_texts(self):
+        """Texts that a vendor makes up without end are counted together beyond a limit."""
+        from collections import Counter
+
+        counter = Counter()
+        for number in range(MAX_DISTINCT + 7):
+            count_text(counter, f"fp_{number}")
+        count_text(counter, "fp_3")
+        assert (counter[OTHER_TEXTS], counter["fp_3"], len(counter)) == (7, 2, MAX_DISTINCT + 1)
+
+
+@needs_realdata
+class TestRealLogs:
+    """The known answers of the real logs."""
+
+    @pytest.mark.parametrize(
+        ("flags", "fp", "f1", "scored"), [((), 22, 0.9311, 511), (("--failed-as-no-call",), 23, 0.9300, 512)]
+    )
+    def test_known_answers(self, flags, fp, f1, scored):
+        """The vendor's run against the official one gives the known answer by either rule."""
+        folder = Path(REALDATA or "")
+        result = invoke(
+            "score", folder / "deepseek_novita_results.jsonl",
+            "--baseline", folder / "deepseek_official_results.jsonl", "--format", "json", *flags,
+        )  # fmt: skip
+        report = json.loads(result.stdout)
+        assert report["confusion"] == {"tp": 412, "fp": fp, "fn": 39, "tn": 38}
+        assert round(report["metrics"]["trigger_similarity"]["value"], 4) == f1
+        assert report["log"]["scored"] == scored
+        assert [found["count"] for found in report["log"]["disagreements"].values()] == [0, 0, 0]
+
+    @pytest.mark.parametrize("name", ["official", "novita"])
+    def test_every_line_is_confirmed(self, name):
+        """Each run against itself agrees with itself, and with what its log says of every line."""
+        path = Path(REALDATA or "") / f"deepseek_{name}_results.jsonl"
+        with official_of_results(path, None) as index, path.open("rb") as lines:
+            summary = score_results(lines, index)
+        counts = summary.tally.counts
+        assert counts.fp == counts.fn == 0
+        assert summary.log.other_request.count == 0
+        assert summary.log.scored + summary.log.official_failed.count == 512
+        assert [found.count for found in summary.log.disagreements.values()] == [0, 0, 0]
+
+
+def test_bar_only_on_a_terminal(monkeypatch, tmp_path):
+    """On a terminal a bar is told how many bytes were read, of the official file and of the results."""
+    from k2_verifier_adapter.cli import score as module
+
+    path = write(tmp_path / "results.jsonl", [line(number, calling()) for number in range(1, 4)])
+    told = {}
+
+    def fake(label, total):
+        told[label] = [total]
+        return nullcontext(told[label].append)
+
+    monkeypatch.setattr(module, "progress", fake)
+    invoke("score", path, "--baseline", path)
+    size = path.stat().st_size
+    assert {label: (total, sum(steps)) for label, (total, *steps) in told.items()} == {
+        "official answers": (size, size),
+        "scoring": (size, size),
+    }
