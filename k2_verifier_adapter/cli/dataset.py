@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from k2_verifier_adapter.cli.delivery import format_option
 from k2_verifier_adapter.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -117,14 +118,7 @@ def _sources(
 @dataset.command(short_help="Say whether rows can be used, and what is in them.")
 @click.argument("path")
 @click.option("--subset", help="Check one subset of a directory instead of all.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="json owns standard output.",
-)
+@format_option
 @click.pass_context
 def check(ctx: click.Context, path: str, *, subset: str | None, form: str) -> None:
     """Say of PATH, which local_path would take, whether it can be used, and list every bad row.

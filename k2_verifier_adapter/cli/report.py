@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.gate_flags import gate_flags, say
-from k2_verifier_adapter.cli.output import print_report, write_or_print
+from k2_verifier_adapter.cli.delivery import deliver, format_option, output_option
+from k2_verifier_adapter.cli.gate_flags import gate_flags
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.reports.gate import GateOptions
@@ -18,17 +18,8 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--model", help="The model, where the run holds several.")
 @click.option("--subset", help="The subset, where the run holds several.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="json owns standard output; everything else goes to standard error.",
-)
-@click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file instead of printing."
-)
+@format_option
+@output_option
 @gate_flags
 @click.pass_context
 def report(
@@ -51,18 +42,7 @@ def report(
     k2-verifier report outputs/20261122_101500 --gate strict --min-schema-accuracy 0.95
     """
     from k2_verifier_adapter.formats.runs import choose_run, read_run
-    from k2_verifier_adapter.reports.gate import exit_code
-    from k2_verifier_adapter.reports.json_report import dump_report
     from k2_verifier_adapter.reports.stored import summary_of
-    from k2_verifier_adapter.reports.text import render_text
 
     summary = summary_of(read_run(choose_run(run, model, subset)), gate.minimums)
-    decision = exit_code(summary, gate)
-    if form == "json":
-        write_or_print(dump_report(summary), output)
-    elif output is None:
-        print_report(summary)
-    else:
-        write_or_print(render_text(summary), output)
-    say(decision)
-    ctx.exit(decision.code)
+    ctx.exit(deliver(summary, form, output, gate))

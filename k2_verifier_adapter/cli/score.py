@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.gate_flags import gate_flags, say
-from k2_verifier_adapter.cli.output import print_report, write_or_print
+from k2_verifier_adapter.cli.delivery import deliver, format_option, output_option
+from k2_verifier_adapter.cli.gate_flags import gate_flags
 from k2_verifier_adapter.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -33,17 +33,8 @@ if TYPE_CHECKING:
     is_flag=True,
     help='Count failed requests, on either side, as "did not call"; without it they are left out.',
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="json owns standard output; everything else goes to standard error.",
-)
-@click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file instead of printing."
-)
+@format_option
+@output_option
 @gate_flags
 @click.pass_context
 def score(
@@ -70,23 +61,12 @@ def score(
     """
     from k2_verifier_adapter.core.log_facts import FailedRule
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.reports.gate import exit_code
-    from k2_verifier_adapter.reports.json_report import dump_report
-    from k2_verifier_adapter.reports.text import render_text
 
     if (baseline is None) == (rows is None):
         raise UsageError("give the official answers, either by --baseline OFFICIAL.jsonl or by --rows ROWS")
     rule = FailedRule.NO_CALL if failed_as_no_call else FailedRule.LEFT_OUT
     summary = _summary(results, baseline or str(rows), subset, rule, gate)
-    decision = exit_code(summary, gate)
-    if form == "json":
-        write_or_print(dump_report(summary), output)
-    elif output is None:
-        print_report(summary)
-    else:
-        write_or_print(render_text(summary), output)
-    say(decision)
-    ctx.exit(decision.code)
+    ctx.exit(deliver(summary, form, output, gate))
 
 
 def _summary(

@@ -64,19 +64,42 @@ def f1_interval(true_positives: int, false_positives: int, false_negatives: int)
 
 
 def mean_interval(total: float, total_of_squares: float, n: int) -> Interval | None:
-    """Compute a normal interval of the mean of `n` shares in [0, 1].
+    """Compute an interval of the mean of `n` shares in [0, 1].
 
     Args:
         total: Sum of the shares.
         total_of_squares: Sum of their squares.
-        n: Number of shares; the variance is the unbiased one, and 0 for `n == 1`.
+        n: Number of shares.
     """
     if n == 0:
         return None
-    mean = total / n
+    mean = min(total / n, 1.0)
     variance = max(0.0, (total_of_squares - n * mean * mean) / (n - 1)) if n > 1 else 0.0
-    half = _Z * sqrt(variance / n)
-    return Interval(max(0.0, min(mean - half, mean)), min(1.0, max(mean + half, mean)), "normal")
+    return _interval_of_mean(mean, variance / n, n, "wilson_effective")
+
+
+def clustered_mean(value: float, variance: float, clusters: int) -> Interval:
+    """Compute an interval of a mean of shares whose responses come in clusters.
+
+    Args:
+        value: The mean, in [0, 1].
+        variance: Its variance between clusters.
+        clusters: Number of clusters, at least 1.
+    """
+    return _interval_of_mean(value, variance, clusters, "wilson_clustered")
+
+
+def _interval_of_mean(mean: float, variance: float, independent: int, method: str) -> Interval:
+    """Compute Wilson's interval at the sample size at which a rate would vary as this mean does.
+
+    A normal interval would have no width at all where all shares are equal; here each independent
+    share then counts as one yes or no.
+    """
+    binomial = mean * (1 - mean)
+    effective = binomial / variance if variance > 0 and binomial > 0 else float(independent)
+    base = wilson(mean * effective, effective)
+    assert base is not None, "the effective sample size is above 0"
+    return Interval(base.low, base.high, method)
 
 
 def clustered_wilson(value: float, variance: float, n: int, clusters: int) -> Interval:
@@ -103,9 +126,3 @@ def clustered_wilson(value: float, variance: float, n: int, clusters: int) -> In
 def f1_of_jaccard(base: Interval, method: str) -> Interval:
     """Map an interval of s = TP / (TP + FP + FN) to one of F1 = 2s / (1 + s)."""
     return Interval(2 * base.low / (1 + base.low), 2 * base.high / (1 + base.high), method)
-
-
-def clustered_mean(value: float, variance: float) -> Interval:
-    """Compute a normal interval of a mean of shares whose responses come in clusters."""
-    half = _Z * sqrt(variance)
-    return Interval(max(0.0, value - half), min(1.0, value + half), "normal_clustered")

@@ -223,7 +223,7 @@ def _interval(name: str, plain: Callable[[Counts], Interval | None] | None, tall
     if variance is None:
         return None
     if name == "argument_agreement":
-        return clustered_mean(variance.value, variance.variance)
+        return clustered_mean(variance.value, variance.variance, variance.clusters)
     n = RATIOS[name].n(tally.counts)
     base = clustered_wilson(variance.value, variance.variance, n, variance.clusters)
     return f1_of_jaccard(base, "wilson_on_jaccard_clustered") if name == PRIMARY_METRIC else base

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from evalscope.metrics.semantics.catalog import METRIC_DEFINITIONS, MetricEntry
 
-from k2_verifier_adapter.core.metrics import DEFINITIONS, ERROR_RATE
+from k2_verifier_adapter.core.metrics import DEFINITIONS, ERROR_RATE, FLIP_RATE
 
 _COUNT = "diagnostic.count.items"
 _BASELINES = {
@@ -19,13 +19,14 @@ _BASELINES = {
     "official_similarity": "quality.similarity.ratio",
     "tool_name_agreement": "quality.similarity.ratio",
     "argument_agreement": "quality.similarity.ratio",
+    FLIP_RATE: "diagnostic.parse_status.ratio",
     ERROR_RATE: "diagnostic.parse_status.ratio",
 }
 
 
 def name_metrics() -> None:
     """Declare every metric of this benchmark in EvalScope's catalog, under its own name."""
-    for name in (*(definition.name for definition in DEFINITIONS), ERROR_RATE):
+    for name in (*(definition.name for definition in DEFINITIONS), FLIP_RATE, ERROR_RATE):
         baseline = _BASELINES.get(name, _COUNT)
         diagnostic = baseline.startswith("diagnostic.")
         METRIC_DEFINITIONS[name] = MetricEntry(

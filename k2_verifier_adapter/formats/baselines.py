@@ -193,7 +193,8 @@ def _rows(
                 "messages": request.messages,
                 "tools": request.tools,
                 "should_call_tool": answer.should_call,
-                "official_finish_reason": answer.finish_reason,
+                # "" for none at all: null would say that it is not known.
+                "official_finish_reason": answer.finish_reason or "",
                 "official_tool_calls": answer.tool_calls_json,
                 "parameters": dumps_strict(attempt.parameters),
                 "data_index": data_index,

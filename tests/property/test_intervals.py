@@ -1,5 +1,7 @@
 """Intervals hold their rate, stay in [0, 1], grow with the successes, and equal the known methods."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -100,12 +102,16 @@ def test_mean_interval_holds_the_mean(shares: list[float]) -> None:
 
 
 def test_mean_interval_by_hand() -> None:
-    """Of 0, 0.5 and 1 the mean is 0.5 and the standard error sqrt(0.25 / 3)."""
-    interval = mean_interval(1.5, 1.25, 3)
-    assert interval is not None
-    assert interval.low == 0.0
-    assert interval.high == 1.0
+    """Shares that vary as yes and no have Wilson's interval; others that of as many as vary alike."""
+    # 50 of 100 yes: the unbiased variance is 25/99, so the mean varies as a rate of 99 does.
+    assert mean_interval(50.0, 50.0, 100) == replace(wilson(49.5, 99.0), method="wilson_effective")
+    # Between 0.4 and 0.6 the variance is 1/25 of that.
     narrow = mean_interval(50.0, 26.0, 100)
     assert narrow is not None
-    variance = (26.0 - 25.0) / 99
-    assert narrow.high == pytest.approx(0.5 + 1.959963984540054 * (variance / 100) ** 0.5)
+    assert narrow.high == pytest.approx(wilson(49.5 * 25, 99.0 * 25).high)
+
+
+def test_equal_shares_still_have_an_interval() -> None:
+    """That all shares seen agree fully does not make the next one sure."""
+    assert mean_interval(20.0, 20.0, 20) == replace(wilson(20, 20), method="wilson_effective")
+    assert mean_interval(0.7, 0.49, 1) == replace(wilson(0.7, 1.0), method="wilson_effective")

@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 from itertools import combinations
-from math import isclose, sqrt
+from math import isclose
 from statistics import NormalDist
 
 import numpy as np
@@ -121,10 +121,9 @@ def cluster_robust(name, cases):
 def expected_interval(name, cases):
     """Give the interval that follows from the numpy variance, by the formulas of the docs."""
     value, variance, n = cluster_robust(name, cases)
-    if name == "argument_agreement":
-        half = Z * sqrt(variance)
-        return max(0.0, value - half), min(1.0, value + half)
-    effect = max(1.0, variance / (value * (1 - value) / n))
+    effect = variance / (value * (1 - value) / n)
+    if name != "argument_agreement":  # shares vary less than yes and no do; a rate never does
+        effect = max(1.0, effect)
     base = wilson(value * n / effect, n / effect)
     bounds = (base.low, base.high)
     return tuple(2 * s / (1 + s) for s in bounds) if name == "trigger_similarity" else bounds
@@ -275,5 +274,5 @@ def test_an_interval_holds_its_rate(value, variance, clusters):
     """Whatever the variance, the interval lies within 0 and 1 and holds the rate."""
     interval = clustered_wilson(value, variance, 60, clusters)
     assert 0 <= interval.low <= value <= interval.high <= 1
-    mean = clustered_mean(value, variance)
+    mean = clustered_mean(value, variance, clusters)
     assert 0 <= mean.low <= value <= mean.high <= 1
