@@ -4,7 +4,6 @@ import random
 from collections import defaultdict
 from itertools import combinations
 from math import isclose
-from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from k2_verifier_adapter.core.metrics import compute_metrics
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.core.tally import Tally
 
-Z = NormalDist().inv_cdf(0.975)
 RATES = (
     "trigger_similarity",
     "schema_accuracy",
