@@ -119,15 +119,17 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 'applies. To send 0.0, set extra_body: {"temperature": 0.0}.'
             )
         self._planner = RequestPlanner(self._asker.model_name, user.body)
-        items: list[WorkItem] = []
+        collected: list[tuple[RunPaths, list[WorkItem]]] = []
         for subset, dataset in dataset_dict.items():
             paths = RunPaths(Path(self.outputs.outputs_dir), self.model_name, subset)
             stored = _stored_records(paths) if self.use_cache else {}
-            subset_items = [self._work_item(subset, sample, stored) for sample in dataset]
-            self._refuse_other_requests(subset_items, paths)
-            self._open_files(paths, subset_items)
-            items += subset_items
-        return PoolContext(items)
+            items = [self._work_item(subset, sample, stored) for sample in dataset]
+            self._refuse_other_requests(items, paths)
+            collected.append((paths, items))
+        # Only now, when nothing is refused any more, is anything written.
+        for paths, items in collected:
+            self._open_files(paths, items)
+        return PoolContext([item for _, items in collected for item in items])
 
     def _work_item(
         self, subset: str, sample: Sample, stored: Mapping[tuple[int, int], ResponseRecord]

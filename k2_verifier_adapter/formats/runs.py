@@ -114,13 +114,15 @@ def find_runs(run: Path) -> list[RunPaths]:
     run = Path(run)
     if not run.is_dir():
         raise DataError(f"{run}: no such directory; give the run directory that EvalScope printed")
-    found = sorted((run / BENCHMARK).glob("*/*/run.json"))
+    folder = run / BENCHMARK
+    found = sorted(folder.rglob("run.json"))
     if not found:
         # With time stamps, the work directory holds one directory a run.
         inside = sorted({path.parents[3] for path in run.glob(f"*/{BENCHMARK}/*/*/run.json")})
         hint = f"; did you mean {inside[-1]}?" if inside else ""
         raise DataError(f"{run}: holds no run of this benchmark (no {BENCHMARK}/MODEL/SUBSET/run.json){hint}")
-    return [RunPaths(run, path.parent.parent.name, path.parent.name) for path in found]
+    # A model id may hold slashes, and then has a folder for each part.
+    return [RunPaths(run, path.parents[1].relative_to(folder).as_posix(), path.parent.name) for path in found]
 
 
 def choose_run(run: Path, model: str | None = None, subset: str | None = None) -> RunPaths:

@@ -495,3 +495,11 @@ def test_runs_are_found_and_chosen(tmp_path: Path) -> None:
     assert choose_run(inside, model="n") == second
     with pytest.raises(UsageError, match=r"no such model and subset"):
         choose_run(inside, subset="t")
+
+
+def test_a_model_id_may_hold_slashes(tmp_path: Path) -> None:
+    """`moonshotai/kimi-k2` has a folder for each part, and is found under its whole name."""
+    paths = RunPaths(tmp_path, "moonshotai/kimi-k2", "k2_thinking")
+    write_facts(paths, replace(FACTS, model=paths.model))
+    assert choose_run(tmp_path) == paths
+    assert choose_run(tmp_path, model="moonshotai/kimi-k2") == paths
