@@ -36,7 +36,9 @@ def bounded_class(plain: Any) -> Any:
         keywords["unevaluatedItems"] = _guard_items(plain.VALIDATORS["unevaluatedItems"])
     if "uniqueItems" in plain.VALIDATORS:
         keywords["uniqueItems"] = _unique_items
-    bounded: Any = validators.extend(plain, keywords)  # type: ignore[no-untyped-call]
+    # Typed in some of the library's stubs, untyped in others.
+    extend: Any = validators.extend
+    bounded = extend(plain, keywords)
     bounded.evolve = _bounding(bounded.evolve)
     return bounded
 

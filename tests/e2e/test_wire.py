@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def _call(arguments='{"a": 1}', **changes):
     }
 
 
+REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
 USER = {"role": "user", "content": "hi"}
 MESSAGES = {
     "plain": [{"role": "system", "content": "be brief"}, USER],
@@ -452,3 +454,19 @@ def test_the_bundled_rows_arrive_as_they_are(tmp_path):
             assert f'"messages":{row["messages"]}'.encode() in arrival.body
             assert f'"tools":{row["tools"]}'.encode() in arrival.body
     assert untouched > 200
+
+
+@pytest.mark.skipif(REALDATA is None, reason="K2_VERIFIER_REALDATA is not set")
+def test_real_schemas_arrive_as_they_are(tmp_path):
+    """Every schema of the real schema cases, broken ones included, is sent unchanged and crashes nothing."""
+    files = sorted((Path(REALDATA) / "walle_schema_cases").glob("*.jsonl"))
+    schemas = [json.loads(line) for file in files for line in file.read_text().splitlines() if line.strip()]
+    assert len(schemas) > 50
+    path = write_rows(
+        tmp_path / "rows.jsonl", [_row([USER], _with_schema(schema), as_text=False) for schema in schemas]
+    )
+    with RawServer(_answers).in_thread() as server:
+        report = evaluate(server.url, tmp_path / "run", path, eval_batch_size=1)
+    arrived = [dict(_ordered(arrival.body))["tools"] for arrival in server.arrivals]
+    assert arrived == [_ordered(json.dumps(_with_schema(schema))) for schema in schemas]
+    assert report.execution_summary.succeeded == len(schemas)
