@@ -10,12 +10,14 @@ from typing import Any
 from evalscope.api.metric import SampleScore
 from evalscope.utils.io_utils import JsonlWriter
 from evalscope.utils.logger import get_logger
+from filelock import FileLock, Timeout
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.run_facts import RunFacts
+from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin.display import display_answer, display_messages
 from k2_verifier_adapter.formats.cases import write_cases
 from k2_verifier_adapter.formats.files import atomic_write
@@ -43,6 +45,7 @@ class SubsetFiles:
         self._predictions = JsonlWriter(str(paths.predictions))
         self._failures = JsonlWriter(str(paths.failures))
         self._reviews: list[tuple[SampleScore, Case, Response]] = []
+        self._lock = FileLock(paths.folder / ".lock", timeout=0)
         self.cases: list[Case] = []
 
     def open(self, facts: RunFacts, cases: list[Case], *, resume: bool) -> None:
@@ -52,7 +55,17 @@ class SubsetFiles:
             facts: What is known of the run.
             cases: The cases to evaluate.
             resume: Whether earlier predictions belong to this run; if not, they are put aside.
+
+        Raises:
+            UsageError: If another process is writing the same files.
         """
+        self._paths.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise UsageError(
+                f"{self._paths.run}: another run is writing here; wait for it, or give another --work-dir"
+            ) from None
         self.cases = cases
         predictions = self._paths.predictions
         predictions.parent.mkdir(parents=True, exist_ok=True)
@@ -98,9 +111,10 @@ class SubsetFiles:
         write_facts(self._paths, facts)
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files, and let others write them."""
         self._predictions.close()
         self._failures.close()
+        self._lock.release()
 
 
 def _review(score: SampleScore, case: Case, response: Response) -> dict[str, Any]:

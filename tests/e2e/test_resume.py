@@ -7,6 +7,7 @@ import socket
 from collections import Counter
 
 import pytest
+from filelock import FileLock
 from support.runs import (
     EVALSCOPES_WARNINGS,
     MODEL,
@@ -23,7 +24,7 @@ from support.runs import (
 
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.errors import CacheMismatchError
+from k2_verifier_adapter.errors import CacheMismatchError, UsageError
 from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor, profile_with
 
 pytestmark = EVALSCOPES_WARNINGS
@@ -268,6 +269,22 @@ def test_a_new_run_in_a_used_directory_reuses_nothing(tmp_path, rows, place):
     assert len(_predictions(run).read_bytes().splitlines()) == len(ROWS)
     (kept,) = _predictions(run).parent.glob("*.earlier")
     assert len(kept.read_bytes().splitlines()) == len(ROWS)
+
+
+def test_two_runs_cannot_write_to_one_directory(tmp_path, rows, place):
+    """While one run writes, a second one in the same directory ends with an error, and sends nothing."""
+    run = _undisturbed(tmp_path, rows, place)
+    before = _predictions(run).read_bytes()
+    (facts,) = run.rglob("run.json")
+    vendor = _vendor()
+    with place.served_by(vendor) as endpoint, FileLock(facts.parent / ".lock"):
+        for start in (evaluate, resume):
+            with pytest.raises(UsageError, match="another run is writing here"):
+                start(endpoint.url, run, rows)
+    assert vendor.requests == []
+    assert _predictions(run).read_bytes() == before
+    with place.served_by(vendor) as endpoint:
+        assert resume(endpoint.url, run, rows).execution_summary.succeeded == len(ROWS)
 
 
 def test_repeats_are_told_apart(tmp_path, rows, place):
