@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +39,7 @@ def run_eval(arguments: Sequence[str], config: Mapping[str, Any] | None = None) 
         The run directory.
 
     Raises:
-        RunInterruptedError: If the user interrupts.
+        RunInterruptedError: If the user interrupts, or the process is asked to terminate.
         UsageError: If EvalScope refuses a flag or a setting.
         K2VerifierError: Whatever else this package raises during the run.
     """
@@ -50,7 +53,8 @@ def run_eval(arguments: Sequence[str], config: Mapping[str, Any] | None = None) 
     task: TaskConfig | None = None
     try:
         task = TaskConfig.from_dict(chosen)
-        run_task(task)
+        with _termination_interrupts():
+            run_task(task)
     except KeyboardInterrupt:
         if task is None:
             raise
@@ -85,6 +89,19 @@ def explicit_flags(arguments: Sequence[str]) -> dict[str, Any]:
             f"unknown flag {unknown[0]!r}; see `k2-verifier eval --help`, `evalscope eval --help`"
         )
     return vars(parsed)
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Treat SIGTERM as an interrupt, so that a run that is told to end keeps and reports what it has."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread receives signals
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _raised_by_evalscope(error: BaseException) -> bool:

@@ -2,11 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from support.runs import bundled_rows, write_rows
+
+from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 UNKNOWN_TO_A_LOG = (
@@ -147,3 +153,45 @@ def test_a_dead_endpoint_is_one_line(tmp_path):
     assert last.startswith("k2-verifier: error: stopped: the first ")
     assert "check the API URL" in last
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_an_interrupted_run_keeps_and_reports_what_was_answered(tmp_path, number):
+    """An interrupt ends the run at once with exit code 3 and a partial report; the rest is sent on resume."""
+    rows = bundled_rows(20)
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    stuck = threading.Semaphore(0)
+
+    def latency(case_index):
+        if case_index < 12 or resumed.is_set():
+            return 0.0
+        stuck.release()
+        return 3600.0
+
+    resumed = threading.Event()
+    vendor = SimulatedVendor(rows, PROFILES["official"], latency=latency, record_requests=True)
+    command = [sys.executable, "-m", "k2_verifier_adapter", "eval", "--model", "m", "--api-key", "k"]
+    command += ["--dataset-args", json.dumps({"k2_verifier": {"local_path": str(path)}})]
+    command += ["--eval-batch-size", "4", "--work-dir", "run", "--no-timestamp"]
+    environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
+    with vendor.running() as endpoint:
+        command += ["--api-url", endpoint.url]
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            for _ in range(4):
+                assert stuck.acquire(timeout=60)
+            asked = time.monotonic()
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+        assert time.monotonic() - asked < 5
+        assert process.returncode == 3, err[-2000:]
+        assert "Requests: 20 total, 12 completed, 0 failed, 8 missing" in out
+        assert "--use-cache run" in err
+        assert "Traceback" not in err
+        resumed.set()
+        vendor.requests.clear()
+        done = k2_verifier(*command[3:], "--use-cache", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Requests: 20 total, 20 completed, 0 failed, 0 missing" in done.stdout
+    assert len(vendor.requests) == 8
