@@ -27,6 +27,13 @@ UNKNOWN_TO_A_LOG = (
 )
 """What a report of a run says and a results file cannot, or the other way round."""
 
+INTERRUPTIBLE = """
+import runpy, signal
+# Where the tests run in the background, SIGINT is ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("k2_verifier_adapter", run_name="__main__", alter_sys=True)
+"""
+
 
 def k2_verifier(*arguments, cwd, **variables):
     """Run a command to its end."""
@@ -170,20 +177,28 @@ def test_an_interrupted_run_keeps_and_reports_what_was_answered(tmp_path, number
 
     resumed = threading.Event()
     vendor = SimulatedVendor(rows, PROFILES["official"], latency=latency, record_requests=True)
-    command = [sys.executable, "-m", "k2_verifier_adapter", "eval", "--model", "m", "--api-key", "k"]
-    command += ["--dataset-args", json.dumps({"k2_verifier": {"local_path": str(path)}})]
-    command += ["--eval-batch-size", "4", "--work-dir", "run", "--no-timestamp"]
+    flags = ["eval", "--model", "m", "--api-key", "k", "--work-dir", "run", "--no-timestamp"]
+    flags += ["--dataset-args", json.dumps({"k2_verifier": {"local_path": str(path)}})]
+    flags += ["--eval-batch-size", "4"]
     environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
     with vendor.running() as endpoint:
-        command += ["--api-url", endpoint.url]
+        flags += ["--api-url", endpoint.url]
         with subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", INTERRUPTIBLE, *flags],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as process:
-            for _ in range(4):
-                assert stuck.acquire(timeout=60)
-            asked = time.monotonic()
-            process.send_signal(number)
-            out, err = process.communicate(timeout=30)
+            try:
+                for _ in range(4):
+                    assert stuck.acquire(timeout=60)
+                asked = time.monotonic()
+                process.send_signal(number)
+                out, err = process.communicate(timeout=30)
+            finally:
+                process.kill()
         assert time.monotonic() - asked < 5
         assert process.returncode == 3, err[-2000:]
         assert "Requests: 20 total, 12 completed, 0 failed, 8 missing" in out
@@ -191,7 +206,7 @@ def test_an_interrupted_run_keeps_and_reports_what_was_answered(tmp_path, number
         assert "Traceback" not in err
         resumed.set()
         vendor.requests.clear()
-        done = k2_verifier(*command[3:], "--use-cache", "run", cwd=tmp_path)
+        done = k2_verifier(*flags, "--use-cache", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "Requests: 20 total, 20 completed, 0 failed, 0 missing" in done.stdout
     assert len(vendor.requests) == 8
