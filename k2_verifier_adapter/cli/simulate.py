@@ -100,13 +100,7 @@ def vendor_rows(path: str, subset: str) -> list[Mapping[str, Any]]:
         DataError: If the file is missing, or a row cannot be used.
     """
     from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
-    from k2_verifier_adapter.formats.cases import case_as_json
-    from k2_verifier_adapter.formats.files import json_lines
-    from k2_verifier_adapter.formats.rows import find_file, load_cases
+    from k2_verifier_adapter.formats.rows import load_cases, read_records
 
-    loaded = load_cases(path, subset, HistoryOptions(MalformedHistory.KEEP))
-    file = find_file(path, subset)
-    if file.suffix != ".jsonl":
-        return [case_as_json(case) for case in loaded.cases]
-    with file.open("rb") as lines:
-        return [row for _, row in json_lines(lines)]
+    load_cases(path, subset, HistoryOptions(MalformedHistory.KEEP))
+    return [record.content for record in read_records(path, subset) if isinstance(record.content, Mapping)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 from k2_verifier_adapter.core.clusters import ratio_variance
@@ -48,23 +48,17 @@ class Definition:
 
     Attributes:
         name: The metric's name.
-        label: What a table calls it.
-        describe: Formula and denominator, one line.
         value: Value from counts; None where undefined.
         n: Denominator from counts.
         interval: Interval from counts, or None.
         is_count: Whether the value is a number of responses.
-        lower_is_better: Direction; None for a count that is neither.
     """
 
     name: str
-    label: str
-    describe: str
     value: Callable[[Counts], float | None]
     n: Callable[[Counts], int]
     interval: Callable[[Counts], Interval | None] | None = None
     is_count: bool = False
-    lower_is_better: bool | None = False
 
 
 def _ratio(numerator: float, denominator: float) -> float | None:
@@ -89,104 +83,51 @@ def official_similarity(counts: Counts) -> float | None:
     return 1 - distance / counts.completed if counts.completed else None
 
 
-def _count(name: str, label: str, describe: str, value: Callable[[Counts], int]) -> Definition:
+def _rate(name: str) -> Definition:
+    """Define a rate by its numerator and denominator, which stand in `RATIOS`."""
+    ratio = RATIOS[name]
     return Definition(
-        name, label, describe, value, lambda c: c.completed, is_count=True, lower_is_better=None
+        name,
+        value=lambda c: _ratio(ratio.x(c), ratio.n(c)),
+        n=ratio.n,
+        interval=lambda c: wilson(ratio.x(c), ratio.n(c)),
     )
 
 
+def _count(name: str, value: Callable[[Counts], int]) -> Definition:
+    return Definition(name, value, lambda c: c.completed, is_count=True)
+
+
 DEFINITIONS = (
-    Definition(
-        PRIMARY_METRIC,
-        "Trigger similarity (F1)",
-        "F1 of the decision to call against the official decision: 2 TP / (2 TP + FP + FN); n = TP + FP + FN",
-        lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn),
-        lambda c: c.tp + c.fp + c.fn,
-        lambda c: f1_interval(c.tp, c.fp, c.fn),
+    # F1 = 2 TP / (2 TP + FP + FN); its denominator n is that of the proportion behind its interval.
+    replace(
+        _rate(PRIMARY_METRIC),
+        value=lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn),
+        interval=lambda c: f1_interval(c.tp, c.fp, c.fn),
     ),
-    Definition(
-        "schema_accuracy",
-        "Schema accuracy",
-        "responses whose calls are all valid / responses with finish_reason tool_calls",
-        lambda c: _ratio(c.successful, c.tool_calls),
-        lambda c: c.tool_calls,
-        lambda c: wilson(c.successful, c.tool_calls),
-    ),
-    _count(
-        "count_finish_reason_tool_calls",
-        "Responses that call",
-        "responses with finish_reason tool_calls",
-        lambda c: c.tool_calls,
-    ),
-    _count(
-        "count_successful_tool_call",
-        "Responses with valid calls",
-        "responses with finish_reason tool_calls whose calls are all valid",
-        lambda c: c.successful,
-    ),
-    Definition(
-        "tool_call_precision",
-        "Tool call precision",
-        "TP / (TP + FP): of the vendor's decisions to call, the share that the official API made too",
-        lambda c: _ratio(c.tp, c.tp + c.fp),
-        lambda c: c.tp + c.fp,
-        lambda c: wilson(c.tp, c.tp + c.fp),
-    ),
-    Definition(
-        "tool_call_recall",
-        "Tool call recall",
-        "TP / (TP + FN): of the official decisions to call, the share that the vendor made too",
-        lambda c: _ratio(c.tp, c.tp + c.fn),
-        lambda c: c.tp + c.fn,
-        lambda c: wilson(c.tp, c.tp + c.fn),
-    ),
-    _count("count_finish_reason_stop", "Responses that stop", "finish_reason stop", lambda c: c.stop),
-    _count(
-        "count_finish_reason_others",
-        "Responses that end otherwise",
-        "any other non-empty finish_reason",
-        lambda c: c.others,
-    ),
-    _count(
-        "schema_validation_error_count",
-        "Schema validation errors",
-        "responses with finish_reason tool_calls whose calls are not all valid, or that hold none",
-        lambda c: c.schema_errors,
-    ),
-    Definition(
-        "official_similarity",
-        "Similarity to official",
-        "1 - Euclidean distance between the five counts of vendor and official / completed cases",
-        official_similarity,
-        lambda c: c.completed,
-    ),
-    Definition(
-        "tool_name_agreement",
-        "Tool name agreement",
-        "cases with the same multiset of tool names / cases where both call",
-        lambda c: _ratio(c.name_matches, c.name_pairs),
-        lambda c: c.name_pairs,
-        lambda c: wilson(c.name_matches, c.name_pairs),
-    ),
-    Definition(
-        "argument_agreement",
-        "Argument agreement",
-        "mean share of equal leaf values over aligned calls, over cases where both call",
-        lambda c: _ratio(c.argument_sum, c.argument_pairs),
-        lambda c: c.argument_pairs,
-        lambda c: mean_interval(c.argument_sum, c.argument_squares, c.argument_pairs),
+    _rate("schema_accuracy"),
+    _count("count_finish_reason_tool_calls", lambda c: c.tool_calls),
+    _count("count_successful_tool_call", lambda c: c.successful),
+    _rate("tool_call_precision"),
+    _rate("tool_call_recall"),
+    _count("count_finish_reason_stop", lambda c: c.stop),
+    _count("count_finish_reason_others", lambda c: c.others),
+    _count("schema_validation_error_count", lambda c: c.schema_errors),
+    Definition("official_similarity", official_similarity, lambda c: c.completed),
+    _rate("tool_name_agreement"),
+    # A mean of shares, not of yes and no.
+    replace(
+        _rate("argument_agreement"),
+        interval=lambda c: mean_interval(c.argument_sum, c.argument_squares, c.argument_pairs),
     ),
 )
 """Every metric over completed responses, in the order of the reports."""
 
 ERROR_RATE = "inference_error_rate"
-ERROR_RATE_LABEL = "Inference error rate"
-ERROR_RATE_DESCRIPTION = "failed requests / all requests"
-
+"""Failed requests / all requests; the one rate that is not over completed responses alone."""
 
 FLIP_RATE = "decision_flip_rate"
-FLIP_RATE_LABEL = "Decision flip rate"
-FLIP_RATE_DESCRIPTION = "pairs of responses to the same case that decide differently / all such pairs"
+"""Pairs of responses to the same case that decide differently / all such pairs."""
 
 
 def compute_metrics(tally: Tally) -> list[Metric]:
@@ -210,9 +151,9 @@ def compute_metrics(tally: Tally) -> list[Metric]:
     if tally.repeated.pairs:
         pairs = tally.repeated.pairs
         metrics.append(Metric(FLIP_RATE, tally.repeated.flips / pairs, pairs))
-    total = counts.completed + counts.failed
-    interval = _interval(ERROR_RATE, lambda c: wilson(c.failed, c.completed + c.failed), tally)
-    metrics.append(Metric(ERROR_RATE, _ratio(counts.failed, total), total, interval))
+    error_rate = _rate(ERROR_RATE)
+    interval = _interval(ERROR_RATE, error_rate.interval, tally)
+    metrics.append(Metric(ERROR_RATE, error_rate.value(counts), error_rate.n(counts), interval))
     return metrics
 
 
