@@ -45,7 +45,8 @@ MODEL = "kimi-k2-simulated"
     "faults",
     multiple=True,
     metavar="CLASS=RATE",
-    help="A fault and its rate (0 to 1), on top of the profile; may be repeated.",
+    help="A fault, a sequence of faults or a wire shape, and its rate (0 to 1), on top of the profile; may "
+    "be repeated.",
 )
 def simulate(
     *, profile_name: str, port: int, rows: str, subset: str, seed: int, faults: tuple[str, ...]
@@ -55,6 +56,7 @@ def simulate(
     \b
     k2-verifier simulate --profile broken
     k2-verifier simulate --fault truncated_json=0.1 --fault http_503@1=0.2 --port 9000
+    k2-verifier simulate --fault http_503@1+http_429@1=0.5 --fault gzip=1 --fault crlf=0.5
     """
     from k2_verifier_adapter.simulator import SimulatedVendor, serve_forever
 

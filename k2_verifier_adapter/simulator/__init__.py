@@ -6,6 +6,7 @@ from k2_verifier_adapter.simulator.faults import fault_names
 from k2_verifier_adapter.simulator.profiles import PROFILES, Profile, profile_named, profile_with
 from k2_verifier_adapter.simulator.server import RecordedRequest, SimulatedVendor, serve_forever
 from k2_verifier_adapter.simulator.serving import Endpoint
+from k2_verifier_adapter.simulator.shapes import shape_names
 from k2_verifier_adapter.simulator.truth import Answer, Totals, Truth, totals_of
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "profile_named",
     "profile_with",
     "serve_forever",
+    "shape_names",
     "totals_of",
 ]

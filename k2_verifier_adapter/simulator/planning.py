@@ -14,6 +14,7 @@ from k2_verifier_adapter.simulator.faults.base import calls_of, finish_of
 from k2_verifier_adapter.simulator.matching import Slot
 from k2_verifier_adapter.simulator.profiles import Lottery, Profile
 from k2_verifier_adapter.simulator.reference import tool_calls_valid
+from k2_verifier_adapter.simulator.shapes import WireShape
 from k2_verifier_adapter.simulator.truth import Answer, Validity
 
 
@@ -25,11 +26,13 @@ class Plan:
         completion: The completion to send; under a transport fault, the one that does not arrive.
         fault: What is wrong, or None.
         seen: The completion that upstream's reassembly makes of what is sent.
+        shapes: How it is written.
     """
 
     completion: Completion
     fault: Fault | None
     seen: Completion
+    shapes: tuple[WireShape, ...] = ()
 
     @property
     def completes(self) -> bool:
@@ -63,17 +66,19 @@ class Planner:
         case, official = self._cases[slot.case_index], self.official[slot.case_index]
         has_calls = bool(official["choices"][0]["message"].get("tool_calls"))
         draw = self._lottery.draw(slot.case_index, slot.occurrence, has_calls=has_calls, stream=stream)
-        if draw is None or (draw.attempts is not None and slot.attempt > draw.attempts):
-            return Plan(official, None, official)
-        for fault in draw.faults:
+        shapes = self._lottery.draw_shapes(slot.case_index, slot.occurrence, stream=stream)
+        if draw is None:
+            return Plan(official, None, official, shapes)
+        for fault in draw.faults_at(slot.attempt):
             if isinstance(fault, TransportFault):
-                return Plan(official, fault, official)
+                return Plan(official, fault, official, shapes)
             damage = fault.damage if isinstance(fault, PayloadFault) else fault.prepare
             damaged = damage(official, case, draw.rng)
             if damaged is not None:
                 sent = with_usage(damaged)
-                return Plan(sent, fault, fault.seen(sent) if isinstance(fault, StreamFault) else sent)
-        return Plan(official, None, official)
+                seen = fault.seen(sent) if isinstance(fault, StreamFault) else sent
+                return Plan(sent, fault, seen, shapes)
+        return Plan(official, None, official, shapes)
 
     def entry(self, slot: Slot, plan: Plan) -> Answer:
         """Write the ledger's entry of a planned answer, its validity left open."""

@@ -1,4 +1,4 @@
-"""How a simulated vendor behaves: faults and their rates, as data."""
+"""How a simulated vendor behaves: faults and wire shapes with their rates, as data."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from random import Random
 from types import MappingProxyType
 
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.simulator.faults import Fault, Selection, select, suggestion
+from k2_verifier_adapter.simulator.faults import Fault, Selection, Step, select, suggestion
+from k2_verifier_adapter.simulator.shapes import SHAPES, WireShape
 
 
 @dataclass(frozen=True)
 class Profile:
     """The behaviour of a simulated vendor.
 
-    A request has at most one fault. A rate is the share of the requests to which the fault can
-    apply; the rates of all faults that can meet in one request add up to 1 at most.
+    A request has at most one fault, or one sequence of faults, and any number of wire shapes. A rate
+    is the share of the requests to which the fault or shape can apply; the rates of all faults that
+    can meet in one request add up to 1 at most.
 
     Attributes:
         name: Name of the profile.
         description: One line for a person.
-        rates: Rate by fault name, as `faults.select` takes it.
+        rates: Rate by the name of a fault, as `faults.select` takes it, or of a wire shape.
 
     Raises:
-        UsageError: If a fault is unknown, or a rate is no share.
+        UsageError: If a name is unknown, or a rate is no share.
     """
 
     name: str
@@ -37,9 +39,11 @@ class Profile:
         """Freeze and check the rates."""
         object.__setattr__(self, "rates", MappingProxyType(dict(self.rates)))
         for name, rate in self.rates.items():
-            select(name)
+            kind = "wire shape" if name in SHAPES else "fault"
+            if kind == "fault":
+                select(name, SHAPES)
             if not 0 <= rate <= 1:
-                raise UsageError(f"rate {rate!r} of fault {name!r} is not between 0 and 1")
+                raise UsageError(f"rate {rate!r} of {kind} {name!r} is not between 0 and 1")
         for has_calls, stream in product((True, False), repeat=2):
             total = sum(rate for _, rate in self.eligible(has_calls=has_calls, stream=stream))
             if total > 1 + 1e-9:
@@ -48,34 +52,52 @@ class Profile:
                 )
 
     def eligible(self, *, has_calls: bool, stream: bool) -> Iterator[tuple[Selection, float]]:
-        """Yield the selections that can apply to such a request, variants that cannot left out.
+        """Yield the faults that can apply to such a request, variants that cannot left out.
 
         Args:
             has_calls: Whether the official answer has tool calls.
             stream: Whether the request asks for a stream.
         """
         for name, rate in self.rates.items():
-            selection = select(name)
-            fitting = tuple(
-                fault
-                for fault in selection.faults
-                if fault.needs.met_by(has_calls=has_calls) and fault.modes.include(stream=stream)
-            )
-            if fitting:
-                yield Selection(name, fitting, selection.attempts), rate
+            if name not in SHAPES:
+                selection = select(name).fitting(has_calls=has_calls, stream=stream)
+                if selection is not None:
+                    yield selection, rate
+
+    def shapes(self, *, stream: bool) -> Iterator[tuple[WireShape, float]]:
+        """Yield the wire shapes that can apply to such a request, in the order in which they do.
+
+        Args:
+            stream: Whether the request asks for a stream.
+        """
+        for name, shape in SHAPES.items():
+            if name in self.rates and shape.modes.include(stream=stream):
+                yield shape, self.rates[name]
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The faults drawn for one request, in the order to try them, and the chance to shape them."""
+    """What was drawn for one request.
 
-    faults: tuple[Fault, ...]
-    attempts: int | None
+    Attributes:
+        steps: What happens to its attempts, the faults of each in the order to try them.
+        rng: The chance to shape the damage.
+    """
+
+    steps: tuple[Step, ...]
     rng: Random
+
+    def faults_at(self, attempt: int) -> tuple[Fault, ...]:
+        """Give the faults to try for one attempt, counted from 1; none behind the last step."""
+        for step in self.steps:
+            if step.attempts is None or attempt <= step.attempts:
+                return step.faults
+            attempt -= step.attempts
+        return ()
 
 
 class Lottery:
-    """Draws the fault of a request from a profile, the same one for the same seed."""
+    """Draws fault and wire shapes of a request from a profile, the same ones for the same seed."""
 
     def __init__(self, profile: Profile, seed: int) -> None:
         self._seed = seed
@@ -83,9 +105,10 @@ class Lottery:
             (has_calls, stream): tuple(profile.eligible(has_calls=has_calls, stream=stream))
             for has_calls, stream in product((True, False), repeat=2)
         }
+        self._shapes = {stream: tuple(profile.shapes(stream=stream)) for stream in (True, False)}
 
     def draw(self, case_index: int, occurrence: int, *, has_calls: bool, stream: bool) -> Draw | None:
-        """Draw for one request; None if no fault falls on it.
+        """Draw the fault of one request; None if none falls on it.
 
         Args:
             case_index: 0-based row number.
@@ -97,15 +120,29 @@ class Lottery:
         tickets = self._tickets[has_calls, stream]
         if not tickets:
             return None
-        digest = hashlib.sha256(f"{self._seed}:{case_index}:{occurrence}".encode()).digest()
-        rng = Random(int.from_bytes(digest, "big"))
+        rng = self._rng(case_index, occurrence)
         position = rng.random()
         for selection, rate in tickets:
             position -= rate
             if position < 0:
-                variants = rng.sample(selection.faults, len(selection.faults))
-                return Draw(tuple(variants), selection.attempts, rng)
+                steps = tuple(
+                    Step(tuple(rng.sample(step.faults, len(step.faults))), step.attempts)
+                    for step in selection.steps
+                )
+                return Draw(steps, rng)
         return None
+
+    def draw_shapes(self, case_index: int, occurrence: int, *, stream: bool) -> tuple[WireShape, ...]:
+        """Draw the wire shapes of one request, each for itself; the arguments are those of `draw`."""
+        return tuple(
+            shape
+            for shape, rate in self._shapes[stream]
+            if self._rng(case_index, occurrence, shape.name).random() < rate
+        )
+
+    def _rng(self, *what: object) -> Random:
+        text = ":".join(map(str, (self._seed, *what)))
+        return Random(int.from_bytes(hashlib.sha256(text.encode()).digest(), "big"))
 
 
 _BROKEN_RATES: Mapping[str, float] = {
@@ -180,13 +217,13 @@ def profile_named(name: str) -> Profile:
 
 
 def profile_with(faults: Mapping[str, float]) -> Profile:
-    """Make a profile of chosen faults, for classes set alone by flag.
+    """Make a profile of chosen faults and wire shapes, for what is set alone by flag.
 
     Args:
-        faults: Rate by fault name, as `faults.select` takes it.
+        faults: Rate by the name of a fault, as `faults.select` takes it, or of a wire shape.
 
     Raises:
-        UsageError: If a fault is unknown, or a rate is no share.
+        UsageError: If a name is unknown, or a rate is no share.
     """
     listed = ", ".join(f"{name} at {rate:g}" for name, rate in faults.items())
     return Profile("custom", f"chosen faults: {listed or 'none'}", faults)

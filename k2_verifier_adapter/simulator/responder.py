@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
@@ -20,6 +21,7 @@ from k2_verifier_adapter.simulator.faults.base import (
     ErrorEvent,
     ErrorStatus,
     OversizedBody,
+    Redirect,
     Reset,
     RetryAfter,
     Stall,
@@ -27,7 +29,10 @@ from k2_verifier_adapter.simulator.faults.base import (
     Where,
     WrongBody,
 )
+from k2_verifier_adapter.simulator.planning import Plan
+from k2_verifier_adapter.simulator.shapes import WireShape
 from k2_verifier_adapter.simulator.streaming import DONE, Chunk, chunks_of, events, is_terminal, to_json
+from k2_verifier_adapter.simulator.wire import EVENT_STREAM_HEADERS, JSON_TYPE, Wire
 
 _ERROR_TYPES = {
     400: "invalid_request_error",
@@ -43,50 +48,15 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 _BLOCK = 1 << 20
 
 
-def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
-    """Build an OpenAI-style error answer; 529 gets its reason phrase, which the standard lacks."""
+def error_body(status: int, message: str) -> bytes:
+    """Write an OpenAI-style error."""
     kind = _ERROR_TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    error = {"message": message, "type": kind, "param": None, "code": None}
-    reason = "Overloaded" if status == 529 else None
-    return web.Response(
-        body=to_json({"error": error}),
-        status=status,
-        reason=reason,
-        headers=headers,
-        content_type="application/json",
-    )
+    return to_json({"error": {"message": message, "type": kind, "param": None, "code": None}})
 
 
-async def send_json(request: web.Request, body: bytes) -> web.StreamResponse:
-    """Send a whole JSON body with status 200.
-
-    Raises:
-        ConnectionError: If the client left.
-    """
-    response = web.Response(body=body, content_type="application/json")
-    await response.prepare(request)
-    await response.write_eof()
-    return response
-
-
-async def send_events(request: web.Request, blocks: Iterable[bytes]) -> web.StreamResponse:
-    """Send an event stream, one write a block.
-
-    Raises:
-        ConnectionError: If the client left.
-    """
-    response = await _start_stream(request)
-    for block in blocks:
-        await response.write(block)
-    await response.write_eof()
-    return response
-
-
-async def _start_stream(request: web.Request) -> web.StreamResponse:
-    headers = {"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
-    response = web.StreamResponse(headers=headers)
-    await response.prepare(request)
-    return response
+def error_response(status: int, message: str) -> web.Response:
+    """Build an OpenAI-style error answer."""
+    return web.Response(body=error_body(status, message), status=status, content_type=JSON_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +71,22 @@ class StreamSettings:
     pieces: int | None
     include_usage: bool
 
-    def chunks(self, completion: Completion, fault: StreamFault | None = None) -> list[Chunk]:
-        """Split a completion, and spoil its chunks if a fault says so."""
+    def chunks(
+        self, completion: Completion, shapes: Iterable[WireShape] = (), fault: StreamFault | None = None
+    ) -> list[Chunk]:
+        """Split a completion, spoil its chunks if a fault says so, and write them as shapes say."""
         chunks = chunks_of(completion, self.pieces, include_usage=self.include_usage)
-        return chunks if fault is None else fault.rewrite(chunks)
+        if fault is not None:
+            chunks = fault.rewrite(chunks)
+        for shape in shapes:
+            chunks = chunks if shape.chunks is None else shape.chunks(chunks, completion["usage"])
+        return chunks
 
-    def blocks(self, completion: Completion, fault: StreamFault | None = None) -> list[bytes]:
+    def events(
+        self, completion: Completion, shapes: Iterable[WireShape] = (), fault: StreamFault | None = None
+    ) -> list[bytes]:
         """Give the events of the whole stream."""
-        return [*events(self.chunks(completion, fault)), DONE]
+        return [*events(self.chunks(completion, shapes, fault)), DONE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +96,18 @@ class Misbehaviour:
     Attributes:
         retry_after_s: What `Retry-After` says, in seconds from now.
         oversized_bytes: Size of a body that is too large.
+        drip_interval_s: Seconds between two bytes of an answer that drips.
     """
 
     retry_after_s: int
     oversized_bytes: int
+    drip_interval_s: float
 
     async def perform(
         self,
         request: web.Request,
         action: Action,
-        completion: Completion,
+        plan: Plan,
         stream: StreamSettings | None,
         stopping: asyncio.Event,
     ) -> web.StreamResponse:
@@ -136,68 +116,99 @@ class Misbehaviour:
         Args:
             request: The request.
             action: What to do.
-            completion: What a sound answer would have been.
+            plan: What a sound answer would have been, and how it is written.
             stream: How to stream, or None for a request without stream.
             stopping: Set when the vendor shuts down; a stall lasts until then.
         """
+        wire = Wire(request, plan.shapes)
         if isinstance(action, ErrorStatus):
-            return self._refuse(action)
+            return await self._refuse(wire, action)
+        if isinstance(action, Redirect):
+            return await wire.send_body(
+                b"", status=action.status, headers={"Location": f"/moved{request.path}"}
+            )
         if isinstance(action, WrongBody):
-            return web.Response(body=action.make(completion), content_type=action.content_type)
+            return await wire.send_body(action.make(plan.completion), action.content_type)
         if isinstance(action, OversizedBody):
-            return await self._oversized(request, stream)
-        if isinstance(action, (Reset, Stall)) and action.where is Where.BEFORE_HEADERS:
-            response: web.StreamResponse = web.Response()
-        elif stream is None:
-            response = await _half_body(request, completion)
-        else:
-            response = await _unfinished_stream(request, stream.chunks(completion), action)
+            return await self._oversized(wire, stream)
+        response = await _unfinished(wire, action, plan.completion, stream)
         if isinstance(action, ErrorEvent) or action == CutStream(reset=False):
-            await response.write_eof()
+            await wire.end()
             return response
         if isinstance(action, Stall):
-            await stopping.wait()
+            await self._stall(request, wire, action, stream, stopping)
         _reset(request)
         return response
 
-    def _refuse(self, action: ErrorStatus) -> web.Response:
+    async def _refuse(self, wire: Wire, action: ErrorStatus) -> web.StreamResponse:
         headers = {}
         if action.retry_after is RetryAfter.SECONDS:
             headers["Retry-After"] = str(self.retry_after_s)
         elif action.retry_after is RetryAfter.DATE:
             then = datetime.now(timezone.utc) + timedelta(seconds=self.retry_after_s)
             headers["Retry-After"] = format_datetime(then, usegmt=True)
-        return error_response(action.status, f"simulated fault: HTTP {action.status}", headers)
+        body = error_body(action.status, f"simulated fault: HTTP {action.status}")
+        # The standard has no reason phrase for it.
+        reason = "Overloaded" if action.status == 529 else None
+        return await wire.send_body(body, status=action.status, reason=reason, headers=headers)
 
-    async def _oversized(self, request: web.Request, stream: StreamSettings | None) -> web.StreamResponse:
+    async def _oversized(self, wire: Wire, stream: StreamSettings | None) -> web.StreamResponse:
         if stream is None:
-            response = web.StreamResponse(headers={"Content-Type": "application/json"})
-            await response.prepare(request)
+            response = await wire.start({"Content-Type": JSON_TYPE})
             start, block = b'{"choices":[{"index":0,"message":{"content":"', b"x" * _BLOCK
         else:
-            response = await _start_stream(request)
+            response = await wire.start(EVENT_STREAM_HEADERS)
             delta = {"choices": [{"index": 0, "delta": {"content": "x" * 1000}, "finish_reason": None}]}
             event = b"data: " + json.dumps(delta).encode() + b"\n\n"
-            start, block = b"", event * (_BLOCK // len(event))
+            start, block = b"", b"".join(wire.shaped([event] * (_BLOCK // len(event))))
         sent = 0
-        await response.write(start)
+        await wire.write(start)
         while sent < self.oversized_bytes:
-            await response.write(block)
+            await wire.write(block)
             sent += len(block)
-        await response.write_eof()
+        await wire.end()
         return response
 
+    async def _stall(
+        self,
+        request: web.Request,
+        wire: Wire,
+        action: Stall,
+        stream: StreamSettings | None,
+        stopping: asyncio.Event,
+    ) -> None:
+        """Wait for the end of the vendor, or of the connection."""
+        if not action.dripping:
+            await stopping.wait()
+        head = b"HTTP/1.1 200 OK\r\nX-Padding: "
+        while not stopping.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stopping.wait(), self.drip_interval_s)
+            if action.where is Where.MID_BODY:
+                # A comment without end, or white space inside of the JSON.
+                await wire.write(b" " if stream is None else b":")
+            elif request.transport is not None:
+                request.transport.write(head)
+                head = b"x"
 
-async def _half_body(request: web.Request, completion: Completion) -> web.StreamResponse:
+
+async def _unfinished(
+    wire: Wire, action: Action, completion: Completion, stream: StreamSettings | None
+) -> web.StreamResponse:
+    """Begin an answer that will not be completed: nothing, or about half of it."""
+    if isinstance(action, (Reset, Stall)) and action.where is Where.BEFORE_HEADERS:
+        return web.StreamResponse()
+    if stream is not None:
+        return await _unfinished_stream(wire, stream.chunks(completion, wire.shapes), action)
     body = to_json(completion)
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    response.content_length = len(body)
-    await response.prepare(request)
-    await response.write(body[: len(body) // 2])
-    return response
+    if isinstance(action, Stall) and action.dripping:
+        response = await wire.start({"Content-Type": JSON_TYPE})
+        await wire.write(body[: len(body) // 2])
+        return response
+    return await wire.send_body(body, half=True)
 
 
-async def _unfinished_stream(request: web.Request, chunks: list[Chunk], action: Action) -> web.StreamResponse:
+async def _unfinished_stream(wire: Wire, chunks: list[Chunk], action: Action) -> web.StreamResponse:
     """Start a stream and stop before its terminal chunk, half-way but for a regular end."""
     before_terminal = [chunk for chunk in chunks if chunk["choices"] and not is_terminal(chunk)]
     whole = action == CutStream(reset=False)
@@ -208,9 +219,7 @@ async def _unfinished_stream(request: web.Request, chunks: list[Chunk], action: 
         blocks.append(b"data: " + to_json({"error": message}) + b"\n\n")
     elif whole:
         blocks.append(DONE)
-    response = await _start_stream(request)
-    await response.write(b"".join(blocks))
-    return response
+    return await wire.send_events(blocks, end=False)
 
 
 def _reset(request: web.Request) -> None:

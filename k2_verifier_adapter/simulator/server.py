@@ -23,12 +23,11 @@ from k2_verifier_adapter.simulator.responder import (
     Misbehaviour,
     StreamSettings,
     error_response,
-    send_events,
-    send_json,
 )
 from k2_verifier_adapter.simulator.serving import LOOPBACK, Endpoint, serve_in_foreground, serve_in_thread
 from k2_verifier_adapter.simulator.streaming import to_json
 from k2_verifier_adapter.simulator.truth import Truth
+from k2_verifier_adapter.simulator.wire import Wire
 
 _LARGEST_REQUEST = 256 << 20
 _INTERNAL = "/__simulator__/"
@@ -75,6 +74,7 @@ class SimulatedVendor:
         record_requests: bool = False,
         retry_after_s: int = 1,
         oversized_bytes: int = 200 << 20,
+        drip_interval_s: float = 1.0,
     ) -> None:
         """Decode the rows and prepare their official answers.
 
@@ -91,7 +91,8 @@ class SimulatedVendor:
                 the stream one write.
             record_requests: Whether to keep every request's headers and body.
             retry_after_s: What a `Retry-After` header says, in seconds from now.
-            oversized_bytes: Size of a body that is too large.
+            oversized_bytes: Size of a body that is too large, before it is compressed.
+            drip_interval_s: Seconds between two bytes of an answer that drips.
 
         Raises:
             BadRowsError: If rows cannot be used.
@@ -110,7 +111,7 @@ class SimulatedVendor:
         self._stream_chunks = stream_chunks
         self._write_events_singly = write_events_singly
         self._record_requests = record_requests
-        self._misbehaviour = Misbehaviour(retry_after_s, oversized_bytes)
+        self._misbehaviour = Misbehaviour(retry_after_s, oversized_bytes, drip_interval_s)
 
     def running(self, port: int = 0, host: str = LOOPBACK) -> AbstractContextManager[Endpoint]:
         """Serve in a background thread until the `with` block ends; port 0 takes a free one.
@@ -185,15 +186,21 @@ class SimulatedVendor:
             await self._delay(slot.case_index, stopping)
             if isinstance(plan.fault, TransportFault):
                 self._index.give_back(slot)
-                return await self._misbehaviour.perform(
-                    request, plan.fault.action, plan.completion, stream, stopping
-                )
-            return await self._send(request, slot.case_index, plan, stream)
-        except (asyncio.CancelledError, ConnectionError):
-            if plan.completes:
-                self.truth.withdraw(number)
-                self._index.give_back(slot)
+                return await self._misbehaviour.perform(request, plan.fault.action, plan, stream, stopping)
+            return await self._send(Wire(request, plan.shapes), slot.case_index, plan, stream)
+        except asyncio.CancelledError:
+            self._withdraw(slot, plan, number)
             raise
+        except ConnectionError:
+            self._withdraw(slot, plan, number)
+            # The client left, which is its right; raised, aiohttp would log it as the server's error.
+            return web.StreamResponse()
+
+    def _withdraw(self, slot: Slot, plan: Plan, number: int) -> None:
+        """Note that the client left before the answer was complete."""
+        if plan.completes:
+            self.truth.withdraw(number)
+            self._index.give_back(slot)
 
     async def _delay(self, case_index: int, stopping: asyncio.Event) -> None:
         seconds = 0.0 if self._latency is None else self._latency(case_index)
@@ -202,23 +209,22 @@ class SimulatedVendor:
                 await asyncio.wait_for(stopping.wait(), seconds)
 
     async def _send(
-        self, request: web.Request, case_index: int, plan: Plan, stream: StreamSettings | None
+        self, wire: Wire, case_index: int, plan: Plan, stream: StreamSettings | None
     ) -> web.StreamResponse:
         if stream is None:
             official = self._official_bodies[case_index] if plan.fault is None else None
-            return await send_json(request, official or to_json(plan.completion))
-        if plan.fault is None:
-            blocks = self._official_stream(case_index, stream)
-        else:
-            spoilt = plan.fault if isinstance(plan.fault, StreamFault) else None
-            blocks = stream.blocks(plan.completion, spoilt)
-        return await send_events(request, blocks if self._write_events_singly else [b"".join(blocks)])
+            return await wire.send_body(official or to_json(plan.completion))
+        singly = self._write_events_singly
+        if plan.fault is None and not plan.shapes:
+            return await wire.send_events(self._official_stream(case_index, stream), singly=singly)
+        spoilt = plan.fault if isinstance(plan.fault, StreamFault) else None
+        return await wire.send_events(stream.events(plan.completion, wire.shapes, spoilt), singly=singly)
 
     def _official_stream(self, case_index: int, stream: StreamSettings) -> list[bytes]:
         key = case_index, stream.include_usage
         if key not in self._official_streams:
-            blocks = stream.blocks(self._planner.official[case_index])
-            self._official_streams[key] = blocks if self._write_events_singly else [b"".join(blocks)]
+            events = stream.events(self._planner.official[case_index])
+            self._official_streams[key] = events if self._write_events_singly else [b"".join(events)]
         return self._official_streams[key]
 
 

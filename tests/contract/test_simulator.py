@@ -503,6 +503,46 @@ def test_a_stall_lasts_until_the_vendor_stops(fault, status, stream):
     assert vendor.truth.totals().failed_attempts == {"timed_out": 2}
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_can_drip(stream):
+    """About half of an answer comes, and then byte by byte what completes neither an event nor the body."""
+    vendor = SimulatedVendor([STOP], profile_with({"timed_out_dripping": 1}), drip_interval_s=0.001)
+    with vendor.running() as endpoint:
+        connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=10)
+        connection.request("POST", "/v1/chat/completions", json.dumps(_body(STOP, stream=stream)))
+        response = connection.getresponse()
+        drip, received = (b":" if stream else b" ") * 20, b""
+        while not received.endswith(drip):
+            received += response.read(1)
+        connection.close()
+    assert response.status == 200
+    answer = received.removesuffix(drip)
+    assert answer.endswith(b"\n\n") if stream else answer.startswith(b'{"id":')
+    assert b'"finish_reason":"' not in received
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_redirect_names_another_path(stream):
+    """A redirect is a 307 to a path of the same server, where nothing is."""
+    vendor = SimulatedVendor([CALL], profile_with({"not_a_completion_redirect": 1}))
+    with vendor.running() as endpoint:
+        status, headers, body = _chat(endpoint, CALL, stream=stream)
+        assert (status, headers["Location"], body) == (307, "/moved/v1/chat/completions", b"")
+        assert _exchange(endpoint, headers["Location"], _body(CALL))[0] == 404
+    assert [answer.status for answer in vendor.truth.answers] == [307]
+
+
+def test_a_client_that_leaves_is_no_error_of_the_vendor(caplog):
+    """A client that closes the connection in the middle of an answer leaves no traceback behind."""
+    vendor = SimulatedVendor([CALL], profile_with({"response_too_large": 1}), oversized_bytes=1 << 40)
+    with vendor.running() as endpoint:
+        connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=10)
+        connection.request("POST", "/v1/chat/completions", json.dumps(_body(CALL)))
+        connection.getresponse().read(100)
+        connection.close()
+    assert caplog.messages == []
+
+
 def _impatient(endpoint, *, stream):
     path = "/v1/chat/completions"
     return _exchange(endpoint, path, _body(CALL, stream=stream), timeout=0.2)

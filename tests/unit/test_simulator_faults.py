@@ -14,14 +14,14 @@ import pytest
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.errors import BadRowsError, UsageError
-from k2_verifier_adapter.simulator import PROFILES, Profile, fault_names, profile_named, profile_with
+from k2_verifier_adapter.errors import BadRowsError
+from k2_verifier_adapter.simulator import fault_names
 from k2_verifier_adapter.simulator.answers import official_completion
 from k2_verifier_adapter.simulator.faults import FAULTS, NOT_SIMULATED, PayloadFault, select
-from k2_verifier_adapter.simulator.faults.base import Modes, Needs, StreamFault, TransportFault
+from k2_verifier_adapter.simulator.faults.base import Needs, StreamFault, TransportFault
 from k2_verifier_adapter.simulator.instances import instance_of
 from k2_verifier_adapter.simulator.matching import decode_rows, request_key
-from k2_verifier_adapter.simulator.profiles import Lottery
+from k2_verifier_adapter.simulator.modes import Modes
 from k2_verifier_adapter.simulator.streaming import chunks_of
 
 WEATHER = {
@@ -576,90 +576,6 @@ def test_an_instance_satisfies_its_schema(schema):
 def test_an_odd_schema_does_not_break_the_generator(schema):
     """Recursive, remote and broken schemas give some JSON value."""
     json.dumps(instance_of(schema))
-
-
-# --- profiles ------------------------------------------------------------------------------------
-
-
-def test_the_official_profile_draws_nothing():
-    """The profile `official` has no fault for any request."""
-    lottery = Lottery(PROFILES["official"], seed=1)
-    assert all(lottery.draw(i, 0, has_calls=True, stream=True) is None for i in range(100))
-
-
-def test_a_draw_depends_on_seed_case_and_occurrence():
-    """The same three numbers give the same draw, and other seeds and repetitions other ones."""
-
-    def pattern(seed, occurrence):
-        lottery = Lottery(profile_with({"missed_call": 0.5}), seed)
-        draws = (lottery.draw(i, occurrence, has_calls=True, stream=False) for i in range(64))
-        return [draw is not None for draw in draws]
-
-    assert pattern(1, 0) == pattern(1, 0)
-    assert len({tuple(pattern(1, 0)), tuple(pattern(2, 0)), tuple(pattern(1, 1))}) == 3
-
-
-def test_a_rate_is_a_share_of_the_requests_that_the_fault_fits():
-    """About the given share of calling answers is hit, and no other answer."""
-    lottery = Lottery(profile_with({"missed_call": 0.3, "extra_call": 1.0}), seed=0)
-    hit = sum(lottery.draw(i, 0, has_calls=True, stream=False) is not None for i in range(10_000))
-    assert 2_800 < hit < 3_200
-    assert all(
-        lottery.draw(i, 0, has_calls=False, stream=False).faults[0].name == "extra_call" for i in range(100)
-    )
-
-
-def test_a_class_draws_all_its_variants():
-    """A class that has variants draws each of them, and only those that fit the request."""
-    lottery = Lottery(profile_with({"connection_reset": 1.0}), seed=0)
-    plain = {lottery.draw(i, 0, has_calls=True, stream=False).faults[0].name for i in range(50)}
-    stream = {lottery.draw(i, 0, has_calls=True, stream=True).faults[0].name for i in range(50)}
-    assert plain == {"connection_reset_before_headers", "connection_reset_mid_body"}
-    assert stream == {"connection_reset_before_headers"}
-
-
-def test_the_shipped_profiles_are_complete():
-    """The shipped profiles are there, and `broken` has a fault of every group that can be retried or scored."""
-    assert {"official", "noisy", "broken"} <= PROFILES.keys()
-    classes = {fault.failure_class for name in PROFILES["broken"].rates for fault in select(name).faults}
-    assert {c.group for c in classes} == {c.group for c in FAULTS}
-
-
-def test_a_profile_cannot_be_changed():
-    """The rates of a profile are frozen, also against changes of the mapping they came from."""
-    rates = {"missed_call": 0.1}
-    profile = Profile("mine", "…", rates)
-    rates["missed_call"] = 0.9
-    assert profile.rates["missed_call"] == 0.1
-    with pytest.raises(TypeError):
-        profile.rates["missed_call"] = 0.5
-
-
-@pytest.mark.parametrize(
-    ("faults", "said"),
-    [
-        ({"truncated_jsn": 0.1}, "unknown fault 'truncated_jsn': did you mean 'truncated_json'?"),
-        ({"connection_failed": 0.1}, "fault 'connection_failed' cannot be simulated: "),
-        ({"schema_timeout": 0.1}, "it is a property of the row"),
-        ({"http_503@0": 0.1}, "'0' after '@' is not a number of attempts"),
-        ({"http_503@x": 0.1}, "'x' after '@' is not a number of attempts"),
-        ({"missed_call@1": 0.1}, "'missed_call' is answered and never retried"),
-        ({"missed_call": 1.5}, "rate 1.5 of fault 'missed_call' is not between 0 and 1"),
-        ({"missed_call": float("nan")}, "rate nan of fault"),
-        ({"missed_call": 0.6, "truncated_json": 0.6}, "add up to 1.2 for one request"),
-    ],
-)
-def test_a_wrong_profile_says_what_is_wrong(faults, said):
-    """A profile that cannot be meant is refused with the offending value and what to do."""
-    with pytest.raises(UsageError, match=re.escape(said)):
-        profile_with(faults)
-
-
-def test_an_unknown_profile_suggests_one():
-    """A mistyped profile name gets the nearest one suggested."""
-    with pytest.raises(UsageError, match=r"unknown profile 'nosy': did you mean 'noisy'\?"):
-        profile_named("nosy")
-    assert profile_named("noisy") is PROFILES["noisy"]
 
 
 # --- matching ------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from k2_verifier_adapter.simulator.faults.base import (
     Fault,
-    Modes,
     Needs,
     PayloadFault,
     StreamFault,
@@ -14,6 +13,7 @@ from k2_verifier_adapter.simulator.faults.registry import (
     FAULTS,
     NOT_SIMULATED,
     Selection,
+    Step,
     fault_names,
     select,
     suggestion,
@@ -23,10 +23,10 @@ __all__ = [
     "FAULTS",
     "NOT_SIMULATED",
     "Fault",
-    "Modes",
     "Needs",
     "PayloadFault",
     "Selection",
+    "Step",
     "StreamFault",
     "TransportFault",
     "fault_names",

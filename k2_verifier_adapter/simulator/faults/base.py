@@ -12,6 +12,7 @@ from typing import Any
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.simulator.answers import Completion
+from k2_verifier_adapter.simulator.modes import Modes
 
 Damage = Callable[[Completion, Case, Random], "Completion | None"]
 """Gives the damaged completion, or None where the fault cannot apply; the argument is not changed."""
@@ -30,18 +31,6 @@ class Needs(Enum):
     def met_by(self, *, has_calls: bool) -> bool:
         """Say whether an answer with or without tool calls qualifies."""
         return self is Needs.ANY or (self is Needs.CALL) == has_calls
-
-
-class Modes(Enum):
-    """Which requests a fault can apply to."""
-
-    ANY = "any request"
-    PLAIN = "requests without stream"
-    STREAM = "requests with stream"
-
-    def include(self, *, stream: bool) -> bool:
-        """Say whether a request with or without `stream` qualifies."""
-        return self is Modes.ANY or (self is Modes.STREAM) == stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +99,13 @@ class ErrorStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Redirect:
+    """A redirect to another path of the same server."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class WrongBody:
     """Status 200 with a body that is no completion."""
 
@@ -126,9 +122,15 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """An answer that stops coming, over a connection that stays open."""
+    """An answer that stops coming, over a connection that stays open.
+
+    Attributes:
+        where: How far it gets.
+        dripping: Whether single bytes go on coming that never complete anything.
+    """
 
     where: Where
+    dripping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ class OversizedBody:
     """A body that goes on and on."""
 
 
-Action = ErrorStatus | WrongBody | Reset | Stall | CutStream | ErrorEvent | OversizedBody
+Action = ErrorStatus | Redirect | WrongBody | Reset | Stall | CutStream | ErrorEvent | OversizedBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ class TransportFault:
     @property
     def status(self) -> int | None:
         """The HTTP status that the client sees, or None if it sees none."""
-        if isinstance(self.action, ErrorStatus):
+        if isinstance(self.action, (ErrorStatus, Redirect)):
             return self.action.status
         if isinstance(self.action, (Reset, Stall)) and self.action.where is Where.BEFORE_HEADERS:
             return None

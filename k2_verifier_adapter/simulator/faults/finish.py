@@ -7,7 +7,8 @@ from random import Random
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.simulator.answers import Completion, generated_call
-from k2_verifier_adapter.simulator.faults.base import Modes, Needs, PayloadFault, altered, content_of
+from k2_verifier_adapter.simulator.faults.base import Needs, PayloadFault, altered, content_of
+from k2_verifier_adapter.simulator.modes import Modes
 
 TEXT_INSTEAD_OF_CALL = "I can answer that without looking anything up: it depends on the details. 好的。"
 """Content of an answer that should have been a call."""

@@ -36,7 +36,7 @@ NOT_SIMULATED: Mapping[FailureClass, str] = MappingProxyType(
         FailureClass.TOOL_WITHOUT_SCHEMA: "it is a property of the row, not of the vendor",
         FailureClass.SCHEMA_TIMEOUT: "it is a property of the row, not of the vendor",
         FailureClass.CONNECTION_FAILED: "a server that listens cannot refuse a connection; "
-        "point the client at a port that nobody listens on",
+        "point the client at a port that nobody listens on, or start the vendor late",
     }
 )
 """Classes without a fault, and why."""
@@ -65,18 +65,49 @@ _BY_NAME: Mapping[str, tuple[Fault, ...]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """What happens to some attempts of a request, one after the other.
+
+    Attributes:
+        faults: The variants to draw from.
+        attempts: How many attempts are hit, or None for all that are left.
+    """
+
+    faults: tuple[Fault, ...]
+    attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """Faults that a profile names together.
 
     Attributes:
         name: The name in the profile.
-        faults: The variants to draw from.
-        attempts: How many attempts of one request are hit, or None for every attempt.
+        steps: What happens to the attempts of one request; behind the last step they are answered.
     """
 
     name: str
-    faults: tuple[Fault, ...]
-    attempts: int | None = None
+    steps: tuple[Step, ...]
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """The variants of all steps."""
+        return tuple(fault for step in self.steps for fault in step.faults)
+
+    def fitting(self, *, has_calls: bool, stream: bool) -> Selection | None:
+        """Leave out the variants that such a request cannot have; None if a step has none left."""
+        steps = tuple(
+            Step(
+                tuple(
+                    fault
+                    for fault in step.faults
+                    if fault.needs.met_by(has_calls=has_calls) and fault.modes.include(stream=stream)
+                ),
+                step.attempts,
+            )
+            for step in self.steps
+        )
+        return Selection(self.name, steps) if all(step.faults for step in steps) else None
 
 
 def fault_names() -> tuple[str, ...]:
@@ -84,22 +115,36 @@ def fault_names() -> tuple[str, ...]:
     return tuple(_BY_NAME)
 
 
-def select(name: str) -> Selection:
+def select(name: str, others: Iterable[str] = ()) -> Selection:
     """Look a fault up by its name in a profile.
 
     Args:
         name: A failure class (any of its variants is drawn) or one variant (`http_503`); with
-            `@N` appended, a transport fault hits the first N attempts of a request only.
+            `@N` appended, a transport fault hits the first N attempts of a request only. Several of
+            these joined by `+` hit one request one after the other: `http_503@1+http_429@2`.
+        others: Names of what is no fault and could be meant instead.
 
     Raises:
-        UsageError: If there is no such fault, or `@N` makes no sense for it.
+        UsageError: If there is no such fault, or `@N` or `+` makes no sense for it.
     """
-    base, at, count = name.partition("@")
+    parts = name.split("+")
+    steps = tuple(_step(part, name, others) for part in parts)
+    for part, step in zip(parts[:-1], steps[:-1], strict=True):
+        if step.attempts is None:
+            raise UsageError(
+                f"fault {name!r}: {part!r} leaves no attempt to what follows; say how many it hits, "
+                f"such as '{part}@1'"
+            )
+    return Selection(name, steps)
+
+
+def _step(part: str, name: str, others: Iterable[str]) -> Step:
+    base, at, count = part.partition("@")
     faults = _BY_NAME.get(base)
     if faults is None:
-        raise UsageError(_unknown(base))
+        raise UsageError(_unknown(base, others))
     if not at:
-        return Selection(name, faults)
+        return Step(faults)
     if not (count.isascii() and count.isdigit() and int(count) > 0):
         raise UsageError(f"fault {name!r}: {count!r} after '@' is not a number of attempts from 1")
     if not all(isinstance(fault, TransportFault) for fault in faults):
@@ -107,14 +152,19 @@ def select(name: str) -> Selection:
             f"fault {name!r}: '@' counts failed attempts, but {base!r} is answered and never retried; "
             f"use {base!r}"
         )
-    return Selection(name, faults, int(count))
+    return Step(faults, int(count))
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str, others: Iterable[str]) -> str:
     for failure_class, reason in NOT_SIMULATED.items():
         if name == failure_class.value:
             return f"fault {name!r} cannot be simulated: {reason}"
-    return f"unknown fault {name!r}: {suggestion(name, _BY_NAME)}"
+    if name in others:
+        return (
+            f"{name!r} is a wire shape and fails no attempt: give it alone, with a rate of its own, "
+            "without '@' and '+'"
+        )
+    return f"unknown fault {name!r}: {suggestion(name, (*_BY_NAME, *others))}"
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -11,8 +11,8 @@ from k2_verifier_adapter.simulator.faults.base import (
     CutStream,
     ErrorEvent,
     ErrorStatus,
-    Modes,
     OversizedBody,
+    Redirect,
     Reset,
     RetryAfter,
     Stall,
@@ -20,6 +20,7 @@ from k2_verifier_adapter.simulator.faults.base import (
     Where,
     WrongBody,
 )
+from k2_verifier_adapter.simulator.modes import Modes
 
 _4XX = (400, 401, 402, 403, 404, 408, 409, 422)
 _5XX = (500, 502, 503, 529)
@@ -67,6 +68,8 @@ FAULTS = (
     TransportFault("connection_reset_mid_body", C.CONNECTION_RESET, Reset(Where.MID_BODY), modes=Modes.PLAIN),
     TransportFault("timed_out_before_headers", C.TIMED_OUT, Stall(Where.BEFORE_HEADERS)),
     TransportFault("timed_out_mid_body", C.TIMED_OUT, Stall(Where.MID_BODY)),
+    TransportFault("timed_out_dripping_head", C.TIMED_OUT, Stall(Where.BEFORE_HEADERS, dripping=True)),
+    TransportFault("timed_out_dripping", C.TIMED_OUT, Stall(Where.MID_BODY, dripping=True)),
     TransportFault("stream_cut_at_end", C.STREAM_CUT, CutStream(reset=False), modes=Modes.STREAM),
     TransportFault("stream_cut_by_reset", C.STREAM_CUT, CutStream(reset=True), modes=Modes.STREAM),
     TransportFault(C.STREAM_ERROR_EVENT.value, C.STREAM_ERROR_EVENT, ErrorEvent(), modes=Modes.STREAM),
@@ -75,5 +78,6 @@ FAULTS = (
     _wrong_body("error_object", _error),
     _wrong_body("null_choices", _null_choices),
     _wrong_body("empty_choices", _no_choices),
+    TransportFault(f"{C.NOT_A_COMPLETION.value}_redirect", C.NOT_A_COMPLETION, Redirect(307)),
     TransportFault(C.RESPONSE_TOO_LARGE.value, C.RESPONSE_TOO_LARGE, OversizedBody()),
 )

@@ -1,0 +1,81 @@
+"""The real client against simulated vendors, many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from k2_verifier_adapter.core.cases import decode_row
+from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.requests import Request, build_request
+from k2_verifier_adapter.evalscope_plugin.exchange import Answer, Endpoint, NoAnswer, TransportOptions
+from k2_verifier_adapter.evalscope_plugin.retries import RetryPolicy
+from k2_verifier_adapter.evalscope_plugin.transport import Transport
+from k2_verifier_adapter.simulator import SimulatedVendor
+
+Outcome = Answer | NoAnswer
+
+
+def requests_of(rows: Iterable[Mapping[str, Any]], *, stream: bool) -> list[Request]:
+    """Build the requests of rows; a stream is asked for its usage, as by default."""
+    parameters = {"stream": True, "stream_options": {"include_usage": True}} if stream else {"stream": False}
+    return [
+        build_request(decode_row(row, number, HistoryOptions()), "kimi", parameters)
+        for number, row in enumerate(rows)
+    ]
+
+
+def transport_to(
+    url: str,
+    *,
+    retries: int = 0,
+    timeout_s: float = 20.0,
+    limit: int = 1 << 20,
+    **settings: Any,
+) -> Transport:
+    """Make a client that pauses nowhere; `limit` is the size of a response in bytes."""
+    endpoint = Endpoint(f"{url}/chat/completions", {}, {}, ())
+    return Transport(endpoint, TransportOptions(timeout_s, RetryPolicy(retries, 0.0), limit), **settings)
+
+
+def ask(vendor: SimulatedVendor, requests: Iterable[Request], **options: Any) -> list[Outcome]:
+    """Ask a vendor one request after the other."""
+    (outcomes,) = ask_each([(vendor, list(requests))], **options)
+    return outcomes
+
+
+def ask_each(
+    work: Sequence[tuple[SimulatedVendor, Sequence[Request]]], **options: Any
+) -> list[list[Outcome]]:
+    """Ask all vendors at once, each one request after the other on one transport."""
+
+    async def one(url: str, requests: Sequence[Request]) -> list[Outcome]:
+        async with transport_to(url, **options) as transport:
+            return [await transport.ask(request) for request in requests]
+
+    async def main(urls: Iterable[str]) -> list[list[Outcome]]:
+        tasks = [one(url, requests) for url, (_, requests) in zip(urls, work, strict=True)]
+        return await asyncio.wait_for(asyncio.gather(*tasks), 60)
+
+    with running(vendor for vendor, _ in work) as urls:
+        return asyncio.run(main(urls))
+
+
+def ask_at_once(vendor: SimulatedVendor, requests: Iterable[Request], **options: Any) -> list[Outcome]:
+    """Ask a vendor all requests at once."""
+
+    async def main(url: str) -> list[Outcome]:
+        async with transport_to(url, **options) as transport:
+            return await asyncio.wait_for(asyncio.gather(*map(transport.ask, requests)), 60)
+
+    with vendor.running() as endpoint:
+        return asyncio.run(main(endpoint.url))
+
+
+@contextlib.contextmanager
+def running(vendors: Iterable[SimulatedVendor]) -> Iterator[list[str]]:
+    """Run vendors; give their base URLs."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(vendor.running()).url for vendor in vendors]
