@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from k2_verifier_adapter.cli.output import print_report
-from k2_verifier_adapter.cli.simulate import MODEL, profile_of, vendor_rows
+from k2_verifier_adapter.cli.simulate import MODEL, PROFILE_HELP, profile_of, vendor_rows
 
 SUBSET = "k2_thinking"
 _LOG_TAIL = 15
@@ -30,8 +30,7 @@ only make the demo slow."""
     "profile_name",
     default="broken",
     show_default=True,
-    help="How the simulated vendor behaves: official (agrees always), noisy (flips decisions), broken "
-    "(a mix of faults).",
+    help=PROFILE_HELP,
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Number of rows; all by default.")
 @click.option(

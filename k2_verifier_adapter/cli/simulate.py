@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8765
 MODEL = "kimi-k2-simulated"
 
+PROFILE_HELP = (
+    "How the vendor behaves: official (agrees always), noisy (flips decisions), broken (a mix of faults), "
+    "or one fault: truncating, leaky-parser, reasoning-eater, no-guided-decoding, wrong-template, "
+    "over-triggering, bad-ids, length-limited, stop-with-calls, flaky-network."
+)
+"""Not made of the profiles themselves: `--help` does not load them."""
+
 
 @click.command(short_help="Serve a simulated vendor on loopback.")
 @click.option(
@@ -20,8 +27,7 @@ MODEL = "kimi-k2-simulated"
     "profile_name",
     default="official",
     show_default=True,
-    help="How the vendor behaves: official (agrees always), noisy (flips decisions), broken (a mix of "
-    "faults).",
+    help=PROFILE_HELP,
 )
 @click.option(
     "--port",

@@ -10,7 +10,7 @@ from random import Random
 from types import MappingProxyType
 
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.simulator.faults import Fault, Selection, Step, select, suggestion
+from k2_verifier_adapter.simulator.faults import Fault, Selection, Step, select
 from k2_verifier_adapter.simulator.shapes import SHAPES, WireShape
 
 
@@ -143,77 +143,6 @@ class Lottery:
     def _rng(self, *what: object) -> Random:
         text = ":".join(map(str, (self._seed, *what)))
         return Random(int.from_bytes(hashlib.sha256(text.encode()).digest(), "big"))
-
-
-_BROKEN_RATES: Mapping[str, float] = {
-    "truncated_json": 0.04,
-    "concatenated_json": 0.02,
-    "trailing_text": 0.02,
-    "single_quoted_json": 0.02,
-    "empty_arguments": 0.02,
-    "not_an_object": 0.02,
-    "other_invalid_json": 0.02,
-    "missing_required": 0.04,
-    "unexpected_property": 0.03,
-    "wrong_type": 0.04,
-    "enum_violation": 0.03,
-    "other_schema_violation": 0.03,
-    "undeclared_tool": 0.03,
-    "tool_name_case_or_prefix": 0.02,
-    "nonstandard_tool_call_id": 0.04,
-    "duplicate_tool_call_id": 0.02,
-    "finish_tool_calls_without_calls": 0.03,
-    "calls_without_finish_tool_calls": 0.03,
-    "finish_reason_missing": 0.04,
-    "finish_reason_unknown": 0.04,
-    "truncated_by_length": 0.03,
-    "content_filtered": 0.02,
-    "markup_in_content": 0.04,
-    "markup_in_reasoning": 0.03,
-    "special_token_leak": 0.05,
-    "empty_response": 0.02,
-    "reasoning_only": 0.02,
-    "missed_call": 0.03,
-    "extra_call": 0.10,
-    "stream_index_missing": 0.02,
-    "stream_id_missing": 0.02,
-    "stream_name_repeated": 0.02,
-    "http_400": 0.01,
-    "http_503@1": 0.02,
-    "rate_limited@1": 0.02,
-    "connection_reset@1": 0.02,
-    "stream_cut@1": 0.01,
-    "stream_error_event@1": 0.01,
-    "not_a_completion": 0.02,
-}
-"""What can end in minutes only (`timed_out`, `response_too_large`) or stops a run (401, 402, 404) is
-left to profiles of its own."""
-
-PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {
-        profile.name: profile
-        for profile in (
-            Profile("official", "agrees with the official answers always", {}),
-            Profile(
-                "noisy",
-                "flips decisions: misses some calls, makes some that the official API does not",
-                {"missed_call": 0.15, "extra_call": 0.15},
-            ),
-            Profile("broken", "a mix of faults from every group, transport included", _BROKEN_RATES),
-        )
-    }
-)
-
-
-def profile_named(name: str) -> Profile:
-    """Look a shipped profile up.
-
-    Raises:
-        UsageError: If there is no such profile.
-    """
-    if name not in PROFILES:
-        raise UsageError(f"unknown profile {name!r}: {suggestion(name, PROFILES)}")
-    return PROFILES[name]
 
 
 def profile_with(faults: Mapping[str, float]) -> Profile:

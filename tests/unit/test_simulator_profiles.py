@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from k2_verifier_adapter.cli.simulate import profile_of
+from k2_verifier_adapter.cli.simulate import PROFILE_HELP, profile_of
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.simulator import (
     PROFILES,
@@ -59,8 +59,9 @@ def test_a_class_draws_all_its_variants():
 
 
 def test_the_shipped_profiles_are_complete():
-    """The shipped profiles are there, and `broken` has a fault of every group that can be retried or scored."""
-    assert {"official", "noisy", "broken"} <= PROFILES.keys()
+    """`--help` names every shipped profile, and `broken` has a fault of every group."""
+    assert set(re.findall(r"[a-z]+(?:-[a-z]+)*", PROFILE_HELP)) >= PROFILES.keys()
+    assert len(PROFILES) == 13
     classes = {fault.failure_class for name in PROFILES["broken"].rates for fault in select(name).faults}
     assert {c.group for c in classes} == {c.group for c in FAULTS}
 
