@@ -1,4 +1,4 @@
-"""An endpoint without latency, in a process of its own: every answer is made before the first request.
+"""An endpoint of known latency, in a process of its own: every answer is made before the first request.
 
 It answers any chat completion, whatever has been done to the request on the way: the row is known by a
 tag that its tool schemas carry. It is no simulated vendor, but only what a client's cost can be measured
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from latency import LATENCIES, NONE, latency_of
 
 _TAG = re.compile(rb'"tag_(\d+)_')
 _STREAM = re.compile(rb'"stream": ?true')
@@ -92,20 +93,37 @@ def _dump(value: Any) -> bytes:
 class Endpoint:
     """The request handler."""
 
-    def __init__(self, answers: dict[bytes, Prepared]) -> None:
+    def __init__(self, answers: dict[bytes, Prepared], latency: str) -> None:
         self._answers = answers
+        self._latency = latency
         self._requests = 0
+        # Arrival and end by the monotonic clock, and the latency between them, in order of arrival.
+        self._served: list[list[float]] = []
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         if request.method == "GET":
-            return web.json_response({"requests": self._requests, "cpu_s": time.process_time()})
+            stats = {"requests": self._requests, "cpu_s": time.process_time(), "served": self._served}
+            return web.json_response(stats)
         body = await request.read()
         self._requests += 1
         found = _TAG.search(body)
         answer = self._answers.get(found[1]) if found else None
         if answer is None:
             return web.json_response({"error": {"message": "no row of this benchmark"}}, status=400)
+        assert found is not None
+        if self._latency == NONE:
+            return await self._send(request, body, answer)
+        latency = latency_of(self._latency, int(found[1]))
+        served = [time.monotonic(), 0.0, latency]
+        self._served.append(served)
+        await asyncio.sleep(latency)
+        response = await self._send(request, body, answer)
+        served[1] = time.monotonic()
+        return response
+
+    @staticmethod
+    async def _send(request: web.BaseRequest, body: bytes, answer: Prepared) -> web.StreamResponse:
         if _STREAM.search(body) is None:
             return web.Response(body=answer.body, content_type="application/json")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -118,9 +136,9 @@ class Endpoint:
         return response
 
 
-async def serve(answers: dict[bytes, Prepared]) -> None:
+async def serve(answers: dict[bytes, Prepared], latency: str) -> None:
     """Serve until the process is ended; the port is the first line of standard output."""
-    runner = web.ServerRunner(web.Server(Endpoint(answers).handle, access_log=None))
+    runner = web.ServerRunner(web.Server(Endpoint(answers, latency).handle, access_log=None))
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
     await site.start()
@@ -132,13 +150,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("answers", type=Path)
     parser.add_argument("--chunks", type=int, default=50, help="events of a stream (%(default)s)")
+    parser.add_argument("--latency", choices=LATENCIES, default=NONE, help="seconds until an answer")
     options = parser.parse_args()
     answers: dict[bytes, Prepared] = {}
     with options.answers.open(encoding="utf-8") as file:
         for line in file:
             value = json.loads(line)
             answers[str(value["tag"]).encode()] = prepare(value["answer"], options.chunks)
-    asyncio.run(serve(answers))
+    asyncio.run(serve(answers, options.latency))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,17 @@ line prints it without a traceback, EvalScope shows it as the exception's last l
 
 from __future__ import annotations
 
+import errno
+import os
+
+_FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_REFUSED = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
+        *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    }
+)
+
 
 class K2VerifierError(Exception):
     """Base class of everything this package raises on purpose."""
@@ -36,6 +47,40 @@ class BadRowsError(DataError):
             f"{source}: {len(problems)} of {total} {noun} cannot be used: {listed}{more}. "
             "Correct or remove them; nothing was sent."
         )
+
+
+class StorageError(DataError):
+    """A file cannot be written: the disk is full or read-only, or its place cannot be written to.
+
+    Attributes:
+        path: The file or directory.
+        cause: What the operating system said.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], cause: OSError, *notes: str) -> None:
+        """Make the message: what, why, and the notes, which say what is lost and what to do."""
+        self.path = os.fspath(path)
+        self.cause = cause
+        what = f"{self.path}: cannot be written: {cause.strerror or cause}"
+        super().__init__("; ".join((what, *notes)))
+
+    @property
+    def full(self) -> bool:
+        """Whether space is what is missing: on the disk, in the quota, or in a file's allowed size."""
+        return self.cause.errno in _FULL
+
+    @classmethod
+    def of(cls, error: OSError, place: str | os.PathLike[str]) -> StorageError | None:
+        """Take an error of the operating system for one of storage; None if it is about something else.
+
+        Args:
+            error: The error; a failed `write` does not name its file.
+            place: What to name then.
+        """
+        if error.errno not in _FULL | _REFUSED:
+            return None
+        named = isinstance(error.filename, str) and error.filename
+        return cls(named or place, error)
 
 
 class CacheMismatchError(K2VerifierError):

@@ -73,10 +73,8 @@ def doctor(
     """
     if model is not None and api_url is None:
         raise click.UsageError("--model needs --api-url", ctx)
-    if api_url is not None and (
-        urlsplit(api_url).scheme not in ("http", "https") or not urlsplit(api_url).netloc
-    ):
-        raise click.BadParameter(f"{api_url!r} is not an http or https URL", ctx, param_hint="--api-url")
+    if api_url is not None:
+        _check_url(ctx, api_url)
     key = api_key or next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
     checks = list(_installed())
     case, found = _row(rows, subset)
@@ -85,8 +83,17 @@ def doctor(
         checks.append(_models(api_url, key, model))
         if model is not None and case is not None and checks[-1].state != FAILED:
             checks += _probe(api_url, key, model, case)
-    _show(checks)
+    _show(checks, key)
     ctx.exit(_UNUSABLE if any(check.state == FAILED for check in checks) else 0)
+
+
+def _check_url(ctx: click.Context, api_url: str) -> None:
+    """Refuse what is no base URL; one that holds credentials is not shown."""
+    from k2_verifier_adapter.evalscope_plugin.hiding import refuse_credentials_in
+
+    refuse_credentials_in(api_url)
+    if urlsplit(api_url).scheme not in ("http", "https") or not urlsplit(api_url).netloc:
+        raise click.BadParameter(f"{api_url!r} is not an http or https URL", ctx, param_hint="--api-url")
 
 
 def _installed() -> Iterator[Check]:
@@ -130,6 +137,13 @@ def _row(rows: str, subset: str) -> tuple[Case | None, Check]:
     return (calls or loaded.cases)[0], Check(OK, "rows", detail)
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Follow no redirect: urllib would send the key along, to whatever host is named."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 def _models(api_url: str, key: str | None, model: str | None) -> Check:
     """Ask the endpoint for its models; many serve no list, which is no fault."""
     from k2_verifier_adapter.reports.printable import plural
@@ -138,7 +152,7 @@ def _models(api_url: str, key: str | None, model: str | None) -> Check:
     headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
         request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http(s), checked above
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=_TIMEOUT_S) as response:
             listing = json.loads(response.read(_LARGEST_LISTING))
     except urllib.error.HTTPError as error:
         with error:
@@ -175,15 +189,20 @@ def _probe(api_url: str, key: str | None, model: str, case: Case) -> Iterator[Ch
         yield Check(OK if result.ok else FAILED, "" if number else "one row", line)
 
 
-def _show(checks: list[Check]) -> None:
+def _show(checks: list[Check], key: str | None) -> None:
+    """Print what was found, without the key, which an endpoint may repeat."""
     from rich.table import Table
     from rich.text import Text
 
+    from k2_verifier_adapter.core.credentials import secrets_in
+    from k2_verifier_adapter.core.masking import Masker
+    from k2_verifier_adapter.evalscope_plugin.hiding import environment_secrets
     from k2_verifier_adapter.reports.printable import printable
     from k2_verifier_adapter.reports.text import render
 
+    masker = Masker(secrets_in({"api_key": key}) | environment_secrets())
     table = Table.grid(padding=(0, 2))
     for check in checks:
-        detail = Text(printable(check.detail), overflow="fold")
+        detail = Text(printable(masker.text(check.detail)), overflow="fold")
         table.add_row(Text(check.state, _STYLES[check.state]), check.name, detail)
     click.echo(render([table], colour=colour_wanted(), width=columns()), nl=False)

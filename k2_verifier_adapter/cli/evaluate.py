@@ -14,6 +14,7 @@ import click
 
 from k2_verifier_adapter.cli.gate_flags import gate_flags, say
 from k2_verifier_adapter.cli.output import print_report
+from k2_verifier_adapter.cli.pace_flags import pace_flags
 from k2_verifier_adapter.errors import DataError, RunInterruptedError
 
 if TYPE_CHECKING:
@@ -43,11 +44,23 @@ _CLOCK_SLACK_S = 2.0
     help="A task file, YAML or JSON; ${NAME} and ${NAME:-default} come from the environment. Flags "
     "override it.",
 )
+@pace_flags
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only say how many requests and about how many prompt tokens would be sent.",
+)
 @gate_flags
 @click.argument("evalscope_flags", nargs=-1, type=click.UNPROCESSED, metavar="")
 @click.pass_context
 def evaluate(
-    ctx: click.Context, *, config_file: Path | None, evalscope_flags: tuple[str, ...], gate: GateOptions
+    ctx: click.Context,
+    *,
+    config_file: Path | None,
+    evalscope_flags: tuple[str, ...],
+    pace: Mapping[str, float],
+    dry_run: bool,
+    gate: GateOptions,
 ) -> None:
     """Verify an endpoint: run the benchmark through EvalScope, then report and gate.
 
@@ -68,12 +81,16 @@ def evaluate(
         config = load_config(config_file)
     config = with_api_key(config, evalscope_flags, os.environ)
 
+    if dry_run or (config or {}).get("dry_run"):
+        say_estimate(list(evalscope_flags), config, pace)
+        return
+
     from k2_verifier_adapter.evalscope_plugin.running import run_eval
 
     started = time.time()
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            run = run_eval(list(evalscope_flags), config)
+            run = run_eval(list(evalscope_flags), config, pace)
     except RunInterruptedError as error:
         click.echo(f"k2-verifier: {error}", err=True)
         with contextlib.suppress(DataError):
@@ -81,6 +98,27 @@ def evaluate(
             report_all(Path(error.run), started, gate)
         ctx.exit(INTERRUPTED)
     ctx.exit(report_all(run, started, gate))
+
+
+def say_estimate(
+    evalscope_flags: Sequence[str], config: Mapping[str, Any] | None, pace: Mapping[str, float]
+) -> None:
+    """Print what a run would send."""
+    from k2_verifier_adapter.core.json_text import dumps_ascii
+    from k2_verifier_adapter.evalscope_plugin.running import estimate_eval
+    from k2_verifier_adapter.reports.printable import printable
+
+    with contextlib.redirect_stdout(sys.stderr):
+        estimates = estimate_eval(evalscope_flags, config, pace)
+    for estimate in estimates:
+        click.echo(f"{printable(estimate.subset)}: {estimate.cost}")
+        where = f" at {estimate.host}" if estimate.host else ""
+        click.echo(
+            f"  {printable(estimate.model)}{printable(where)}, {dumps_ascii(dict(estimate.parameters))}"
+        )
+    for name, value in pace.items():
+        click.echo(f"  {name}: {value:g}")
+    click.echo("Dry run: nothing was sent, nothing was written.")
 
 
 def with_api_key(

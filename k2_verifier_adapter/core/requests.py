@@ -10,6 +10,7 @@ from typing import Any
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.json_text import dumps_ascii
+from k2_verifier_adapter.core.masking import MASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,10 @@ class RequestIdentity:
         ]
         if self.row_sha256 != stored.row_sha256:
             changed.insert(0, "the row's messages or tools")
-        return "; ".join(changed) or "the order of its parameters"
+        if changed:
+            return "; ".join(changed)
+        hidden = MASK in dumps_ascii(dict(self.parameters))
+        return "the order of its parameters" + (", or a value that is not shown" if hidden else "")
 
 
 _ABSENT = object()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from k2_verifier_adapter.core.presets import Standard
+from k2_verifier_adapter.core.stored_values import json_object, text, text_or_none, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class RunFacts:
         evalscope: Version of EvalScope.
         python: Version of Python.
         standard: What the subset's numbers are held against, or None if nothing is known.
+        stopped: Which maximum of the user's ended the last session early, or None.
     """
 
     model: str
@@ -60,6 +62,7 @@ class RunFacts:
     evalscope: str
     python: str
     standard: Standard | None = None
+    stopped: str | None = None
 
 
 def facts_as_json(facts: RunFacts) -> dict[str, Any]:
@@ -81,6 +84,7 @@ def facts_as_json(facts: RunFacts) -> dict[str, Any]:
         "evalscope": facts.evalscope,
         "python": facts.python,
         "standard": None if facts.standard is None else facts.standard.as_json(),
+        "stopped": facts.stopped,
     }
 
 
@@ -88,24 +92,25 @@ def facts_from_json(value: Mapping[str, Any]) -> RunFacts:
     """Read the stored form of the facts back.
 
     Raises:
-        KeyError, TypeError: If it is not one.
+        KeyError, TypeError, ValueError: If it is not one.
     """
     rows = value["rows"]
     return RunFacts(
-        model=value["model"],
-        subset=value["subset"],
-        parameters=dict(value["parameters"]),
-        rows=RowsInfo(rows["source"], rows["sha256"], bool(rows["synthetic"])),
-        planned=int(value["planned"]),
-        repeats=int(value["repeats"]),
-        started_at=value["started_at"],
-        finished_at=value["finished_at"],
+        model=text(value["model"]),
+        subset=text(value["subset"]),
+        parameters=json_object(value["parameters"]),
+        rows=RowsInfo(text(rows["source"]), text(rows["sha256"]), bool(rows["synthetic"])),
+        planned=whole(value["planned"]),
+        repeats=whole(value["repeats"]),
+        started_at=text(value["started_at"]),
+        finished_at=text_or_none(value["finished_at"]),
         complete=bool(value["complete"]),
-        endpoint_host=value["endpoint_host"],
-        adapter=value["adapter"],
-        evalscope=value["evalscope"],
-        python=value["python"],
+        endpoint_host=text_or_none(value["endpoint_host"]),
+        adapter=text(value["adapter"]),
+        evalscope=text(value["evalscope"]),
+        python=text(value["python"]),
         standard=Standard.from_json(value.get("standard")),
+        stopped=text_or_none(value.get("stopped")),
     )
 
 

@@ -39,13 +39,11 @@ from k2_verifier_adapter.evalscope_plugin.exchange import NoAnswer
 from k2_verifier_adapter.evalscope_plugin.metric_names import name_metrics
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
+from k2_verifier_adapter.evalscope_plugin.work import CASE_KEY
 from k2_verifier_adapter.formats.rows import LoadedRows
 from k2_verifier_adapter.version import __version__
 
 logger = get_logger()
-
-CASE_KEY = "case"
-"""Key of the case in a sample's metadata."""
 
 _DESCRIPTION = """
 ## Overview
@@ -107,6 +105,19 @@ class K2VerifierAdapter(AgentAdapter):
         self.rows: dict[str, LoadedRows] = {}
         self.failed: dict[str, list[FailedRequest]] = {}
         self.run_metadata: dict[str, Mapping[str, Any]] = {}
+        self.pace = self._take_pace()
+
+    def _take_pace(self) -> dict[str, Any]:
+        """Read how fast and how far this session goes, and take it out of the benchmark's settings.
+
+        EvalScope's cache identity covers all extra parameters; a session that goes on with another pace
+        goes on with the same run.
+        """
+        specs = self.benchmark_meta.extra_params
+        pace = {name: self.extra_params[name] for name in settings.PACE_PARAMS if name in specs}
+        for name in pace:
+            specs[name] = {**specs[name], "value": settings.EXTRA_PARAMS[name]["value"]}
+        return pace
 
     def load(self) -> tuple[DatasetDict, None]:
         """Load the subsets from local files, the bundled rows or the hub.
@@ -150,7 +161,7 @@ class K2VerifierAdapter(AgentAdapter):
         user = settings.user_parameters(self._task_config, asker.api)
         subset = self.current_subset_name or self.subset_list[0]
         case: Case = sample.metadata[CASE_KEY]
-        request = RequestPlanner(asker.model_name, user.body).request(subset, case)
+        request = RequestPlanner(asker.model_name, user.body, asker.masker).request(subset, case)
         options = settings.transport_options(
             self._task_config.generation_config, preset_for(subset), self.extra_params
         )

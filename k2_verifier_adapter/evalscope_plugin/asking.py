@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, InvalidStateError
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
 from evalscope.api.messages import dict_to_chat_message
 from evalscope.api.model import Model, ModelAPI, ModelOutput
@@ -17,12 +20,15 @@ from evalscope.utils.logger import get_logger
 from yarl import URL
 
 from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.credentials import secrets_in
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
+from k2_verifier_adapter.core.masking import Masker
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request
-from k2_verifier_adapter.core.responses import NotACompletion, read_completion
-from k2_verifier_adapter.evalscope_plugin import settings
+from k2_verifier_adapter.core.responses import NotACompletion, parse_completion, read_completion
+from k2_verifier_adapter.evalscope_plugin import hiding, settings
+from k2_verifier_adapter.evalscope_plugin.budget import Budget, BudgetSpentError, RunLimits
 from k2_verifier_adapter.evalscope_plugin.exchange import (
     Answer,
     Endpoint,
@@ -30,10 +36,14 @@ from k2_verifier_adapter.evalscope_plugin.exchange import (
     TransportOptions,
     utc_now,
 )
+from k2_verifier_adapter.evalscope_plugin.pacing import Pacer
 from k2_verifier_adapter.evalscope_plugin.pool import run_pool
 from k2_verifier_adapter.evalscope_plugin.transport import Transport
+from k2_verifier_adapter.reports.printable import printable
 
 logger = get_logger()
+
+Result = TypeVar("Result")
 
 
 class Asker(Protocol):
@@ -43,29 +53,41 @@ class Asker(Protocol):
         api: The model API behind it.
         model_name: The model name that requests carry.
         host: Host and port asked, or None where there is no URL.
+        masker: Takes the secrets out of what comes back.
     """
 
     api: ModelAPI
     model_name: str
     host: str | None
+    masker: Masker
 
-    def session(self, options: TransportOptions, concurrency: int) -> Any:
+    def session(self, options: TransportOptions, concurrency: int, budget: Budget) -> Any:
         """Give the async context in which `ask` may be called."""
 
     async def ask(self, request: Request, case: Case) -> Answer | NoAnswer:
-        """Answer one request."""
+        """Answer one request.
+
+        Raises:
+            BudgetSpentError: If the session's budget is spent.
+        """
 
 
 def choose(model: Model, task_config: TaskConfig) -> Asker:
     """Choose the transport for an OpenAI-compatible API, and EvalScope's own client for any other."""
     endpoint = settings.raw_endpoint(model.api, task_config.generation_config)
+    asker: Asker
     if endpoint is not None:
-        return RawAsker(model.api, endpoint)
-    logger.warning(
-        f"{type(model.api).__name__} is not EvalScope's OpenAI-compatible API: requests go through "
-        "EvalScope, whose own parsing stands between the response and the judgement."
-    )
-    return EvalScopeAsker(model)
+        asker = RawAsker(model.api, endpoint)
+    else:
+        logger.warning(
+            f"{type(model.api).__name__} is not EvalScope's OpenAI-compatible API: requests go through "
+            "EvalScope, whose own parsing stands between the response and the judgement."
+        )
+        # A model that was made in Python has a key that the task does not know.
+        own = secrets_in({"api_key": getattr(model.api, "api_key", None)})
+        asker = EvalScopeAsker(model, Masker(hiding.secrets_of(task_config) | own))
+    hiding.hide_in_logs(asker.masker.secrets)
+    return asker
 
 
 class RawAsker:
@@ -76,14 +98,18 @@ class RawAsker:
         self.model_name = str(api.model_name)
         url = URL(endpoint.url)
         self.host: str | None = str(url.host) if url.is_default_port() else f"{url.host}:{url.port}"
+        self.masker = Masker(endpoint.secrets)
         self._endpoint = endpoint
         self._transport: Transport | None = None
 
     @asynccontextmanager
-    async def session(self, options: TransportOptions, concurrency: int) -> AsyncIterator[None]:
-        """Open the transport; the caller bounds the concurrency."""
-        del concurrency
-        async with Transport(self._endpoint, options, on_event=logger.warning) as transport:
+    async def session(
+        self, options: TransportOptions, concurrency: int, budget: Budget
+    ) -> AsyncIterator[None]:
+        """Open the transport."""
+        async with Transport(
+            self._endpoint, options, concurrency=concurrency, budget=budget, on_event=logger.warning
+        ) as transport:
             self._transport = transport
             try:
                 yield
@@ -94,39 +120,46 @@ class RawAsker:
         """Send the request."""
         del case
         assert self._transport is not None, "ask is called inside of the session"
-        return await self._transport.ask(request)
+        return _without_secrets(await self._transport.ask(request), self.masker)
 
 
 class EvalScopeAsker:
     """Ask through `model.generate`; the completion is rebuilt from EvalScope's output."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, masker: Masker) -> None:
+        self.masker = masker
         self.api = model.api
         self.model_name = str(model.name)
         self.host: str | None = None
         self._model = model
-        self._threads: ThreadPoolExecutor | None = None
+        self._pacer: Pacer | None = None
 
     @asynccontextmanager
-    async def session(self, options: TransportOptions, concurrency: int) -> AsyncIterator[None]:
-        """Start the threads; timeout and retries are EvalScope's own here."""
-        del options
-        with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="k2-verifier") as threads:
-            self._threads = threads
-            yield
+    async def session(
+        self, options: TransportOptions, concurrency: int, budget: Budget
+    ) -> AsyncIterator[None]:
+        """Open the gate; timeout and retries are EvalScope's own here."""
+        self._pacer = Pacer(budget, concurrency, options.requests_per_minute)
+        yield
 
     async def ask(self, request: Request, case: Case) -> Answer | NoAnswer:
         """Let EvalScope ask, and rebuild a completion from what it makes of the answer."""
         del request
+        return _without_secrets(await self._ask(case), self.masker)
+
+    async def _ask(self, case: Case) -> Answer | NoAnswer:
         started = time.monotonic()
         try:
             messages = [dict_to_chat_message(message) for message in case.messages()]
             tools = [ToolInfo.model_validate(tool["function"]) for tool in case.tools()]
         except (ValueError, KeyError, TypeError) as error:
             return _no_answer(f"EvalScope cannot represent this row: {error}", started, attempts=0)
-        loop = asyncio.get_running_loop()
+        assert self._pacer is not None, "ask is called inside of the session"
         try:
-            output = await loop.run_in_executor(self._threads, self._model.generate, messages, tools)
+            async with self._pacer.turn():
+                output = await _in_daemon_thread(lambda: self._model.generate(messages, tools))
+        except BudgetSpentError:
+            raise
         except Exception as error:  # noqa: BLE001 - any model API, any exception; it is this request's
             return _no_answer(f"{type(error).__name__}: {error}", started)
         if output.error:
@@ -145,6 +178,42 @@ class EvalScopeAsker:
             finished_at=utc_now(),
             raw=False,
         )
+
+
+async def _in_daemon_thread(function: Callable[[], Result]) -> Result:
+    """Call a function that blocks in a thread of its own.
+
+    No executor: its threads are waited for when the interpreter ends, so that a call that hangs would
+    keep an interrupted run from ending.
+    """
+    done: Future[Result] = Future()
+
+    def call() -> None:
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - handed over to who waits
+            with contextlib.suppress(InvalidStateError):
+                done.set_exception(error)
+        else:
+            with contextlib.suppress(InvalidStateError):
+                # Nobody waits any more where the run was interrupted.
+                done.set_result(result)
+
+    threading.Thread(target=call, name="k2-verifier-ask", daemon=True).start()
+    return await asyncio.wrap_future(done)
+
+
+def _without_secrets(outcome: Answer | NoAnswer, masker: Masker) -> Answer | NoAnswer:
+    """Give an outcome in which the vendor repeats no secret; one that it does not repeat stays as it is."""
+    if isinstance(outcome, NoAnswer):
+        failure = outcome.failure
+        return replace(outcome, failure=replace(failure, detail=printable(masker.text(failure.detail))))
+    text = masker.json_text(outcome.text)
+    if text == outcome.text:
+        return outcome
+    response = parse_completion(text)
+    assert not isinstance(response, NotACompletion), "masking leaves a completion one"
+    return replace(outcome, text=text, response=response)
 
 
 def record_of(answer: Answer, request: Request, case_index: int, repeat: int) -> ResponseRecord:
@@ -170,7 +239,7 @@ def ask_once(asker: Asker, request: Request, case: Case, options: TransportOptio
     async def ask(item: Case) -> None:
         outcomes.append(await asker.ask(request, item))
 
-    run_pool([case], ask, concurrency=1, context=asker.session(options, 1))
+    run_pool([case], ask, concurrency=1, context=asker.session(options, 1, Budget(RunLimits())))
     return outcomes[0]
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from evalscope import __version__ as evalscope_version
-from evalscope.api.dataset import Dataset, Sample
+from evalscope.api.dataset import Dataset
 from evalscope.api.messages.perf_metrics import PerformanceMetrics
 from evalscope.api.metric import SampleScore
 from evalscope.api.registry import register_evaluator
@@ -19,7 +22,6 @@ from evalscope.report import Report
 from evalscope.utils.logger import get_logger
 from evalscope.utils.tqdm_utils import TqdmLogging
 
-from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.judgement import judge
@@ -28,45 +30,29 @@ from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
 from k2_verifier_adapter.core.run_facts import RunFacts
-from k2_verifier_adapter.errors import CacheMismatchError
-from k2_verifier_adapter.evalscope_plugin import asking, settings
+from k2_verifier_adapter.core.tokens import reported_tokens
+from k2_verifier_adapter.errors import StorageError
+from k2_verifier_adapter.evalscope_plugin import asking, hiding, settings
+from k2_verifier_adapter.evalscope_plugin.budget import Budget, BudgetSpentError
 from k2_verifier_adapter.evalscope_plugin.exchange import Answer, NoAnswer, TransportOptions, utc_now
 from k2_verifier_adapter.evalscope_plugin.failfast import FailFast
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.pool import run_pool
 from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
-from k2_verifier_adapter.evalscope_plugin.run_files import SubsetFiles
-from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_predictions
+from k2_verifier_adapter.evalscope_plugin.run_files import (
+    SubsetFiles,
+    explain,
+    nothing_to_resume,
+    writing_alone,
+)
+from k2_verifier_adapter.evalscope_plugin.work import WorkItem, collect, cost_of, estimate_tokens
+from k2_verifier_adapter.formats.runs import RunPaths, read_facts
 from k2_verifier_adapter.version import __version__
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter
 
 logger = get_logger()
-
-
-@dataclass(slots=True)
-class WorkItem:
-    """One sample to answer, or one stored answer to judge again.
-
-    Attributes:
-        subset: The subset.
-        sample: The sample.
-        case: Its case.
-        repeat: 0-based repetition.
-        stored: The stored answer, or None.
-    """
-
-    subset: str
-    sample: Sample
-    case: Case
-    repeat: int
-    stored: ResponseRecord | None
-
-    @property
-    def needs_predict(self) -> bool:
-        """Whether a request is due; EvalScope's own name, which `eval` reads."""
-        return self.stored is None
 
 
 @dataclass(slots=True)
@@ -93,21 +79,48 @@ class K2VerifierEvaluator(DefaultEvaluator):
     """
 
     benchmark: K2VerifierAdapter
+    use_cache: str | None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        # EvalScope dumps and logs the settings right behind this.
+        hiding.guard(self.task_config)
         self._asker: asking.Asker
         self._planner: RequestPlanner
         self._files: dict[str, SubsetFiles] = {}
         self._facts: dict[str, RunFacts] = {}
+        run, subsets = Path(self.outputs.outputs_dir), self._subset_paths()
+        if self.use_cache and nothing_to_resume(run, subsets):
+            self.use_cache = self.task_config.use_cache = None
+        with writing_alone(subsets):
+            pass  # EvalScope is about to replace the settings kept there: not those of a run under way.
 
     def eval(self) -> Report:
-        """Run the evaluation; whatever happens, what was answered is on disk."""
-        try:
-            return super().eval()
-        finally:
-            for files in self._files.values():
-                files.close()
+        """Run the evaluation; whatever happens, what was answered is on disk.
+
+        Raises:
+            UsageError: If another process is writing to the same directory.
+            StorageError: If a file cannot be written.
+        """
+        with writing_alone(self._subset_paths()), contextlib.ExitStack() as opened:
+            opened.callback(self._close_files)
+            try:
+                return super().eval()
+            except (OSError, StorageError) as error:
+                # EvalScope's own files lie on the same disk.
+                run = Path(self.outputs.outputs_dir)
+                refused = StorageError.of(error, run) if isinstance(error, OSError) else error
+                if refused is None:
+                    raise
+                raise explain(refused, run, self._files.values()) from error
+
+    def _subset_paths(self) -> list[RunPaths]:
+        run = Path(self.outputs.outputs_dir)
+        return [RunPaths(run, self.model_name, subset) for subset in self.benchmark.subset_list]
+
+    def _close_files(self) -> None:
+        for files in self._files.values():
+            files.close()
 
     def _collect_work_items(self, dataset_dict: dict[str, Dataset]) -> PoolContext:
         """Match every sample with its stored answer; refuse answers to other requests."""
@@ -118,40 +131,19 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 "generation_config holds nothing but EvalScope's default temperature 0.0: the preset "
                 'applies. To send 0.0, set extra_body: {"temperature": 0.0}.'
             )
-        self._planner = RequestPlanner(self._asker.model_name, user.body)
+        self._planner = RequestPlanner(self._asker.model_name, user.body, self._asker.masker)
         collected: list[tuple[RunPaths, list[WorkItem]]] = []
         for subset, dataset in dataset_dict.items():
             paths = RunPaths(Path(self.outputs.outputs_dir), self.model_name, subset)
-            stored = _stored_records(paths) if self.use_cache else {}
-            items = [self._work_item(subset, sample, stored) for sample in dataset]
-            self._refuse_other_requests(items, paths)
+            items = collect(
+                self._planner, paths, dataset, self.benchmark.repeats, resume=bool(self.use_cache)
+            )
             collected.append((paths, items))
         # Only now, when nothing is refused any more, is anything written.
         for paths, items in collected:
             self._open_files(paths, items)
+            logger.info(f"{paths.subset}: {cost_of(items)}")
         return PoolContext([item for _, items in collected for item in items])
-
-    def _work_item(
-        self, subset: str, sample: Sample, stored: Mapping[tuple[int, int], ResponseRecord]
-    ) -> WorkItem:
-        case: Case = sample.metadata["case"]
-        repeat = int(sample.id) % self.benchmark.repeats
-        return WorkItem(subset, sample, case, repeat, stored.get((case.index, repeat)))
-
-    def _refuse_other_requests(self, items: list[WorkItem], paths: RunPaths) -> None:
-        stored = [(item, item.stored) for item in items if item.stored is not None]
-        differing = []
-        for item, record in stored:
-            identity = self._planner.request(item.subset, item.case).identity
-            difference = identity.difference_from(record.request)
-            if difference is not None:
-                differing.append(f"case {item.case.index}: {difference}")
-        if differing:
-            raise CacheMismatchError(
-                f"{paths.predictions}: {len(differing)} of {len(stored)} stored responses answer other "
-                f"requests than today's ({' | '.join(differing[:3])}). Restore the settings and rows of that "
-                "run, or start a new one without --use-cache."
-            )
 
     def _open_files(self, paths: RunPaths, items: list[WorkItem]) -> None:
         subset = paths.subset
@@ -203,35 +195,56 @@ class K2VerifierEvaluator(DefaultEvaluator):
                     waiting.append(item)
                 else:
                     done(item, self._judge_stored(item, item.stored))
-            failfast = FailFast(len(waiting))
-
-            async def answer(item: WorkItem) -> None:
-                request = self._planner.request(item.subset, item.case)
-                outcome = await self._asker.ask(request, item.case)
-                if isinstance(outcome, NoAnswer):
-                    self._record_failure(item, outcome)
-                    done(item, None)
-                    if outcome.attempts:
-                        failfast.failed(outcome.failure, outcome.status)
-                else:
-                    failfast.succeeded()
-                    done(item, self._record_answer(item, request, outcome))
-
             try:
-                if waiting:
-                    concurrency = self.task_config.eval_batch_size
-                    session = self._asker.session(self._transport_options(), concurrency)
-                    run_pool(waiting, answer, concurrency=concurrency, context=session)
+                stopped = self._answer(waiting, done) if waiting else {}
             except BaseException:
-                self._finish(complete=False)
+                # On a full disk this fails, too; what ended the run is what the user must hear of.
+                with contextlib.suppress(StorageError):
+                    self._finish(complete=False)
                 raise
-        self._finish(complete=True)
+        self._finish(complete=True, stopped=stopped)
         return results
+
+    def _answer(
+        self, waiting: list[WorkItem], done: Callable[[WorkItem, SampleScore | None], None]
+    ) -> dict[str, str]:
+        """Ask for all that have no answer; give the maximum that was reached, by subset left unfinished."""
+        failfast = FailFast(len(waiting))
+        budget = Budget(settings.run_limits(self.benchmark.pace))
+        left = Counter[str]()
+
+        async def answer(item: WorkItem) -> None:
+            request = self._planner.request(item.subset, item.case)
+            try:
+                outcome = await self._asker.ask(request, item.case)
+            except BudgetSpentError:
+                # Neither answered nor failed: left to the next session.
+                left[item.subset] += 1
+                return
+            if isinstance(outcome, NoAnswer):
+                self._record_failure(item, outcome)
+                done(item, None)
+                if outcome.attempts:
+                    failfast.failed(outcome.failure, outcome.status)
+            else:
+                failfast.succeeded()
+                self._count_tokens(budget, item, outcome)
+                done(item, self._record_answer(item, request, outcome))
+
+        concurrency = self.task_config.eval_batch_size
+        session = self._asker.session(self._transport_options(), concurrency, budget)
+        run_pool(waiting, answer, concurrency=concurrency, context=session)
+        for subset, count in left.items():
+            logger.warning(
+                f"{subset}: stopped, {budget.spent} reached; {count} requests are left. Go on with "
+                f"--use-cache {self.outputs.outputs_dir}"
+            )
+        return dict.fromkeys(left, f"{budget.spent} reached")
 
     def _transport_options(self) -> TransportOptions:
         preset = max(map(preset_for, self._files), key=lambda preset: preset.timeout_s)
         return settings.transport_options(
-            self.task_config.generation_config, preset, self.benchmark.extra_params
+            self.task_config.generation_config, preset, self.benchmark.extra_params, self.benchmark.pace
         )
 
     def _record_answer(self, item: WorkItem, request: Request, answer: Answer) -> SampleScore:
@@ -249,7 +262,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
         return self._score(item, record, response)
 
     def _score(self, item: WorkItem, record: ResponseRecord, response: Response) -> SampleScore:
-        judgement = judge(item.case, response, record.stream_anomalies)
+        anomalies, limit = record.stream_anomalies, record.token_limit
+        judgement = judge(item.case, response, anomalies, token_limit=limit)
         sample = item.sample
         score = self.benchmark.sample_score(int(sample.id), sample.group_id, item.case, record, judgement)
         self._files[item.subset].keep_review(score, item.case, response)
@@ -272,24 +286,37 @@ class K2VerifierEvaluator(DefaultEvaluator):
             f"{outcome.failure.failure_class.value}: {outcome.failure.detail}"
         )
 
+    def _count_tokens(self, budget: Budget, item: WorkItem, answer: Answer) -> None:
+        """Count what an answer used; where the vendor does not say, what it must be about."""
+        completion = answer.response.completion
+        total = reported_tokens(completion, "total_tokens")
+        total = total or sum(
+            reported_tokens(completion, name) for name in ("prompt_tokens", "completion_tokens")
+        )
+        budget.use(total or estimate_tokens(item, answer.text))
+
     def _count_performance(self, item: WorkItem, answer: Answer) -> None:
         if not self.task_config.collect_perf:
             return
-        usage = answer.response.completion.get("usage")
-        tokens = usage if isinstance(usage, Mapping) else {}
+        completion = answer.response.completion
         metrics = PerformanceMetrics(
             latency=answer.duration_s,
             ttft=answer.ttft_s,
-            input_tokens=_token_count(tokens.get("prompt_tokens")),
-            output_tokens=_token_count(tokens.get("completion_tokens")),
+            input_tokens=reported_tokens(completion, "prompt_tokens"),
+            output_tokens=reported_tokens(completion, "completion_tokens"),
         )
         self.perf_collector.record(metrics, sample_index=item.sample.id, turn_index=0)
         self._perf_request_count += 1
         self._perf_metric_count += 1
 
-    def _finish(self, *, complete: bool) -> None:
+    def _finish(self, *, complete: bool, stopped: Mapping[str, str] = MappingProxyType({})) -> None:
         for subset, files in self._files.items():
-            facts = replace(self._facts[subset], finished_at=utc_now(), complete=complete)
+            facts = replace(
+                self._facts[subset],
+                finished_at=utc_now(),
+                complete=complete and subset not in stopped,
+                stopped=stopped.get(subset),
+            )
             files.finish(facts)
             rows = facts.rows
             self.benchmark.run_metadata[subset] = {
@@ -298,17 +325,3 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 "repaired_cases": sum(case.repairs.beyond_upstream for case in files.cases),
                 "adapter": facts.adapter,
             }
-
-
-def _stored_records(paths: RunPaths) -> dict[tuple[int, int], ResponseRecord]:
-    records, damaged = read_predictions(paths.predictions)
-    if damaged:
-        logger.warning(
-            f"{paths.predictions}: {damaged} lines are damaged or not this adapter's; their samples are "
-            "sent again"
-        )
-    return {(record.case_index, record.repeat): record for record in records}
-
-
-def _token_count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -9,11 +9,10 @@ from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.masking import Masker
 from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.evalscope_plugin.retries import RetryPolicy
-
-_SHORTEST_REST = 4
-"""Characters of a cut-off secret from which on it is masked."""
+from k2_verifier_adapter.reports.printable import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +32,8 @@ class Endpoint:
     secrets: tuple[str, ...]
 
     def masked(self, text: str) -> str:
-        """Give the text without the endpoint's secrets, whole or cut off by an excerpt."""
-        for secret in self.secrets:
-            text = text.replace(secret, "***")
-            if "…" in text:
-                for length in range(len(secret) - 1, _SHORTEST_REST - 1, -1):
-                    text = text.replace(f"{secret[:length]}…", "***…")
-        return text
+        """Give a vendor's text fit for a message: without the endpoint's secrets and control characters."""
+        return printable(Masker(self.secrets).text(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +45,13 @@ class TransportOptions:
             and each event of a stream; a body that is not streamed must be whole within it.
         retry: The retry policy.
         max_response_bytes: Decompressed size at which a response is given up.
+        requests_per_minute: Requests that start in a minute at most, retries included; 0 for no limit.
     """
 
     timeout_s: float
     retry: RetryPolicy
     max_response_bytes: int = 64 * 1024 * 1024
+    requests_per_minute: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

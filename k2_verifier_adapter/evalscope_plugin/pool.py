@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from concurrent.futures import Future, wait
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -42,11 +42,14 @@ def run_pool(  # noqa: C901 - three small functions inside
     """
     finished: Future[None] = Future()
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()
+    interrupted = threading.Event()
 
     async def work_on_all() -> None:
         task = asyncio.current_task()
         assert task is not None
         started.set_result((asyncio.get_running_loop(), task))
+        if interrupted.is_set():
+            raise asyncio.CancelledError
         async with context:
             remaining = iter(items)
 
@@ -73,13 +76,18 @@ def run_pool(  # noqa: C901 - three small functions inside
             finished.set_result(None)
 
     thread = threading.Thread(target=run, name="k2-verifier-pool", daemon=True)
-    thread.start()
     try:
+        thread.start()
         finished.result()
     except BaseException:
         if not finished.done():
-            loop, task = started.result()
-            loop.call_soon_threadsafe(task.cancel)
-            thread.join(_CANCEL_PATIENCE_S)
+            # An interrupt may come while the thread is being started: then whichever of the two
+            # is later finds the other's note.
+            interrupted.set()
+            if started.done():
+                loop, task = started.result()
+                with suppress(RuntimeError):  # the loop has just been closed
+                    loop.call_soon_threadsafe(task.cancel)
+            wait([finished], _CANCEL_PATIENCE_S)
         raise
     thread.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 
@@ -12,12 +13,17 @@ from k2_verifier_adapter.core.event_stream import DONE, ChunkAssembler, EventDec
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.json_text import dumps_ascii, escape_to_ascii, excerpt
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
+from k2_verifier_adapter.evalscope_plugin.deadlines import deadline
 
 _AFTER_DONE_S = 0.25
 """Seconds that a server may take to end the body behind `[DONE]`, so that the connection is reused."""
 
 _AFTER_FINISH_S = 10.0
 """Seconds that a stream may go on behind its finish_reason: the usage comes then, or never."""
+
+_REFUSAL_BYTES = 64 * 1024
+_REFUSAL_S = 5.0
+"""Size and seconds of an error body that are waited for."""
 
 
 class NoCompletionError(Exception):
@@ -110,6 +116,18 @@ async def read_body(response: aiohttp.ClientResponse, limits: Limits) -> Reading
     if isinstance(result, NotACompletion):
         raise NoCompletionError(result.failure_class, result.reason)
     return Reading(result, escape_to_ascii(text))
+
+
+async def read_refusal(response: aiohttp.ClientResponse, limits: Limits) -> bytes:
+    """Read what an error status says, as far as it comes soon; the status says what matters."""
+    body = bytearray()
+    with contextlib.suppress(asyncio.TimeoutError, aiohttp.ClientError):
+        async with deadline(min(limits.timeout_s, _REFUSAL_S)):
+            async for chunk in response.content.iter_any():
+                body.extend(chunk)
+                if len(body) >= _REFUSAL_BYTES:
+                    break
+    return bytes(body[:_REFUSAL_BYTES])
 
 
 async def read_stream(response: aiohttp.ClientResponse, limits: Limits, started: float) -> Reading:

@@ -18,7 +18,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 BENCHMARK = "k2_verifier"
 DISABLE_VARIABLE = "K2_VERIFIER_ADAPTER_DISABLE"
 
+_CONFIG = "evalscope.config"
 _CATALOG = "evalscope.benchmarks"
 _BUILT_IN = "evalscope.benchmarks.k2_verifier.k2_verifier_adapter"
 
@@ -35,10 +36,10 @@ def install() -> None:
     if is_disabled() or any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, _Finder())
-    for name, after in _AFTER_IMPORT.items():
+    for name in _AFTER_IMPORT:
         module = sys.modules.get(name)
         if module is not None:
-            _guarded(after)
+            _act_after(name)
 
 
 def is_disabled() -> bool:
@@ -57,6 +58,15 @@ def take_over() -> None:
     BENCHMARK_REGISTRY[BENCHMARK] = benchmark_meta()
 
 
+def _hide_secrets() -> None:
+    """Have the dumped settings of this benchmark's tasks show no credentials, from the first log line on."""
+    from evalscope.config import TaskConfig
+
+    from k2_verifier_adapter.evalscope_plugin.hiding import discreet
+
+    TaskConfig.to_dict = discreet(TaskConfig.to_dict)
+
+
 def _check_catalog() -> None:
     """Notice an EvalScope whose benchmark lives elsewhere: the finder would wait for ever."""
     from importlib.util import find_spec
@@ -69,18 +79,22 @@ def _check_catalog() -> None:
         raise LookupError(f"this EvalScope has no module {_BUILT_IN}")
 
 
-def _guarded(action: Callable[[], None]) -> None:
+def _act_after(name: str) -> None:
+    action, otherwise = _AFTER_IMPORT[name]
     try:
         action()
     except Exception as error:  # noqa: BLE001 - EvalScope must go on, whatever keeps us out
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        sys.stderr.write(
-            f"k2-verifier-adapter: EvalScope's own {BENCHMARK} benchmark is running, not this adapter "
-            f"({reason})\n"
-        )
+        sys.stderr.write(f"k2-verifier-adapter: {otherwise} ({reason})\n")
 
 
-_AFTER_IMPORT = {_CATALOG: _check_catalog, _BUILT_IN: take_over}
+_NOT_SERVED = f"EvalScope's own {BENCHMARK} benchmark is running, not this adapter"
+_NOT_HIDDEN = "EvalScope may write the values of headers and query parameters to its log"
+_AFTER_IMPORT = {
+    _CONFIG: (_hide_secrets, _NOT_HIDDEN),
+    _CATALOG: (_check_catalog, _NOT_SERVED),
+    _BUILT_IN: (take_over, _NOT_SERVED),
+}
 
 
 class _Finder:
@@ -89,8 +103,7 @@ class _Finder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        after = _AFTER_IMPORT.get(fullname)
-        if after is None:
+        if fullname not in _AFTER_IMPORT:
             return None
         for finder in sys.meta_path:
             find_spec = getattr(finder, "find_spec", None)
@@ -99,7 +112,7 @@ class _Finder:
             spec: ModuleSpec | None = find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, after)  # type: ignore[assignment]
+                    spec.loader = _Loader(spec.loader, fullname)  # type: ignore[assignment]
                 return spec
         return None
 
@@ -107,9 +120,9 @@ class _Finder:
 class _Loader:
     """Load as the wrapped loader does, then act."""
 
-    def __init__(self, wrapped: Any, after: Callable[[], None]) -> None:
+    def __init__(self, wrapped: Any, name: str) -> None:
         self._wrapped = wrapped
-        self._after = after
+        self._name = name
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._wrapped, name)
@@ -124,4 +137,4 @@ class _Loader:
         if module.__spec__ is not None:
             module.__spec__.loader = self._wrapped
         self._wrapped.exec_module(module)
-        _guarded(self._after)
+        _act_after(self._name)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from evalscope.api.metric import SampleScore
-from evalscope.utils.io_utils import JsonlWriter
+from evalscope.config import TaskConfig
+from evalscope.utils.io_utils import OutputsStructure
 from evalscope.utils.logger import get_logger
 from filelock import FileLock, Timeout
 
@@ -17,20 +22,84 @@ from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.run_facts import RunFacts
-from k2_verifier_adapter.errors import UsageError
+from k2_verifier_adapter.errors import DataError, K2VerifierError, StorageError, UsageError
 from k2_verifier_adapter.evalscope_plugin.display import display_answer, display_messages
 from k2_verifier_adapter.formats.cases import write_cases
-from k2_verifier_adapter.formats.files import atomic_write
-from k2_verifier_adapter.formats.runs import RunPaths, write_facts
+from k2_verifier_adapter.formats.files import (
+    LineWriter,
+    atomic_write,
+    end_last_line,
+    remove_leftovers,
+    storing,
+)
+from k2_verifier_adapter.formats.runs import BENCHMARK, RunPaths, read_facts, read_predictions, write_facts
+from k2_verifier_adapter.reports.printable import plural
 
 logger = get_logger()
+
+
+def begun(run: Path) -> bool:
+    """Whether a session got as far as to this package."""
+    return (run / BENCHMARK).is_dir()
+
+
+def nothing_to_resume(run: Path, subsets: Sequence[RunPaths]) -> bool:
+    """Whether a session that is to be resumed died before EvalScope had noted its settings.
+
+    EvalScope 1.14.1 resumes nothing without them. No answer is stored then, so a new run is the same.
+
+    Raises:
+        UsageError: If no session began here at all: likely a misspelled path.
+    """
+    if (run / OutputsStructure.CONFIGS_DIR / "task_config.yaml").exists():
+        return False
+    if not begun(run):
+        raise UsageError(
+            f"--use-cache {run}: no run of {BENCHMARK} was begun there; correct the path, or start one with "
+            "--work-dir"
+        )
+    return not any(paths.predictions.exists() for paths in subsets)
+
+
+@contextlib.contextmanager
+def writing_alone(subsets: Iterable[RunPaths]) -> Iterator[None]:
+    """Keep every other process from writing the same files.
+
+    Raises:
+        UsageError: If another process is writing them.
+        StorageError: If the directory cannot be written to.
+    """
+    with contextlib.ExitStack() as locks:
+        for paths in subsets:
+            locks.callback(_lock(paths).release)
+        yield
+
+
+def _lock(paths: RunPaths) -> FileLock:
+    lock = FileLock(paths.folder / ".lock", timeout=0)
+    try:
+        paths.folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"{paths.run}: another run is writing here; wait for it, or give another --work-dir"
+        ) from None
+    except OSError as error:
+        raise explain(StorageError(paths.folder, error), paths.run, ()) from error
+    return lock
 
 
 class SubsetFiles:
     """Write predictions and failures as they come, reviews and facts when all is done.
 
     Predictions are what was paid for: every line is on disk before its score exists. Reviews are
-    derived from them, so they are written as a whole, or not at all.
+    derived from them, so they are written as a whole, or not at all. Whenever the process ends, what
+    is there makes a run that can be reported on and gone on with.
+
+    Attributes:
+        paths: Where this model's answers to this subset are kept.
+        cases: The cases to evaluate.
+        unsaved: Answers that came and could not be written.
     """
 
     def __init__(self, paths: RunPaths, reviews: str) -> None:
@@ -40,16 +109,20 @@ class SubsetFiles:
             paths: Where this model's answers to this subset are kept.
             reviews: Path of EvalScope's review file.
         """
-        self._paths = paths
-        self._reviews_path = Path(reviews)
-        self._predictions = JsonlWriter(str(paths.predictions))
-        self._failures = JsonlWriter(str(paths.failures))
-        self._reviews: list[tuple[SampleScore, Case, Response]] = []
-        self._lock = FileLock(paths.folder / ".lock", timeout=0)
+        self.paths = paths
         self.cases: list[Case] = []
+        self.unsaved = 0
+        self._reviews_path = Path(reviews)
+        self._reviews: list[tuple[SampleScore, Case, Response]] = []
+        self._predictions: LineWriter
+        self._failures: LineWriter
+        self._opened = contextlib.ExitStack()
 
     def open(self, facts: RunFacts, cases: list[Case], *, resume: bool) -> None:
         """Begin a session: note what is to be done, forget the failures of an earlier session.
+
+        Everything is opened before anything is sent. In between, the files of the earlier session are
+        taken for an unfinished run, never for a part of this one.
 
         Args:
             facts: What is known of the run.
@@ -57,45 +130,53 @@ class SubsetFiles:
             resume: Whether earlier predictions belong to this run; if not, they are put aside.
 
         Raises:
-            UsageError: If another process is writing the same files.
+            StorageError: If a file cannot be written.
         """
-        self._paths.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise UsageError(
-                f"{self._paths.run}: another run is writing here; wait for it, or give another --work-dir"
-            ) from None
         self.cases = cases
-        predictions = self._paths.predictions
-        predictions.parent.mkdir(parents=True, exist_ok=True)
+        paths = self.paths
+        for path in (paths.facts, paths.cases, self._reviews_path):
+            remove_leftovers(path)
+        _mark_unfinished(paths)
         if resume:
-            _end_last_line(predictions)
-        elif predictions.exists():
-            stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
-            aside = predictions.with_name(f"{predictions.name}.{stamp}.earlier")
-            predictions.rename(aside)
-            logger.warning(f"{predictions} held an earlier run's answers, which are kept as {aside.name}")
-        write_cases(self._paths.cases, cases)
-        write_facts(self._paths, facts)
-        self._paths.failures.write_bytes(b"")
+            end_last_line(paths.predictions)
+        elif paths.predictions.exists():
+            _put_aside(paths.predictions)
+        with contextlib.ExitStack() as opened:
+            self._failures = LineWriter(paths.failures, new=True)
+            opened.callback(self._failures.close)
+            self._predictions = LineWriter(paths.predictions)
+            opened.callback(self._predictions.close)
+            write_cases(paths.cases, cases)
+            write_facts(paths, facts)
+            self._opened = opened.pop_all()
 
     def save_prediction(self, sample_id: int, model: str, record: ResponseRecord) -> None:
-        """Append one answer in EvalScope's format, the raw response in its metadata."""
+        """Append one answer in EvalScope's format, the raw response in its metadata.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
         output = {"model": model, "choices": [], "metadata": {METADATA_KEY: record.as_json()}}
-        self._predictions.write(
-            {
-                "index": sample_id,
-                "model": model,
-                "model_output": output,
-                "messages": [],
-                "agent_trace": None,
-                "metadata": {},
-            }
-        )
+        prediction = {
+            "index": sample_id,
+            "model": model,
+            "model_output": output,
+            "messages": [],
+            "agent_trace": None,
+            "metadata": {},
+        }
+        try:
+            self._predictions.write(prediction)
+        except StorageError:
+            self.unsaved += 1
+            raise
 
     def save_failure(self, failed: FailedRequest) -> None:
-        """Append one failed request."""
+        """Append one failed request.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
         self._failures.write(failed_request_as_json(failed))
 
     def keep_review(self, score: SampleScore, case: Case, response: Response) -> None:
@@ -103,18 +184,97 @@ class SubsetFiles:
         self._reviews.append((score, case, response))
 
     def finish(self, facts: RunFacts) -> None:
-        """Write the reviews in sample order, and the final facts."""
+        """Write the reviews in sample order, and the final facts.
+
+        Raises:
+            StorageError: If a file cannot be written.
+        """
+        # A run that says it is complete has its answers on the device, even if the power fails now.
+        self._predictions.sync()
         with atomic_write(self._reviews_path) as file:
             for score, case, response in sorted(self._reviews, key=lambda review: int(review[0].sample_id)):
                 line = json.dumps(_review(score, case, response), ensure_ascii=False)
                 file.write(line.encode("utf-8", "replace") + b"\n")
-        write_facts(self._paths, facts)
+        write_facts(self.paths, facts)
 
     def close(self) -> None:
-        """Close the files, and let others write them."""
-        self._predictions.close()
-        self._failures.close()
-        self._lock.release()
+        """Close the files."""
+        self._opened.close()
+
+
+def explain(error: StorageError, run: Path, opened: Iterable[SubsetFiles]) -> StorageError:
+    """Say what a storage error means for a run: what is stored, what is lost, and how to go on.
+
+    Args:
+        error: The error.
+        run: The run directory.
+        opened: The files of the subsets that were opened; nothing is sent before that.
+    """
+    files = list(opened)
+    if not files:
+        return StorageError(error.path, error.cause, "nothing was sent", _remedy(error))
+    kept = f"{plural(sum(_answers_in(subset.paths) for subset in files), 'answer')} stored"
+    lost = sum(subset.unsaved for subset in files)
+    if lost:
+        kept += f", {lost} came and could not be stored, the requests in flight were given up"
+    return StorageError(error.path, error.cause, kept, f"{_remedy(error)}, then go on with --use-cache {run}")
+
+
+@contextlib.contextmanager
+def storage_errors_told(task: TaskConfig) -> Iterator[None]:
+    """Raise one clear error also where it is EvalScope's own files that cannot be written.
+
+    Raises:
+        StorageError: In the place of EvalScope's OSError.
+    """
+    # A log file on a full disk would bring a traceback for every line of the log.
+    logging_raises, logging.raiseExceptions = logging.raiseExceptions, False
+    try:
+        yield
+    except OSError as error:
+        # EvalScope 1.14.1 writes its progress file while an error passes, and raises another in its place.
+        hidden = error.__context__
+        while hidden is not None and not isinstance(hidden, (K2VerifierError, KeyboardInterrupt)):
+            hidden = hidden.__context__
+        if hidden is not None:
+            raise hidden from None
+        refused = StorageError.of(error, task.work_dir)
+        if refused is None:
+            raise
+        again = f"then go on with --use-cache {task.work_dir}"
+        raise StorageError(refused.path, error, f"{_remedy(refused)}, {again}") from error
+    finally:
+        logging.raiseExceptions = logging_raises
+
+
+def _remedy(error: StorageError) -> str:
+    return "free space" if error.full else "make it writable, or give another --work-dir"
+
+
+def _answers_in(paths: RunPaths) -> int:
+    try:
+        records, _ = read_predictions(paths.predictions)
+    except DataError:
+        return 0
+    return len({(record.case_index, record.repeat) for record in records})
+
+
+def _mark_unfinished(paths: RunPaths) -> None:
+    """Take back what an earlier session said of its completeness, for its files are about to change."""
+    try:
+        earlier = read_facts(paths)
+    except DataError:
+        return  # It says nothing, and is about to be replaced.
+    if earlier is not None and earlier.complete:
+        write_facts(paths, replace(earlier, complete=False))
+
+
+def _put_aside(predictions: Path) -> None:
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
+    aside = predictions.with_name(f"{predictions.name}.{stamp}.earlier")
+    with storing(predictions):
+        predictions.rename(aside)
+    logger.warning(f"{predictions} held an earlier run's answers, which are kept as {aside.name}")
 
 
 def _review(score: SampleScore, case: Case, response: Response) -> dict[str, Any]:
@@ -127,16 +287,3 @@ def _review(score: SampleScore, case: Case, response: Response) -> dict[str, Any
         "agent_trace": None,
         "sample_score": score.model_dump(),
     }
-
-
-def _end_last_line(path: Path) -> None:
-    """End a half-written last line, so that the next one starts on its own."""
-    try:
-        with path.open("rb+") as file:
-            if file.seek(0, 2) == 0:
-                return
-            file.seek(-1, 2)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-    except FileNotFoundError:
-        return

@@ -1,4 +1,4 @@
-"""Run EvalScope from Python: a whole evaluation, or one probing request."""
+"""Run EvalScope from Python: a whole evaluation, what it would cost, or one probing request."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalscope.api.model.model import get_model_with_task_config
+from evalscope.api.registry import get_benchmark
 from evalscope.arguments import add_argument
 from evalscope.config import TaskConfig
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
@@ -21,19 +23,27 @@ from k2_verifier_adapter.core.judgement import Judgement, judge
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UsageError
-from k2_verifier_adapter.evalscope_plugin import asking, settings
+from k2_verifier_adapter.evalscope_plugin import asking, hiding, settings
 from k2_verifier_adapter.evalscope_plugin.exchange import NoAnswer
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
+from k2_verifier_adapter.evalscope_plugin.run_files import begun, storage_errors_told
 from k2_verifier_adapter.evalscope_plugin.takeover import require_active
+from k2_verifier_adapter.evalscope_plugin.work import Cost, collect, cost_of
+from k2_verifier_adapter.formats.runs import RunPaths
 
 
-def run_eval(arguments: Sequence[str], config: Mapping[str, Any] | None = None) -> Path:
+def run_eval(
+    arguments: Sequence[str],
+    config: Mapping[str, Any] | None = None,
+    pace: Mapping[str, float] | None = None,
+) -> Path:
     """Run `evalscope eval` in this process.
 
     Args:
         arguments: Flags of `evalscope eval`; each overrides the value of that name in `config`.
         config: The content of a task file, or None.
+        pace: Extra parameters of this benchmark, which override those of flags and config.
 
     Returns:
         The run directory.
@@ -44,28 +54,106 @@ def run_eval(arguments: Sequence[str], config: Mapping[str, Any] | None = None) 
         K2VerifierError: Whatever else this package raises during the run.
     """
     require_active()
+    task: TaskConfig | None = None
+    try:
+        with _refusals():
+            task = TaskConfig.from_dict(_settings(arguments, config, pace))
+            with _termination_interrupts(), storage_errors_told(task):
+                run_task(task)
+    except KeyboardInterrupt:
+        if task is None or not begun(Path(task.work_dir)):
+            raise
+        raise RunInterruptedError(task.work_dir) from None
+    return Path(task.work_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run would send for one subset.
+
+    Attributes:
+        subset: The subset.
+        model: The model name that requests carry.
+        host: Host and port, or None for an API without URL.
+        parameters: The parameters that all requests share.
+        cost: Requests and prompt tokens.
+    """
+
+    subset: str
+    model: str
+    host: str | None
+    parameters: Mapping[str, Any]
+    cost: Cost
+
+
+def estimate_eval(
+    arguments: Sequence[str],
+    config: Mapping[str, Any] | None = None,
+    pace: Mapping[str, float] | None = None,
+) -> list[Estimate]:
+    """Say what `run_eval` would send with the same arguments; sends nothing and writes nothing.
+
+    Raises:
+        UsageError: If EvalScope refuses a flag or a setting.
+        K2VerifierError: Whatever else the run would raise before its first request.
+    """
+    require_active()
+    with _refusals():
+        task = TaskConfig.from_dict(_settings(arguments, config, pace))
+        hiding.guard(task)
+        adapter = get_benchmark(BENCHMARK, task)
+        settings.run_limits(adapter.pace)
+        datasets = adapter.load_dataset()
+        asker = asking.choose(get_model_with_task_config(task_config=task), task)
+        user = settings.user_parameters(task, asker.api)
+        planner = RequestPlanner(asker.model_name, user.body, asker.masker)
+        found = []
+        for subset, dataset in datasets.items():
+            paths = RunPaths(Path(task.use_cache or task.work_dir), task.model_id, subset)
+            items = collect(planner, paths, dataset, adapter.repeats, resume=bool(task.use_cache))
+            shared = planner.shared_parameters(subset, [item.case for item in items])
+            found.append(Estimate(subset, asker.model_name, asker.host, shared, cost_of(items)))
+    return found
+
+
+def _settings(
+    arguments: Sequence[str], config: Mapping[str, Any] | None, pace: Mapping[str, float] | None
+) -> dict[str, Any]:
+    """Put config, flags and pace together.
+
+    Raises:
+        UsageError: If another benchmark is named, or EvalScope does not know a flag.
+    """
     chosen = {**(config or {}), **explicit_flags(arguments)}
+    chosen.pop("dry_run", None)  # EvalScope's own only prints the settings; see `estimate_eval`
     chosen.setdefault("datasets", [BENCHMARK])
     if chosen["datasets"] != [BENCHMARK]:
         raise UsageError(
             f"datasets is {chosen['datasets']!r}, expected [{BENCHMARK!r}]; for others use `evalscope eval`"
         )
-    task: TaskConfig | None = None
+    if pace:
+        every = chosen.get("dataset_args") or {}
+        own = every.get(BENCHMARK) or {}
+        extra = {**(own.get("extra_params") or {}), **pace}
+        chosen["dataset_args"] = {**every, BENCHMARK: {**own, "extra_params": extra}}
+    return chosen
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn what EvalScope raises about a setting into one line.
+
+    Raises:
+        UsageError: In its place.
+    """
     try:
-        task = TaskConfig.from_dict(chosen)
-        with _termination_interrupts():
-            run_task(task)
-    except KeyboardInterrupt:
-        if task is None:
-            raise
-        raise RunInterruptedError(task.work_dir) from None
+        yield
     except K2VerifierError:
         raise
     except Exception as error:
         if not _raised_by_evalscope(error):
             raise
         raise UsageError(f"EvalScope refuses: {_in_short(error)}") from error
-    return Path(task.work_dir)
 
 
 def explicit_flags(arguments: Sequence[str]) -> dict[str, Any]:
@@ -83,12 +171,18 @@ def explicit_flags(arguments: Sequence[str]) -> dict[str, Any]:
     except (argparse.ArgumentError, argparse.ArgumentTypeError, ValueError) as error:
         raise UsageError(f"{error}; see `evalscope eval --help`") from None
     except SystemExit:
-        raise UsageError(f"{' '.join(arguments)!r} cannot be parsed; see `evalscope eval --help`") from None
+        named = " ".join(map(_flag_name, arguments))
+        raise UsageError(f"{named!r} cannot be parsed; see `evalscope eval --help`") from None
     if unknown:
         raise UsageError(
-            f"unknown flag {unknown[0]!r}; see `k2-verifier eval --help`, `evalscope eval --help`"
+            f"unknown flag {_flag_name(unknown[0])!r}; see `k2-verifier eval --help`, `evalscope eval --help`"
         )
     return vars(parsed)
+
+
+def _flag_name(argument: str) -> str:
+    """Give an argument as a message may show it: a flag by its name, for a value may be a key."""
+    return argument.partition("=")[0] if argument.startswith("--") else "..."
 
 
 @contextmanager
@@ -114,7 +208,7 @@ def _raised_by_evalscope(error: BaseException) -> bool:
 
 
 def _in_short(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in hiding.without_secrets(str(error)).splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith("For further information")]
     return "; ".join(kept[:6]) or type(error).__name__
 
@@ -147,12 +241,14 @@ def probe(
         datasets=[BENCHMARK],
         generation_config={"timeout": 600.0, "retries": 1, "retry_interval": 1},
     )
+    hiding.guard(task)
     api = OpenAICompatibleAPI(model_name=model, base_url=api_url, api_key=api_key or "EMPTY")
     endpoint = settings.raw_endpoint(api, task.generation_config)
     assert endpoint is not None, "EvalScope's own class is never overridden"
-    request = RequestPlanner(model, {}).request(subset, case)
+    asker = asking.RawAsker(api, endpoint)
+    request = RequestPlanner(model, {}, asker.masker).request(subset, case)
     options = settings.transport_options(task.generation_config, preset_for(subset), {})
-    outcome = asking.ask_once(asking.RawAsker(api, endpoint), request, case, options)
+    outcome = asking.ask_once(asker, request, case, options)
     if isinstance(outcome, NoAnswer):
         return ProbeResult(
             ok=False, lines=[f"{outcome.failure.failure_class.value}: {outcome.failure.detail}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,12 @@ from evalscope.models.utils.openai import openai_completion_params
 from evalscope.utils import get_secret_value
 from yarl import URL
 
+from k2_verifier_adapter.core.credentials import secrets_in
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.presets import Preset
 from k2_verifier_adapter.errors import UsageError
+from k2_verifier_adapter.evalscope_plugin import hiding
+from k2_verifier_adapter.evalscope_plugin.budget import RunLimits
 from k2_verifier_adapter.evalscope_plugin.exchange import Endpoint, TransportOptions
 from k2_verifier_adapter.evalscope_plugin.retries import RetryPolicy
 from k2_verifier_adapter.version import __version__
@@ -40,8 +44,34 @@ EXTRA_PARAMS: Mapping[str, Mapping[str, Any]] = {
         "description": "Decompressed size in MiB at which a response is given up as too large.",
         "value": 64,
     },
+    "requests_per_minute": {
+        "type": "float",
+        "description": "Requests that start in a minute at most, retries included, evenly spaced; 0 for no "
+        "limit.",
+        "value": 0,
+    },
+    "max_requests": {
+        "type": "int",
+        "description": "Requests after which this session stops, retries included; 0 for no maximum. The "
+        "run is then incomplete, and goes on with `use_cache`.",
+        "value": 0,
+    },
+    "max_total_tokens": {
+        "type": "int",
+        "description": "Prompt and completion tokens, as the vendor counts them, after which this session "
+        "stops; 0 for no maximum.",
+        "value": 0,
+    },
+    "max_minutes": {
+        "type": "float",
+        "description": "Minutes after which this session stops; 0 for no maximum.",
+        "value": 0,
+    },
 }
 """The benchmark's own parameters, as EvalScope declares them."""
+
+PACE_PARAMS = ("requests_per_minute", "max_requests", "max_total_tokens", "max_minutes")
+"""Those that say how fast and how far a session goes, not what is asked or how it is judged."""
 
 _TRANSPORT_KEYS = frozenset({"timeout", "extra_headers", "extra_query", "extra_body"})
 _UNSENT_HEADERS = ("x-stainless-", "user-agent", "content-length", "host")
@@ -135,11 +165,10 @@ def raw_endpoint(api: ModelAPI, config: GenerateConfig) -> Endpoint | None:
     """
     if not isinstance(api, OpenAICompatibleAPI) or type(api).generate is not OpenAICompatibleAPI.generate:
         return None
+    hiding.refuse_credentials_in(str(api.base_url))
     url = URL(f"{api.base_url}/chat/completions")
     if url.scheme not in ("http", "https") or not url.host:
         raise UsageError(f"api_url is {api.base_url!r}, expected http://… or https://…")
-    if url.user or url.password:
-        raise UsageError("api_url holds a user name or password; give the key as api_key instead")
     headers = {
         str(name): str(value)
         for name, value in api.client.default_headers.items()
@@ -161,31 +190,35 @@ def raw_endpoint(api: ModelAPI, config: GenerateConfig) -> Endpoint | None:
             )
     query = {str(name): str(value) for name, value in api.client.default_query.items()}
     query.update({str(name): str(value) for name, value in (config.extra_query or {}).items()})
-    secrets = {
-        str(api.api_key),
-        *map(str, (extra_headers or {}).values()),
-        # Of `Bearer KEY`, a vendor repeats the key alone.
-        *(word for value in (extra_headers or {}).values() for word in str(value).split()),
-        *query.values(),
-        *url.query.values(),
-    }
+    body = {"extra_body": get_secret_value(config.extra_body), **(config.model_extra or {})}
+    sent = {"api_key": api.api_key, "extra_headers": headers, "extra_query": query, "generation_config": body}
+    secrets = secrets_in(sent, public=[str(api.model_name)]) | hiding.environment_secrets()
     return Endpoint(
         url=str(url),
         headers=headers,
         query=query,
-        # Short values would mask words, not secrets; EvalScope's placeholder is one.
-        secrets=tuple(sorted((item for item in secrets if len(item) >= 8), key=len, reverse=True)),
+        secrets=tuple(sorted(secrets)),
     )
 
 
 def transport_options(
-    config: GenerateConfig, preset: Preset, extra_params: Mapping[str, Any]
+    config: GenerateConfig,
+    preset: Preset,
+    extra_params: Mapping[str, Any],
+    pace: Mapping[str, Any] | None = None,
 ) -> TransportOptions:
-    """Read timeout, retries and the size limit.
+    """Read timeout, retries, the size limit and the rate limit.
+
+    Args:
+        config: EvalScope's generation config.
+        preset: The subset's preset.
+        extra_params: The benchmark's own parameters.
+        pace: Those of them that are named in `PACE_PARAMS`.
 
     Raises:
         UsageError: If a value is out of range.
     """
+    pace = pace or {}
     timeout = preset.timeout_s if config.timeout is None else config.timeout
     retries = 0 if config.retries is None else config.retries
     interval = 0.0 if config.retry_interval is None else float(config.retry_interval)
@@ -195,11 +228,38 @@ def transport_options(
         ("generation_config.retries", retries, 0),
         ("generation_config.retry_interval", interval, 0),
         ("extra_params.max_response_mb", megabytes, 1),
+        ("extra_params.requests_per_minute", pace.get("requests_per_minute", 0), 0),
     ):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < minimum:
-            raise UsageError(f"{name} is {value!r}, expected a number of at least {minimum}")
+        _check_number(name, value, minimum)
     return TransportOptions(
         timeout_s=float(timeout),
         retry=RetryPolicy(retries, interval),
         max_response_bytes=int(megabytes * 1024 * 1024),
+        requests_per_minute=float(pace.get("requests_per_minute", 0)),
     )
+
+
+def run_limits(pace: Mapping[str, Any]) -> RunLimits:
+    """Read what a session may spend.
+
+    Args:
+        pace: The extra parameters named in `PACE_PARAMS`.
+
+    Raises:
+        UsageError: If a value is out of range.
+    """
+    for name in ("max_requests", "max_total_tokens", "max_minutes"):
+        value = pace.get(name, 0)
+        _check_number(f"extra_params.{name}", value, 0)
+        if name != "max_minutes" and int(value) != value:
+            raise UsageError(f"extra_params.{name} is {value!r}, expected a whole number")
+    return RunLimits(
+        max_requests=int(pace.get("max_requests", 0)),
+        max_total_tokens=int(pace.get("max_total_tokens", 0)),
+        max_minutes=float(pace.get("max_minutes", 0)),
+    )
+
+
+def _check_number(name: str, value: Any, minimum: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not minimum <= value < math.inf:
+        raise UsageError(f"{name} is {value!r}, expected a number of at least {minimum}")

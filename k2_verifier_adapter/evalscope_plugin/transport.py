@@ -19,6 +19,8 @@ import aiohttp
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import excerpt
 from k2_verifier_adapter.core.requests import Request
+from k2_verifier_adapter.evalscope_plugin.budget import Budget, RunLimits
+from k2_verifier_adapter.evalscope_plugin.deadlines import deadline
 from k2_verifier_adapter.evalscope_plugin.exchange import (
     Answer,
     Endpoint,
@@ -27,11 +29,13 @@ from k2_verifier_adapter.evalscope_plugin.exchange import (
     environment_proxy,
     utc_now,
 )
+from k2_verifier_adapter.evalscope_plugin.pacing import Pacer
 from k2_verifier_adapter.evalscope_plugin.reading import (
     Limits,
     NoCompletionError,
     describe,
     read_body,
+    read_refusal,
     read_stream,
 )
 from k2_verifier_adapter.evalscope_plugin.retries import RetryBudget, retry_after_seconds
@@ -39,8 +43,8 @@ from k2_verifier_adapter.evalscope_plugin.retries import RetryBudget, retry_afte
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_ERROR_BODY_BYTES = 64 * 1024
 _CONNECT_TIMEOUT_S = 30.0
+_ANY_NUMBER = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Transport:
         endpoint: Endpoint,
         options: TransportOptions,
         *,
+        concurrency: int = _ANY_NUMBER,
+        budget: Budget | None = None,
         on_event: Callable[[str], None] = lambda _: None,
         rng: random.Random | None = None,
     ) -> None:
@@ -68,6 +74,8 @@ class Transport:
         Args:
             endpoint: Where the requests go.
             options: How they go.
+            concurrency: Requests in flight at most; by default, the caller bounds them.
+            budget: What may be spent; without one, everything.
             on_event: Told, in a line, of every attempt that is repeated.
             rng: Source of the jitter.
         """
@@ -76,7 +84,8 @@ class Transport:
         self._on_event = on_event
         self._rng = rng or random.Random()
         self._proven = False
-        self._not_before = 0.0
+        self._budget = budget or Budget(RunLimits())
+        self._pacer = Pacer(self._budget, concurrency, options.requests_per_minute, on_change=on_event)
         self._proxy = environment_proxy(endpoint.url)
         self._limits = Limits(options.timeout_s, options.max_response_bytes)
         self._session: aiohttp.ClientSession | None = None
@@ -105,47 +114,49 @@ class Transport:
             await self._session.close()
 
     async def ask(self, request: Request) -> Answer | NoAnswer:
-        """Send one request, as often as the retry policy says."""
-        budget = RetryBudget(self._options.retry, self._rng)
+        """Send one request, as often as the retry policy says.
+
+        Raises:
+            BudgetSpentError: If a maximum is reached before it is answered or given up.
+        """
+        retries = RetryBudget(self._options.retry, self._rng)
         first = time.monotonic()
         attempts = 0
         while True:
-            await self._wait_for_rate_limit()
-            attempts += 1
-            outcome = await self._attempt(request, attempts)
+            async with self._pacer.turn() as started:
+                attempts += 1
+                outcome = await self._attempt(request, attempts)
             if isinstance(outcome, Answer):
                 self._proven = True
+                self._pacer.answered()
                 return outcome
             kind = outcome.failure.failure_class
-            delay = budget.next_delay(kind, outcome.status, outcome.retry_after_s, proven=self._proven)
+            delay = retries.next_delay(kind, outcome.status, outcome.retry_after_s, proven=self._proven)
             if delay is None:
                 return NoAnswer(outcome.failure, outcome.status, attempts, time.monotonic() - first)
             self._on_event(f"{outcome.failure.detail}; again in {delay:.1f} s (attempt {attempts})")
             if kind is FailureClass.RATE_LIMITED:
-                # Everybody waits: a limit is the key's, not the request's.
-                self._not_before = max(self._not_before, time.monotonic() + delay)
+                self._pacer.rate_limited(delay, started)
             else:
-                await asyncio.sleep(delay)
-
-    async def _wait_for_rate_limit(self) -> None:
-        # The time may move on while it is waited for.
-        while (wait := self._not_before - time.monotonic()) > 0:  # noqa: ASYNC110 - a time, not an event
-            await asyncio.sleep(wait)
+                await self._budget.pause(delay)
 
     async def _attempt(self, request: Request, attempts: int) -> Answer | _Attempt:
         assert self._session is not None, "the transport is used as a context manager"
         started = time.monotonic()
         status: int | None = None
         try:
-            async with self._session.post(
-                self._endpoint.url,
-                params=self._endpoint.query,
-                data=request.body,
-                # Not the session's: aiohttp (3.14) sends those to the proxy as well, the key included.
-                headers=self._endpoint.headers,
-                proxy=self._proxy,
-                allow_redirects=False,
-            ) as response:
+            # `sock_read` alone lets a head that comes byte by byte take for ever.
+            async with deadline(self._options.timeout_s):
+                asked = await self._session.post(
+                    self._endpoint.url,
+                    params=self._endpoint.query,
+                    data=request.body,
+                    # Not the session's: aiohttp (3.14) sends those to the proxy as well, the key included.
+                    headers=self._endpoint.headers,
+                    proxy=self._proxy,
+                    allow_redirects=False,
+                )
+            async with asked as response:
                 status = response.status
                 if status != 200:
                     return await self._refusal(response)
@@ -177,10 +188,7 @@ class Transport:
         )
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> _Attempt:
-        try:
-            body = await response.content.read(_ERROR_BODY_BYTES)
-        except aiohttp.ClientError:
-            body = b""  # the status says what matters
+        body = await read_refusal(response, self._limits)
         status = response.status
         text = " ".join(body.decode("utf-8", "replace").split())
         detail = f"HTTP {status}: {excerpt(text, 500)}" if text else f"HTTP {status}"

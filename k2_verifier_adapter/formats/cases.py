@@ -11,6 +11,7 @@ from typing import Any
 
 from k2_verifier_adapter.core.cases import Case, OfficialAnswer
 from k2_verifier_adapter.core.history import Repairs
+from k2_verifier_adapter.core.stored_values import json_object, text, text_or_none, whole
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.files import atomic_write
 
@@ -39,21 +40,21 @@ def case_from_json(value: Mapping[str, Any]) -> Case:
     """Read the stored form back.
 
     Raises:
-        KeyError, TypeError: If it is not one.
+        KeyError, TypeError, ValueError: If it is not one.
     """
-    tools, index = value["tools"], int(value["index"])
+    tools, index = text_or_none(value["tools"]), whole(value["index"])
     return Case(
         index=index,
-        data_index=int(value.get("data_index", index + 1)),
-        messages_json=value["messages"].encode(),
+        data_index=whole(value.get("data_index", index + 1)),
+        messages_json=text(value["messages"]).encode(),
         tools_json=None if tools is None else tools.encode(),
         official=OfficialAnswer(
             bool(value["should_call_tool"]),
-            value["official_finish_reason"],
-            value["official_tool_calls"],
+            text_or_none(value["official_finish_reason"]),
+            text_or_none(value["official_tool_calls"]),
         ),
-        parameters=value["parameters"],
-        repairs=Repairs(**value["repairs"]),
+        parameters=json_object(value["parameters"]),
+        repairs=Repairs(**{name: whole(count) for name, count in value["repairs"].items()}),
         synthetic=bool(value["synthetic"]),
     )
 
@@ -65,6 +66,12 @@ def write_cases(path: Path, cases: Iterable[Case]) -> None:
             text = json.dumps(case_as_json(case), ensure_ascii=False)
             # An official answer may hold a lone surrogate; `json.loads` reads this form back.
             file.write(text.encode("utf-8", "surrogatepass") + b"\n")
+
+
+_DAMAGE = (
+    *(OSError, EOFError, zlib.error),
+    *(ValueError, KeyError, TypeError, AttributeError, RecursionError),
+)
 
 
 def read_cases(path: Path) -> dict[int, Case]:
@@ -81,7 +88,7 @@ def read_cases(path: Path) -> dict[int, Case]:
                 cases[case.index] = case
     except FileNotFoundError:
         raise DataError(f"{path}: not found; the run directory is not complete") from None
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path}: damaged after {len(cases)} cases: {error}") from None
     if not cases and path.stat().st_size == 0:
         # `gzip` reads an empty file as one without lines.

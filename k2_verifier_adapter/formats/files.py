@@ -1,8 +1,9 @@
-"""Small helpers around files: atomic writes, JSON lines with positions."""
+"""Small helpers around files: whole files and whole lines or nothing, JSON lines with positions."""
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import tempfile
@@ -10,7 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from k2_verifier_adapter.errors import DataError
+from k2_verifier_adapter.errors import StorageError
+
+_BLOCK = 1 << 16
+
+
+@contextlib.contextmanager
+def storing(path: Path) -> Iterator[None]:
+    """Say of any error of the operating system that this path cannot be written.
+
+    Raises:
+        StorageError: In the place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(path, error) from error
 
 
 @contextlib.contextmanager
@@ -18,26 +34,33 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Write a file that appears whole or not at all; an existing one stays until then.
 
     Raises:
-        DataError: If the directory cannot be written to.
+        StorageError: If it cannot be written.
     """
     path = Path(path)
-    try:
+    with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what `atomic_write` of a killed process left; nobody else may be writing the file now.
+
+    Raises:
+        StorageError: If it cannot be removed.
+    """
+    with storing(path):
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            leftover.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -46,12 +69,108 @@ def _umask() -> int:
     return mask
 
 
-def json_lines(lines: Iterator[bytes]) -> Iterator[tuple[int, Any]]:
-    """Parse JSON lines; yield the 1-based line number and the value, or the ValueError in its place.
+class LineWriter:
+    """Append JSON lines to a file, each whole or not at all.
+
+    A line belongs to the operating system as soon as it is written: it survives the end of this
+    process, however that comes about. To survive a power failure, it takes `sync`.
+    """
+
+    def __init__(self, path: Path, *, new: bool = False) -> None:
+        """Open the file, so that what cannot be written is known before there is anything to write.
+
+        Args:
+            path: The file; it and its directories are made if they are missing.
+            new: Whether to empty it first.
+
+        Raises:
+            StorageError: If it cannot be opened.
+        """
+        self._path = path
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("wb" if new else "ab", buffering=0)
+            self._end = os.fstat(self._file.fileno()).st_size
+        self._torn = False
+
+    def write(self, record: Any) -> None:
+        """Append a record.
+
+        Raises:
+            StorageError: If it does not fit; then nothing of it is left in the file.
+        """
+        # What UTF-8 cannot hold, a lone surrogate, becomes JSON's own escape of it.
+        line = json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        with storing(self._path):
+            self._mend()
+            self._torn = True
+            try:
+                written = 0
+                while written < len(line):
+                    # A disk that fills up takes the first part of a line before it refuses.
+                    written += os.write(self._file.fileno(), line[written:])
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._mend()
+                raise
+            self._torn = False
+            self._end += len(line)
+
+    def _mend(self) -> None:
+        """Cut off the part of a line that did not fit."""
+        if self._torn:
+            os.ftruncate(self._file.fileno(), self._end)
+            self._torn = False
+
+    def sync(self) -> None:
+        """Have all lines written to the device.
+
+        Raises:
+            StorageError: If the device refuses.
+        """
+        with storing(self._path):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def end_last_line(path: Path) -> None:
+    """Make the next line start on its own: remove a last line that was cut off, end one that is whole.
+
+    What was cut off is the start of a JSON object, and the start of an object is no JSON.
+
+    Raises:
+        StorageError: If the file cannot be written.
+    """
+    with storing(path), contextlib.suppress(FileNotFoundError), path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        last, block = b"", min(size, _BLOCK)
+        while block:
+            file.seek(-block, os.SEEK_END)
+            _, line_break, last = file.read(block).rpartition(b"\n")
+            if line_break or block == size:
+                break
+            block = min(size, 2 * block)
+        if not last:
+            return
+        try:
+            json.loads(last)
+        except (ValueError, RecursionError):
+            file.seek(-len(last), os.SEEK_END)
+            file.truncate()
+        else:
+            file.seek(0, os.SEEK_END)
+            file.write(b"\n")
+
+
+def json_lines(lines: Iterator[bytes], first_line: int = 1) -> Iterator[tuple[int, Any]]:
+    """Parse JSON lines; yield the line number and the value, or the ValueError in its place.
 
     Empty lines are skipped; a byte order mark is dropped, which some editors put in front.
     """
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines, start=first_line):
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
         stripped = line.strip()

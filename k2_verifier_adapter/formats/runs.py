@@ -101,7 +101,7 @@ def read_facts(paths: RunPaths) -> RunFacts | None:
         return facts_from_json(json.loads(paths.facts.read_bytes()))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{paths.facts}: cannot be read: {error!r}") from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 
 import evalscope
@@ -26,7 +25,7 @@ from evalscope.evaluator.perf_collector import PerfCollector
 from evalscope.metrics.semantics.catalog import METRIC_DEFINITIONS, MetricEntry
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from evalscope.report import Report, Subset
-from evalscope.utils.io_utils import JsonlWriter, OutputsStructure
+from evalscope.utils.io_utils import OutputsStructure
 from pydantic import ValidationError
 
 from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter, benchmark_meta
@@ -173,20 +172,6 @@ def test_cache_files_lie_where_ours_are_written(tmp_path):
     prediction, review = cache.get_prediction_cache_path("sub"), cache.get_review_cache_path("sub")
     assert prediction == str(tmp_path / "predictions" / "kimi" / "k2_verifier_sub.jsonl")
     assert review == str(tmp_path / "reviews" / "kimi" / "k2_verifier_sub.jsonl")
-
-
-def test_the_jsonl_writer_flushes_every_line(tmp_path):
-    """A written line is on disk at once, in UTF-8; what was paid for survives a crash."""
-    path = tmp_path / "a" / "x.jsonl"
-    writer = JsonlWriter(str(path))
-    writer.write({"a": "é"})
-    assert path.read_text(encoding="utf-8") == '{"a": "é"}\n'
-    with pytest.raises(UnicodeEncodeError):
-        writer.write({"a": "\ud800"})
-    writer.close()
-    assert json.loads(path.read_text(encoding="utf-8").splitlines()[0]) == {"a": "é"}, (
-        "a lone surrogate damages the file; raw responses are stored ASCII-escaped for that reason"
-    )
 
 
 def test_predictions_without_choices_load():

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from evalscope import TaskConfig, run_task
@@ -130,3 +134,43 @@ def test_failures_of_another_api_are_failed_requests(tmp_path, rows):
     assert report.execution_summary.succeeded == asked - asked // 4
     moody = [item for item in stored(run).failed if item.attempts]
     assert [item.failure.detail for item in moody] == ["RuntimeError: out of mood"] * (asked // 4)
+
+
+def test_a_call_that_hangs_does_not_keep_an_interrupted_run(tmp_path):
+    """While another API's call hangs for ever, an interrupt ends the command within seconds, with exit code 3."""
+    script = tmp_path / "hang.py"
+    script.write_text(HANGING)
+    config = tmp_path / "task.json"
+    # The flag knows EvalScope's own APIs only.
+    task = settings("http://127.0.0.1:9/v1", tmp_path / "run", eval_type="hanging_api", limit=4)
+    config.write_text(json.dumps(task))
+    process = subprocess.Popen(
+        [sys.executable, str(script), "eval", "--config", str(config)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        assert process.stdout.readline() == "hanging\n"
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert time.monotonic() - begun < 10
+
+
+HANGING = """
+import sys, threading
+from evalscope.api.registry import register_model_api
+from evalscope.models.openai_compatible import OpenAICompatibleAPI
+from k2_verifier_adapter.cli import main
+
+@register_model_api("hanging_api")
+class Hanging(OpenAICompatibleAPI):
+    def generate(self, **given):
+        sys.__stdout__.write("hanging\\n")
+        sys.__stdout__.flush()
+        threading.Event().wait()
+
+main()
+"""

@@ -109,11 +109,12 @@ class RawServer:
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = next(
+                lengths = (
                     int(line.split(b":")[1])
                     for line in head.split(b"\r\n")
                     if line.lower().startswith(b"content-length:")
                 )
+                length = next(lengths, 0)
                 body = await reader.readexactly(length)
                 arrival = Arrival(len(self.arrivals), connection, head, body)
                 self.arrivals.append(arrival)

@@ -384,8 +384,9 @@ def fake_running(monkeypatch):
     module.calls = []
     module.outcome = None
 
-    def run_eval(arguments, config=None):
+    def run_eval(arguments, config=None, pace=None):
         module.calls.append((list(arguments), config))
+        module.pace = pace
         sys.stdout.write("EvalScope prints this\n")
         if isinstance(module.outcome, BaseException):
             raise module.outcome
@@ -409,6 +410,13 @@ class TestEval:
         assert "EvalScope prints this" not in result.stdout
         assert "EvalScope prints this" in result.stderr
         assert result.exit_code == 3
+
+    def test_pace_flags_are_handed_over(self, fake_running, run):
+        """The maximums of a session go to the run by name, and EvalScope never sees their flags."""
+        fake_running.outcome = run
+        invoke("eval", "--max-requests", "9", "--model", "m", "--requests-per-minute", "0.5")
+        assert fake_running.calls == [(["--model", "m"], None)]
+        assert fake_running.pace == {"max_requests": 9, "requests_per_minute": 0.5}
 
     def test_config_and_key(self, fake_running, run, tmp_path, monkeypatch):
         """The task file is expanded, and the key comes from the environment."""

@@ -1,0 +1,81 @@
+"""Do the intervals hold their rate, and what is a verdict worth at which number of cases? By simulation.
+
+    python benchmarks/calibration.py                        everything, about half an hour on one core
+    python benchmarks/calibration.py --short                the same tables from few draws, under a minute
+    python benchmarks/calibration.py --only intervals rules these parts only
+    python benchmarks/calibration.py --output result.json   every cell as JSON, the tables on standard output
+
+    intervals  coverage and width of the candidates for the interval of trigger_similarity
+    rules      how often vendors of a known F1 meet upstream's rule and pass or fail the strict one
+    calls      the same of schema_accuracy, whose denominator is the calls
+    pairs      coverage of the paired interval of the difference in F1
+    power      how often two runs are told apart, and which difference can be told
+    margin     how often a run is found not worse than its baseline
+    repeats    coverage of the interval where each case is asked several times
+
+The tables of docs/statistics.md are its last output. Everything is drawn with a fixed seed; the vectorised
+formulas are held against those of the package before anything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from calibration_pairs import margin, margin_tables, pairs, pairs_tables, power, power_tables
+from calibration_rules import calls, calls_tables, rules, rules_tables
+from calibration_single import intervals, intervals_tables, repeats, repeats_tables
+from checks import check_formulas
+from sampling import Draws
+
+Cells = list[dict[str, Any]]
+
+PARTS: Mapping[str, tuple[Callable[[Draws], Cells], Callable[[Cells], list[str]]]] = {
+    "intervals": (intervals, intervals_tables),
+    "rules": (rules, rules_tables),
+    "calls": (calls, calls_tables),
+    "pairs": (pairs, pairs_tables),
+    "power": (power, power_tables),
+    "margin": (margin, margin_tables),
+    "repeats": (repeats, repeats_tables),
+}
+REPETITIONS = 50_000
+SHORT_REPETITIONS = 500
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts only")
+    parser.add_argument(
+        "--repetitions", type=int, default=REPETITIONS, help="simulated runs of each cell (%(default)s)"
+    )
+    parser.add_argument("--short", action="store_true", help=f"{SHORT_REPETITIONS} of each cell")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (%(default)s)")
+    parser.add_argument("--output", type=Path, help="write every cell as JSON")
+    options = parser.parse_args()
+    check_formulas()
+    repetitions = SHORT_REPETITIONS if options.short else options.repetitions
+    result: dict[str, Any] = {"repetitions": repetitions, "seed": options.seed, "parts": {}}
+    for name in options.only:
+        compute, tables = PARTS[name]
+        started = time.perf_counter()
+        cells = compute(Draws(np.random.default_rng([options.seed, len(name), ord(name[0])]), repetitions))
+        result["parts"][name] = cells
+        seconds = time.perf_counter() - started
+        print(f"## {name} ({len(cells):,} cells of {repetitions:,} runs, {seconds:.0f} s)\n")
+        print("\n".join(tables(cells)), flush=True)
+    if options.output is not None:
+        options.output.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""Does the interval of trigger_similarity hold its rate? One run at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import product
+from typing import Any
+
+import numpy as np
+from candidates import (
+    BOOTSTRAP,
+    CHOSEN,
+    CLOSED,
+    FORMER,
+    Array,
+    Bounds,
+    bootstrap,
+    logit_exact,
+)
+from sampling import DRAWN, FIXED, Counts, Draws, Vendor, draw, repeated_answers
+from tables import percent, span, table
+
+CASES = (10, 20, 50, 100, 200, 500, 1000, 2000, 4000)
+F1S = (0.5, 0.6, 0.7, 0.73, 0.76, 0.8, 0.84, 0.9, 0.95, 0.98, 0.99)
+BASES = (0.5, 0.32, 0.1)
+"""Shares of official calls: of K2-Thinking's set (1,958 of 4,000), of K2-0905's (1,274), and a skewed one."""
+
+ENOUGH = 200
+WANTED = (0.94, 0.97)
+BOOTSTRAP_BASE = 0.5
+MOST_BOOTSTRAPPED = 10_000
+
+REPEATED_CASES = (50, 200, 1000)
+REPEATS = (1, 3, 5)
+REPEATED_F1S = (0.76, 0.9)
+MOST_REPEATED = 10_000
+AT_ONCE = 1000
+
+Cells = list[dict[str, Any]]
+
+
+def intervals(draws: Draws) -> Cells:
+    """Draw runs of every vendor, and see how often each candidate holds its F1."""
+    cells = []
+    for design, base, cases, f1 in product((DRAWN, FIXED), BASES, CASES, F1S):
+        counts = draw(draws.rng, Vendor(cases, base, f1), design, draws.repetitions)
+        hits, n, times = _distinct(counts)
+        found = {name: _held(candidate(hits, n), counts, times) for name, candidate in CLOSED.items()}
+        if (design, base) == (DRAWN, BOOTSTRAP_BASE):
+            found[BOOTSTRAP] = _bootstrapped(counts, cases, draws.rng)
+        cells.append(
+            {"design": design, "base": base, "cases": cases, "f1": f1, "undefined": counts.undefined}
+            | {"methods": found}
+        )
+    return cells
+
+
+def _distinct(counts: Counts) -> tuple[Array, Array, Array]:
+    """Give every outcome that was drawn once, and how often it was drawn."""
+    both = np.stack([counts.hits, counts.n])
+    outcomes, times = np.unique(both, axis=1, return_counts=True)
+    return outcomes[0], outcomes[1], times.astype(float)
+
+
+def _held(bounds: Bounds, counts: Counts, times: Array) -> dict[str, float]:
+    low, high = bounds
+    share = times / times.sum()
+    above, below = float(share @ (low > counts.truth)), float(share @ (high < counts.truth))
+    return {
+        "coverage": 1 - above - below,
+        "above": above,
+        "below": below,
+        "width": float(share @ (high - low)),
+    }
+
+
+def _bootstrapped(counts: Counts, cases: int, rng: np.random.Generator) -> dict[str, float]:
+    hits, n = counts.hits[:MOST_BOOTSTRAPPED], counts.n[:MOST_BOOTSTRAPPED]
+    found = [
+        bootstrap(hits[start : start + AT_ONCE], n[start : start + AT_ONCE], cases, rng)
+        for start in range(0, len(hits), AT_ONCE)
+    ]
+    low, high = (np.concatenate(bounds) for bounds in zip(*found, strict=True))
+    return _held((low, high), counts, np.ones(len(hits)))
+
+
+def _of(cells: Cells, name: str, measure: str = "coverage", **fixed: Any) -> Iterator[float]:
+    for cell in cells:
+        if name in cell["methods"] and all(cell[key] == value for key, value in fixed.items()):
+            yield cell["methods"][name][measure]
+
+
+def intervals_tables(cells: Cells) -> list[str]:
+    """Show the least coverage below `ENOUGH` cases, the range from there on, and the width."""
+    lines = []
+    for base in (0.5, 0.1):
+        lines += [f"Coverage in %, cases drawn, {percent(base, 0)} % official calls:", ""]
+        lines += table(_HEAD, _rows(cells, (*CLOSED, BOOTSTRAP), {"design": DRAWN, "base": base}))
+    lines += ["Coverage in % of the chosen and the former, wherever:", ""]
+    head = ["interval", "official decisions", "official calls", *_HEAD[1:]]
+    rows = []
+    for name, design, base in product((CHOSEN, FORMER), (DRAWN, FIXED), BASES):
+        (row,) = _rows(cells, (name,), {"design": design, "base": base})
+        rows.append([name, design, f"{percent(base, 0)} %", *row[1:]])
+    lines += table(head, rows)
+    lines += ["One-sided errors in % of the chosen, most over all F1 (nominal 2.5):", ""]
+    head = [
+        "cases",
+        *(f"{side}, {percent(base, 0)} % calls" for base in BASES for side in ("above", "below")),
+    ]
+    sides = [(base, side) for base in BASES for side in ("above", "below")]
+    lines += table(
+        head,
+        [
+            [
+                f"{cases:,}",
+                *(
+                    percent(max(_of(cells, CHOSEN, side, design=DRAWN, base=base, cases=cases)))
+                    for base, side in sides
+                ),
+            ]
+            for cases in CASES
+        ],
+    )
+    return lines
+
+
+_HEAD = ["interval", "n = 10", "20", "50", "100", f"n ≥ {ENOUGH}", "mean width at 50", "at 200"]
+
+
+def _rows(cells: Cells, names: Iterable[str], fixed: dict[str, Any]) -> Iterator[list[str]]:
+    for name in names:
+        if not list(_of(cells, name, **fixed)):
+            continue
+        least = [percent(min(_of(cells, name, cases=cases, **fixed))) for cases in CASES if cases < ENOUGH]
+        enough = [
+            value for cases in CASES if cases >= ENOUGH for value in _of(cells, name, cases=cases, **fixed)
+        ]
+        within = min(enough) >= WANTED[0] and max(enough) <= WANTED[1]
+        widths = [np.mean(list(_of(cells, name, "width", cases=cases, **fixed))) for cases in (50, 200)]
+        yield [
+            name,
+            *least,
+            f"**{span(enough)}**" if within else span(enough),
+            *(percent(float(width)) for width in widths),
+        ]
+
+
+def repeats(draws: Draws) -> Cells:
+    """Ask each case several times, and see what the clustered interval holds."""
+    cells = []
+    for cases, times, f1 in product(REPEATED_CASES, REPEATS, REPEATED_F1S):
+        found: dict[str, list[Bounds]] = {"clustered": [], "as if independent": []}
+        runs = min(draws.repetitions, MOST_REPEATED)
+        for _ in range(0, runs, AT_ONCE):
+            size = min(AT_ONCE, runs)
+            calls, should_call = repeated_answers(draws.rng, Vendor(cases, 0.5, f1), times, size)
+            hits, n, effective = clustered_counts(calls, should_call, times)
+            found["clustered"].append(logit_exact(hits / n * effective, effective))
+            found["as if independent"].append(logit_exact(hits, n))
+        for name, bounds in found.items():
+            low, high = (np.concatenate(side) for side in zip(*bounds, strict=True))
+            cells.append(
+                {"cases": cases, "repeats": times, "f1": f1, "interval": name}
+                | {
+                    "coverage": float(((low <= f1) & (f1 <= high)).mean()),
+                    "width": float((high - low).mean()),
+                }
+            )
+    return cells
+
+
+def clustered_counts(
+    calls: np.ndarray[Any, Any], should_call: np.ndarray[Any, Any], repeats: int
+) -> tuple[Array, Array, Array]:
+    """Give TP, TP + FP + FN and its effective size of runs whose cases were asked several times."""
+    t = calls * should_call
+    u = np.where(should_call, repeats, calls)
+    hits, n = t.sum(1).astype(float), u.sum(1).astype(float)
+    s = hits / n
+    clusters = (u > 0).sum(1)
+    spread = ((t - s[:, None] * u) ** 2).sum(1)
+    variance = clusters / np.maximum(clusters - 1, 1) * spread / n**2
+    binomial = s * (1 - s) / n
+    known = (binomial > 0) & (clusters > 1)
+    effect = np.maximum(1.0, variance / np.where(known, binomial, 1.0))
+    return hits, n, np.where(known, n / effect, clusters)
+
+
+def repeats_tables(cells: Cells) -> list[str]:
+    """Show coverage and width by cases and repeats."""
+    rows = []
+    for f1, cases, times in product(REPEATED_F1S, REPEATED_CASES, REPEATS):
+        chosen = {
+            cell["interval"]: cell
+            for cell in cells
+            if (cell["f1"], cell["cases"], cell["repeats"]) == (f1, cases, times)
+        }
+        clustered, plain = chosen["clustered"], chosen["as if independent"]
+        rows.append(
+            [
+                f"{f1:.2f}",
+                f"{cases:,}",
+                str(times),
+                percent(clustered["coverage"]),
+                percent(clustered["width"]),
+                percent(plain["coverage"]),
+            ]
+        )
+    head = ["F1", "cases", "repeats", "coverage, clustered", "mean width", "coverage, as if independent"]
+    return table(head, rows)

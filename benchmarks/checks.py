@@ -1,0 +1,77 @@
+"""The vectorised formulas of the calibration study are those of the package: checked before every run."""
+
+from __future__ import annotations
+
+from math import isclose
+
+import numpy as np
+from calibration_pairs import Pairs
+from calibration_single import clustered_counts
+from candidates import logit_exact, wilson_rate
+from sampling import KINDS, Vendor, repeated_answers
+
+from k2_verifier_adapter.core.clusters import RepeatedCases, ratio_variance
+from k2_verifier_adapter.core.counts import Counts
+from k2_verifier_adapter.core.intervals import clustered_f1, f1_interval, wilson
+from k2_verifier_adapter.core.paired import Decisions, f1_difference
+
+_SEED = 1
+_TIMES = 200
+_CLOSE = 1e-9
+
+
+def check_formulas() -> None:
+    """Hold single, clustered and paired intervals against the package's, on random counts."""
+    rng = np.random.default_rng(_SEED)
+    n = rng.integers(1, 3000, _TIMES).astype(float)
+    hits = np.floor(rng.random(_TIMES) * (n + 1))
+    f1_bounds, rate_bounds = logit_exact(hits, n), wilson_rate(hits / n, n)
+    for place in range(_TIMES):
+        x, total = int(hits[place]), int(n[place])
+        for bounds, interval in ((f1_bounds, f1_interval(x, total - x, 0)), (rate_bounds, wilson(x, total))):
+            assert interval is not None
+            _same((bounds[0][place], bounds[1][place]), (interval.low, interval.high))
+    _check_pairs(rng)
+    _check_repeats(rng)
+
+
+def _check_pairs(rng: np.random.Generator) -> None:
+    counts = rng.multinomial(300, rng.dirichlet(np.ones(len(KINDS)), _TIMES))
+    found = Pairs(counts)
+    low, high = found.delta(0.5)
+    for place in range(_TIMES):
+        table = {}
+        for (should_call, *wrong), count in zip(KINDS, counts[place], strict=True):
+            calls = [float(bool(should_call) != bool(item)) for item in wrong]
+            table[Decisions(bool(should_call), *calls)] = int(count)
+        difference = f1_difference(table)
+        assert (difference is not None) == found.defined[place]
+        if difference is not None:
+            _same((found.value[place], low[place]), (difference.value, difference.low))
+            _same((found.value[place], high[place]), (difference.value, difference.high))
+
+
+def _check_repeats(rng: np.random.Generator) -> None:
+    repeats = 3
+    calls, should_call = repeated_answers(rng, Vendor(40, 0.5, 0.8), repeats, 5)
+    hits, n, effective = clustered_counts(calls, should_call, repeats)
+    low, high = logit_exact(hits / n * effective, effective)
+    for run in range(len(calls)):
+        total, repeated = Counts(), RepeatedCases()
+        for called, should in zip(map(int, calls[run]), map(bool, should_call[run]), strict=True):
+            cluster = Counts(completed=repeats, tool_calls=called)
+            rest = repeats - called
+            cluster.tp, cluster.fn = (called, rest) if should else (0, 0)
+            cluster.fp, cluster.tn = (0, 0) if should else (called, rest)
+            total += cluster
+            repeated.add(cluster)
+        variance = ratio_variance("trigger_similarity", total, repeated)
+        assert variance is not None
+        size = total.tp + total.fp + total.fn
+        interval = clustered_f1(variance.value, variance.variance, size, variance.clusters)
+        _same((low[run], high[run]), (interval.low, interval.high))
+
+
+def _same(ours: tuple[float, float], theirs: tuple[float, float]) -> None:
+    if not all(isclose(one, other, abs_tol=_CLOSE) for one, other in zip(ours, theirs, strict=True)):
+        raise SystemExit(f"the study's formula gives {ours}, the package's {theirs}: nothing to study")

@@ -1,0 +1,21 @@
+"""Markdown tables of shares in percent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lay out a table, the first column left and the others right aligned, and an empty line below."""
+    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return [*lines, ""]
+
+
+def percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f}"
+
+
+def span(shares: Iterable[float]) -> str:
+    found = list(shares)
+    return f"{percent(min(found))} – {percent(max(found))}"
