@@ -1,6 +1,6 @@
 """Do the intervals hold their rate, and what is a verdict worth at which number of cases? By simulation.
 
-    python benchmarks/calibration.py                        everything, about half an hour on one core
+    python benchmarks/calibration.py                        everything, about ten minutes on one core
     python benchmarks/calibration.py --short                the same tables from few draws, under a minute
     python benchmarks/calibration.py --only intervals rules these parts only
     python benchmarks/calibration.py --output result.json   every cell as JSON, the tables on standard output
@@ -9,6 +9,7 @@
     rules      how often vendors of a known F1 meet upstream's rule and pass or fail the strict one
     calls      the same of schema_accuracy, whose denominator is the calls
     pairs      coverage of the paired interval of the difference in F1
+    validity   coverage of the paired interval of the difference in schema_accuracy
     power      how often two runs are told apart, and which difference can be told
     margin     how often a run is found not worse than its baseline
     repeats    coverage of the interval where each case is asked several times
@@ -31,6 +32,7 @@ import numpy as np
 from calibration_pairs import margin, margin_tables, pairs, pairs_tables, power, power_tables
 from calibration_rules import calls, calls_tables, rules, rules_tables
 from calibration_single import intervals, intervals_tables, repeats, repeats_tables
+from calibration_validity import validity, validity_tables
 from checks import check_formulas
 from sampling import Draws
 
@@ -41,6 +43,7 @@ PARTS: Mapping[str, tuple[Callable[[Draws], Cells], Callable[[Cells], list[str]]
     "rules": (rules, rules_tables),
     "calls": (calls, calls_tables),
     "pairs": (pairs, pairs_tables),
+    "validity": (validity, validity_tables),
     "power": (power, power_tables),
     "margin": (margin, margin_tables),
     "repeats": (repeats, repeats_tables),
@@ -67,7 +70,7 @@ def main() -> int:
     for name in options.only:
         compute, tables = PARTS[name]
         started = time.perf_counter()
-        cells = compute(Draws(np.random.default_rng([options.seed, len(name), ord(name[0])]), repetitions))
+        cells = compute(Draws(np.random.default_rng([options.seed, *name.encode()]), repetitions))
         result["parts"][name] = cells
         seconds = time.perf_counter() - started
         print(f"## {name} ({len(cells):,} cells of {repetitions:,} runs, {seconds:.0f} s)\n")

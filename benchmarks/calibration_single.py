@@ -11,7 +11,7 @@ from candidates import (
     BOOTSTRAP,
     CHOSEN,
     CLOSED,
-    FORMER,
+    NEXT_BEST,
     Array,
     Bounds,
     bootstrap,
@@ -96,14 +96,15 @@ def intervals_tables(cells: Cells) -> list[str]:
     for base in (0.5, 0.1):
         lines += [f"Coverage in %, cases drawn, {percent(base, 0)} % official calls:", ""]
         lines += table(_HEAD, _rows(cells, (*CLOSED, BOOTSTRAP), {"design": DRAWN, "base": base}))
-    lines += ["Coverage in % of the chosen and the former, wherever:", ""]
+    lines += [f"The bootstrap: at most {MOST_BOOTSTRAPPED:,} runs of each cell.", ""]
+    lines += ["Coverage in % of the chosen interval and the next best, wherever:", ""]
     head = ["interval", "official decisions", "official calls", *_HEAD[1:]]
     rows = []
-    for name, design, base in product((CHOSEN, FORMER), (DRAWN, FIXED), BASES):
+    for name, design, base in product((CHOSEN, NEXT_BEST), (DRAWN, FIXED), BASES):
         (row,) = _rows(cells, (name,), {"design": design, "base": base})
         rows.append([name, design, f"{percent(base, 0)} %", *row[1:]])
     lines += table(head, rows)
-    lines += ["One-sided errors in % of the chosen, most over all F1 (nominal 2.5):", ""]
+    lines += ["One-sided errors in % of the chosen interval, most over all F1 (nominal 2.5):", ""]
     head = [
         "cases",
         *(f"{side}, {percent(base, 0)} % calls" for base in BASES for side in ("above", "below")),
@@ -208,4 +209,4 @@ def repeats_tables(cells: Cells) -> list[str]:
             ]
         )
     head = ["F1", "cases", "repeats", "coverage, clustered", "mean width", "coverage, as if independent"]
-    return table(head, rows)
+    return [f"At most {MOST_REPEATED:,} runs of each cell.", "", *table(head, rows)]

@@ -22,7 +22,7 @@ BOOTSTRAP_RESAMPLES = 500
 _HALVINGS = 45
 
 CHOSEN = "logit of F1, exact ends"
-FORMER = "Wilson on s"
+NEXT_BEST = "Wilson on s"
 
 
 def f1_of(s: Array | float) -> Array:
@@ -128,7 +128,7 @@ def likelihood_ratio(hits: Array, n: Array) -> Bounds:
 
 
 CLOSED: Mapping[str, Callable[[Array, Array], Bounds]] = {
-    FORMER: wilson_on_s,
+    NEXT_BEST: wilson_on_s,
     CHOSEN: logit_exact,
     "logit, half added": logit_gart,
     "Wilson on F1, n = 2 TP + FP + FN": wilson_on_f1,

@@ -7,13 +7,14 @@ from math import isclose
 import numpy as np
 from calibration_pairs import Pairs
 from calibration_single import clustered_counts
+from calibration_validity import validity_bounds
 from candidates import logit_exact, wilson_rate
 from sampling import KINDS, Vendor, repeated_answers
 
 from k2_verifier_adapter.core.clusters import RepeatedCases, ratio_variance
 from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.intervals import clustered_f1, f1_interval, wilson
-from k2_verifier_adapter.core.paired import Decisions, f1_difference
+from k2_verifier_adapter.core.paired import Decisions, Validity, f1_difference, validity_difference
 
 _SEED = 1
 _TIMES = 200
@@ -32,6 +33,7 @@ def check_formulas() -> None:
             assert interval is not None
             _same((bounds[0][place], bounds[1][place]), (interval.low, interval.high))
     _check_pairs(rng)
+    _check_validity(rng)
     _check_repeats(rng)
 
 
@@ -49,6 +51,17 @@ def _check_pairs(rng: np.random.Generator) -> None:
         if difference is not None:
             _same((found.value[place], low[place]), (difference.value, difference.low))
             _same((found.value[place], high[place]), (difference.value, difference.high))
+
+
+def _check_validity(rng: np.random.Generator) -> None:
+    counts = rng.multinomial(120, rng.dirichlet(np.ones(4), _TIMES))
+    value, (low, high) = validity_bounds(counts, 1.0)
+    kinds = [Validity(one, other) for one, other in ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))]
+    for place in range(_TIMES):
+        difference = validity_difference(dict(zip(kinds, map(int, counts[place]), strict=True)))
+        assert difference is not None
+        _same((value[place], low[place]), (difference.value, difference.low))
+        _same((value[place], high[place]), (difference.value, difference.high))
 
 
 def _check_repeats(rng: np.random.Generator) -> None:

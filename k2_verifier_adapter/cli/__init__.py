@@ -11,7 +11,17 @@ from typing import IO, Any
 
 import click
 
-from k2_verifier_adapter.cli import dataset, demo, doctor, evaluate, export, report, score, simulate
+from k2_verifier_adapter.cli import (
+    compare,
+    dataset,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    report,
+    score,
+    simulate,
+)
 from k2_verifier_adapter.errors import K2VerifierError
 from k2_verifier_adapter.version import __version__
 
@@ -69,6 +79,7 @@ main.add_command(evaluate.evaluate)
 main.add_command(demo.demo)
 main.add_command(simulate.simulate)
 main.add_command(report.report)
+main.add_command(compare.compare)
 main.add_command(score.score)
 main.add_command(export.export)
 main.add_command(dataset.dataset)

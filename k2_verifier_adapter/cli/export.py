@@ -21,20 +21,33 @@ import click
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write upstream's summary file.",
 )
+@click.option(
+    "--redact",
+    is_flag=True,
+    help="Leave messages, tools and responses out: what can be counted stays, for sharing.",
+)
 @click.option("--model", help="The model, where the run holds several.")
 @click.option("--subset", help="The subset, where the run holds several.")
 def export(
-    run: Path, *, output: Path, summary_file: Path | None, model: str | None, subset: str | None
+    run: Path,
+    *,
+    output: Path,
+    summary_file: Path | None,
+    redact: bool,
+    model: str | None,
+    subset: str | None,
 ) -> None:
     """Write RUN as upstream's results.jsonl, every response judged again.
 
     \b
     k2-verifier export outputs/20261122_101500 --output results.jsonl --summary summary.json
+    k2-verifier export outputs/20261122_101500 --output shared.jsonl --redact
     """
+    from k2_verifier_adapter.core.redaction import redact_summary
     from k2_verifier_adapter.errors import DataError, UsageError
     from k2_verifier_adapter.formats.results import write_results, write_summary
     from k2_verifier_adapter.formats.runs import choose_run, read_run
-    from k2_verifier_adapter.reports.printable import plural
+    from k2_verifier_adapter.reports.printable import plural, printable
     from k2_verifier_adapter.reports.stored import summary_of
 
     if summary_file is not None and summary_file.resolve() == output.resolve():
@@ -43,11 +56,12 @@ def export(
     if not stored.records and not stored.failed:
         raise DataError(f"{run}: the run holds no completed and no failed request; nothing was written")
     summary = summary_of(stored)
-    lines = write_results(output, stored)
-    click.echo(f"k2-verifier: {plural(lines, 'line')} written to {output}", err=True)
+    lines = write_results(output, stored, redact=redact)
+    said = f"{plural(lines, 'line')} written to {printable(str(output))}"
+    click.echo(f"k2-verifier: {said}", err=True)
     if summary.missing:
         missing = plural(summary.missing, "request")
         click.echo(f"k2-verifier: incomplete: {missing} never made, not in the file", err=True)
     if summary_file is not None:
-        write_summary(summary_file, summary)
-        click.echo(f"k2-verifier: summary written to {summary_file}", err=True)
+        write_summary(summary_file, redact_summary(summary) if redact else summary)
+        click.echo(f"k2-verifier: summary written to {printable(str(summary_file))}", err=True)

@@ -31,8 +31,8 @@ def print_report(summary: Summary) -> None:
     click.echo(render_text(summary, colour=colour_wanted(), width=columns()), nl=False)
 
 
-def write_or_print(text: str, output: Path | None) -> None:
-    """Write a text to a file, whole or not at all, or print it.
+def write_or_print(text: str | bytes, output: Path | None) -> None:
+    """Write a text, or the bytes of a document, to a file, whole or not at all, or print it.
 
     Raises:
         DataError: If the file cannot be written.
@@ -41,7 +41,8 @@ def write_or_print(text: str, output: Path | None) -> None:
         click.echo(text, nl=False)
         return
     from k2_verifier_adapter.formats.files import atomic_write
+    from k2_verifier_adapter.reports.printable import printable
 
     with atomic_write(output) as file:
-        file.write(text.encode("utf-8", "backslashreplace"))
-    click.echo(f"k2-verifier: written to {output}", err=True)
+        file.write(text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text)
+    click.echo(f"k2-verifier: written to {printable(str(output))}", err=True)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.delivery import deliver, format_option, output_option
+from k2_verifier_adapter.cli.delivery import (
+    check_destination,
+    deliver,
+    output_option,
+    redact_option,
+    report_format_option,
+)
 from k2_verifier_adapter.cli.gate_flags import gate_flags
 
 if TYPE_CHECKING:
+    from k2_verifier_adapter.reports.failed_cases import FailedCase
     from k2_verifier_adapter.reports.gate import GateOptions
 
 
@@ -18,8 +26,9 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--model", help="The model, where the run holds several.")
 @click.option("--subset", help="The subset, where the run holds several.")
-@format_option
+@report_format_option
 @output_option
+@redact_option
 @gate_flags
 @click.pass_context
 def report(
@@ -30,6 +39,7 @@ def report(
     subset: str | None,
     form: str,
     output: Path | None,
+    redact: bool,
     gate: GateOptions,
 ) -> None:
     """Report on RUN, the directory that EvalScope wrote.
@@ -39,10 +49,20 @@ def report(
     \b
     k2-verifier report outputs/20261122_101500
     k2-verifier report outputs/20261122_101500 --format json --output report.json
+    k2-verifier report outputs/20261122_101500 --format html --output report.html
+    k2-verifier report outputs/20261122_101500 --redact --output for-the-vendor.txt
     k2-verifier report outputs/20261122_101500 --gate strict --min-schema-accuracy 0.95
     """
     from k2_verifier_adapter.formats.runs import choose_run, read_run
     from k2_verifier_adapter.reports.stored import summary_of
 
-    summary = summary_of(read_run(choose_run(run, model, subset)), gate.minimums)
-    ctx.exit(deliver(summary, form, output, gate))
+    check_destination(form, output)
+    stored = read_run(choose_run(run, model, subset))
+    summary = summary_of(stored, gate.minimums)
+
+    def failed_cases() -> Iterable[FailedCase]:
+        from k2_verifier_adapter.reports.failed_cases import failed_cases_of_run
+
+        return failed_cases_of_run(stored, redact=redact, tools=summary.tally.tools.by_name)
+
+    ctx.exit(deliver(summary, form, output, gate, redact=redact, failed_cases=failed_cases))

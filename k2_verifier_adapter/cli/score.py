@@ -1,26 +1,33 @@
-"""`k2-verifier score`: what a results file is worth, from its raw responses, offline."""
+"""`k2-verifier score`: what a log is worth, from its raw responses, offline."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.delivery import deliver, format_option, output_option
+from k2_verifier_adapter.cli.delivery import (
+    check_destination,
+    deliver,
+    output_option,
+    redact_option,
+    report_format_option,
+)
 from k2_verifier_adapter.cli.gate_flags import gate_flags
 from k2_verifier_adapter.cli.progress import progress
 
 if TYPE_CHECKING:
-    from k2_verifier_adapter.core.log_facts import FailedRule
     from k2_verifier_adapter.core.summary import Summary
+    from k2_verifier_adapter.formats.score_files import Log, OpenEngine
+    from k2_verifier_adapter.reports.failed_cases import FailedCase
     from k2_verifier_adapter.reports.gate import GateOptions
 
 
-@click.command(short_help="Judge an upstream results file offline.")
-@click.argument("results", type=click.Path(path_type=Path, dir_okay=False))
+@click.command(short_help="Judge upstream results files offline.")
+@click.argument("results", nargs=-1, required=True, metavar="RESULTS...", type=click.Path(path_type=Path))
 @click.option(
     "--baseline",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -33,65 +40,110 @@ if TYPE_CHECKING:
     is_flag=True,
     help='Count failed requests, on either side, as "did not call"; without it they are left out.',
 )
-@format_option
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that score; the report is the same for any number.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="What scores: this machine, or Ray, here or on the cluster that RAY_ADDRESS names.",
+)
+@report_format_option
 @output_option
+@redact_option
 @gate_flags
 @click.pass_context
 def score(
     ctx: click.Context,
-    results: Path,
+    results: tuple[Path, ...],
     *,
     baseline: Path | None,
     rows: str | None,
     subset: str | None,
     failed_as_no_call: bool,
+    workers: int,
+    engine: str,
     form: str,
     output: Path | None,
+    redact: bool,
     gate: GateOptions,
 ) -> None:
-    """Judge RESULTS, a results.jsonl of upstream's tool or of `export`, old or new.
+    """Judge RESULTS, the results.jsonl of upstream's tool or of `export`, old or new.
 
     Every response is judged again from its raw form; nothing is sent. Lines are joined with the
     official answers by data_index. Lines of one data_index that follow each other are repeats.
+
+    Several files are one log, and so is what lies in a directory: .jsonl and .parquet files, by name. In
+    a parquet file, request and response are columns of JSON text.
 
     \b
     k2-verifier score results.jsonl --baseline kimi-k2-thinking_results.jsonl --subset k2_thinking
     k2-verifier score results.jsonl --baseline tool-calls.tar.gz --subset k2_0905 --gate strict
     k2-verifier score results.jsonl --rows rows/ --subset k2_thinking --format json
+    k2-verifier score logs/ --baseline official.jsonl --workers 8
     """
     from k2_verifier_adapter.core.log_facts import FailedRule
     from k2_verifier_adapter.errors import UsageError
+    from k2_verifier_adapter.formats.result_files import find_result_files
+    from k2_verifier_adapter.formats.score_files import Log
 
     if (baseline is None) == (rows is None):
         raise UsageError("give the official answers, either by --baseline OFFICIAL.jsonl or by --rows ROWS")
+    check_destination(form, output)
     rule = FailedRule.NO_CALL if failed_as_no_call else FailedRule.LEFT_OUT
-    summary = _summary(results, baseline or str(rows), subset, rule, gate)
-    ctx.exit(deliver(summary, form, output, gate))
+    log = Log(find_result_files(results), subset, rule)
+    summary = _summary(log, baseline or str(rows), gate, _open_engine(engine, workers))
+
+    def failed_cases() -> Iterable[FailedCase]:
+        from k2_verifier_adapter.reports.failed_cases import failed_cases_of_summary
+
+        return failed_cases_of_summary(summary)
+
+    ctx.exit(deliver(summary, form, output, gate, redact=redact, failed_cases=failed_cases))
 
 
-def _summary(
-    results: Path, official: Path | str, subset: str | None, rule: FailedRule, gate: GateOptions
-) -> Summary:
-    """Score a results file; `official` is a path to official results, or the name of rows."""
-    from k2_verifier_adapter.formats.counted_lines import CountedLines
-    from k2_verifier_adapter.formats.official import member_of, official_of_results, official_of_rows
-    from k2_verifier_adapter.formats.scoring import score_results
-    from k2_verifier_adapter.formats.upstream import open_lines
+def _open_engine(engine: str, workers: int) -> OpenEngine | None:
+    """Choose what scores; None for this process alone.
+
+    Raises:
+        UsageError: If the flags do not go together.
+    """
+    from k2_verifier_adapter.errors import UsageError
+    from k2_verifier_adapter.formats.score_files import worker_processes
+
+    if engine == "local":
+        return worker_processes(workers) if workers > 1 else None
+    if workers > 1:
+        raise UsageError("--engine ray uses the processes that Ray has; leave --workers away")
+    from k2_verifier_adapter.formats.score_ray import ray_engine
+
+    return ray_engine
+
+
+def _summary(log: Log, official: Path | str, gate: GateOptions, engine: OpenEngine | None) -> Summary:
+    """Score a log; `official` is a path to official results, or the name of rows."""
+    from k2_verifier_adapter.formats.official import official_of_results, official_of_rows
+    from k2_verifier_adapter.formats.score_files import score_files
 
     with ExitStack() as stack:
-        lines = stack.enter_context(open_lines(results, member_of(results, subset)))
-        with _bar("official answers", official) as read:
+        with _bar("official answers", [Path(official)]) as read:
             if isinstance(official, Path):
-                opened = official_of_results(official, subset, read)
+                opened = official_of_results(official, log.subset, read)
             else:
-                opened = official_of_rows(official, subset or "")
+                opened = official_of_rows(official, log.subset or "")
             index = stack.enter_context(opened)
-        with _bar("scoring", results) as read:
-            counted = CountedLines(lines, read)
-            return score_results(counted, index, subset=subset, failed_rule=rule, minimums=gate.minimums)
+        with _bar("scoring", log.files) as read:
+            return score_files(log, index, minimums=gate.minimums, advance=read, engine=engine)
 
 
-def _bar(label: str, path: Path | str) -> AbstractContextManager[Callable[[int], None]]:
-    """Show how many bytes of a file were read; of an archive, the size inside is not known."""
-    is_plain = isinstance(path, Path) and path.is_file() and path.suffix == ".jsonl"
-    return progress(label, Path(path).stat().st_size if is_plain else None)
+def _bar(label: str, paths: Sequence[Path]) -> AbstractContextManager[Callable[[int], None]]:
+    """Show how many bytes were read; of an archive or a parquet file, the size inside is not known."""
+    is_known = all(path.suffix == ".jsonl" and path.is_file() for path in paths)
+    return progress(label, sum(path.stat().st_size for path in paths) if is_known else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -27,14 +27,14 @@ def argument_agreement(ours: Sequence[Any], official: Sequence[Any]) -> float | 
     Returns:
         A share in [0, 1], or None if no call can be aligned.
     """
-    waiting: dict[str, list[Any]] = defaultdict(list)
+    waiting: dict[str, deque[Any]] = defaultdict(deque)
     for call in official:
         waiting[_name(call)].append(call)
     shares = []
     for call in ours:
         counterparts = waiting[_name(call)]
         if counterparts:
-            shares.append(_share(_arguments(call), _arguments(counterparts.pop(0))))
+            shares.append(_share_of_calls(call, counterparts.popleft()))
     return sum(shares) / len(shares) if shares else None
 
 
@@ -46,6 +46,14 @@ def _function(call: Any) -> dict[str, Any]:
 def _name(call: Any) -> str:
     name = _function(call).get("name")
     return name if isinstance(name, str) else ""
+
+
+def _share_of_calls(ours: Any, official: Any) -> float:
+    text = _function(ours).get("arguments")
+    if isinstance(text, str) and text == _function(official).get("arguments") and "NaN" not in text:
+        # The same value, of which every leaf equals itself, as NaN alone does not.
+        return 1.0
+    return _share(_arguments(ours), _arguments(official))
 
 
 def _arguments(call: Any) -> Any:

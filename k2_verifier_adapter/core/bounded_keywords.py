@@ -15,6 +15,7 @@ from jsonschema import validators
 from jsonschema.exceptions import ValidationError
 
 from k2_verifier_adapter.core import patterns
+from k2_verifier_adapter.core.json_text import shown
 from k2_verifier_adapter.core.time_limits import SchemaTimeoutError, remaining, root_schema
 
 _Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
@@ -27,6 +28,7 @@ def bounded_class(plain: Any) -> Any:
         name: _checking(keyword) for name, keyword in plain.VALIDATORS.items() if name in _RECURSING
     }
     keywords["pattern"] = _pattern
+    keywords["format"] = _checking(_bounding_regex(plain.VALIDATORS["format"]))
     if "patternProperties" in plain.VALIDATORS:
         keywords["patternProperties"] = _checking(_pattern_properties)
         keywords["additionalProperties"] = _checking(_additional_properties)
@@ -97,6 +99,17 @@ def _checking(keyword: _Keyword) -> _Keyword:
     return checked
 
 
+def _bounding_regex(keyword: _Keyword) -> _Keyword:
+    """Have the format `regex`, which a check of a schema demands of its patterns, refuse huge ones."""
+
+    def bounded(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
+        if value == "regex" and validator.format_checker is not None and isinstance(instance, str):
+            patterns.check_size(instance)
+        return keyword(validator, value, instance, schema)
+
+    return bounded
+
+
 def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
     if validator.is_type(instance, "string") and not patterns.search(pattern, instance, remaining()):
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
@@ -161,13 +174,13 @@ def _guard_properties(keyword: _Keyword) -> _Keyword:
 
     def guarded(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
         remaining()
-        if validator.is_type(instance, "object"):
+        if validator.is_type(instance, "object") and instance:
             if len(instance) > _UNEVALUATED_LIMIT:
                 raise SchemaTimeoutError(f"unevaluatedProperties over {len(instance)} properties")
-            longest = max(map(len, instance), default=0)
+            longest = max(map(len, instance))
             for pattern in _property_patterns(root_schema()):
                 if not patterns.is_cheap(pattern, longest):
-                    raise SchemaTimeoutError(f"unevaluatedProperties with the pattern {pattern!r}")
+                    raise SchemaTimeoutError(f"unevaluatedProperties with the pattern {shown(pattern)}")
         return keyword(validator, value, instance, schema)
 
     return guarded

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from k2_verifier_adapter.core.history import HistoryOptions, Repairs, repair_messages
-from k2_verifier_adapter.core.json_text import JsonTextError, dumps_ascii, dumps_strict, loads_strict, shown
+from k2_verifier_adapter.core.json_text import (
+    MAX_PARAMETER_DEPTH,
+    JsonTextError,
+    dumps_ascii,
+    dumps_strict,
+    is_too_deep,
+    loads_strict,
+    shown,
+)
 
 NOT_PARAMETERS = frozenset({"model", "messages", "tools"})
 """Keys of a row's `parameters` that never become request parameters."""
@@ -211,6 +219,8 @@ def _parameters(row: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise RowError("parameters", f"{_shown(value)} is not an object")
+    if is_too_deep(value, MAX_PARAMETER_DEPTH):
+        raise RowError("parameters", f"{_shown(value)} is nested deeper than {MAX_PARAMETER_DEPTH} levels")
     return {name: item for name, item in value.items() if name not in NOT_PARAMETERS}
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from k2_verifier_adapter.core.counts import Counts
+from k2_verifier_adapter.core.counts import SHARE_UNIT, Counts
 from k2_verifier_adapter.core.ratios import RATIOS
 
 
@@ -21,15 +21,15 @@ class Moments:
 
     Attributes:
         clusters: Clusters with a denominator above 0.
-        xx: Sum of the squared numerators.
-        xn: Sum of numerator times denominator.
+        xx: Sum of the squared numerators, in units of 1 / `SHARE_UNIT`.
+        xn: Sum of numerator times denominator, in the same units.
         nn: Sum of the squared denominators.
     """
 
     clusters: int = 0
-    xx: float = 0.0
-    xn: float = 0.0
-    nn: float = 0.0
+    xx: int = 0
+    xn: int = 0
+    nn: int = 0
 
 
 @dataclass(slots=True)
@@ -56,8 +56,8 @@ class RepeatedCases:
             if n:
                 moments = self.moments[name]
                 moments.clusters += 1
-                moments.xx += x * x
-                moments.xn += x * n
+                moments.xx += int(x * x * SHARE_UNIT)
+                moments.xn += int(x * n * SHARE_UNIT)
                 moments.nn += n * n
         calls, completed = cluster.tool_calls, cluster.completed
         self.pairs += completed * (completed - 1) // 2
@@ -115,8 +115,8 @@ def ratio_variance(name: str, total: Counts, repeated: RepeatedCases) -> RatioVa
     clusters = moments.clusters + single_n
     value = x / n
     spread = (
-        (moments.xx + single_xx)
-        - 2 * value * (moments.xn + single_x)
+        (moments.xx / SHARE_UNIT + single_xx)
+        - 2 * value * (moments.xn / SHARE_UNIT + single_x)
         + value * value * (moments.nn + single_n)
     )
     correction = clusters / (clusters - 1) if clusters > 1 else 1.0

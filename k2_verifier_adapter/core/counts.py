@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from k2_verifier_adapter.core.causes import Outcome
 from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.judgement import Judgement
 from k2_verifier_adapter.core.responses import FinishBucket
+
+SHARE_UNIT = 1 << 60
+"""Shares are summed as whole numbers of this many to one: in whatever order, to the same sum."""
 
 
 @dataclass(slots=True)
@@ -30,8 +34,8 @@ class Counts:
         name_pairs: Cases where both sides call and the official calls are known.
         name_matches: Those with the same multiset of tool names.
         argument_pairs: Cases with at least one aligned call.
-        argument_sum: Sum of their argument agreements.
-        argument_squares: Sum of the squares of their argument agreements.
+        argument_units: Sum of their argument agreements, in units of 1 / `SHARE_UNIT`.
+        argument_square_units: Sum of the squares of their argument agreements, in squares of the unit.
         failed: Requests without a completion; they are in none of the other counts, but for `fn` and
             `tn` where they are to count as "did not call".
     """
@@ -52,9 +56,19 @@ class Counts:
     name_pairs: int = 0
     name_matches: int = 0
     argument_pairs: int = 0
-    argument_sum: float = 0.0
-    argument_squares: float = 0.0
+    argument_units: int = 0
+    argument_square_units: int = 0
     failed: int = 0
+
+    @property
+    def argument_sum(self) -> float:
+        """Sum of the argument agreements."""
+        return self.argument_units / SHARE_UNIT
+
+    @property
+    def argument_squares(self) -> float:
+        """Sum of the squares of the argument agreements."""
+        return self.argument_square_units / SHARE_UNIT**2
 
     @property
     def schema_errors(self) -> int:
@@ -87,14 +101,40 @@ class Counts:
             self.name_matches += judgement.same_names
         if judgement.argument_agreement is not None:
             self.argument_pairs += 1
-            self.argument_sum += judgement.argument_agreement
-            self.argument_squares += judgement.argument_agreement**2
+            units = int(judgement.argument_agreement * SHARE_UNIT)
+            self.argument_units += units
+            self.argument_square_units += units * units
 
     def add_failed(self, request: FailedRequest) -> None:
         """Count one failed request."""
         self.failed += 1
         self.fn += request.as_no_call_against is True
         self.tn += request.as_no_call_against is False
+
+    def add_change(self, judgement: Judgement, fixed: Outcome) -> None:
+        """Count how the decision and the validity of one response would change; sums may be negative."""
+        should_call = judgement.should_call
+        for calls, successful, sign in (
+            (judgement.calls, judgement.successful, -1),
+            (fixed.calls, fixed.calls and fixed.valid, 1),
+        ):
+            self.tp += sign * (calls and should_call)
+            self.fp += sign * (calls and not should_call)
+            self.fn += sign * (should_call and not calls)
+            self.tn += sign * (not calls and not should_call)
+            self.tool_calls += sign * calls
+            self.successful += sign * successful
+
+    def add_completion(self, request: FailedRequest) -> None:
+        """Count how a failed request that counts as "did not call" would change, had it been answered.
+
+        Answered, it decides as the official API does, with valid calls.
+        """
+        if request.as_no_call_against:
+            self.fn -= 1
+            self.tp += 1
+            self.tool_calls += 1
+            self.successful += 1
 
     def __add__(self, other: Counts) -> Counts:
         """Merge two counts into new ones."""

@@ -16,6 +16,7 @@ from typing import Any
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.json_text import shown
 from k2_verifier_adapter.core.responses import NotACompletion, Response, read_completion
+from k2_verifier_adapter.core.stream_envelopes import Envelope, find_envelope
 
 DONE = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"
@@ -33,8 +34,8 @@ class EventDecoder:
         self._after_cr = False
         self._at_start = True
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the data of every event that `chunk` completes."""
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Give the data of every event that `chunk` completes."""
         if self._after_cr and chunk:
             # The line ended at the CR already; a LF that follows belongs to it.
             chunk = chunk[1:] if chunk[:1] == b"\n" else chunk
@@ -42,15 +43,28 @@ class EventDecoder:
         if b"\r" in chunk:
             self._after_cr = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if not self._rest:
-            lines = chunk.split(b"\n")
-        else:
-            if b"\n" not in chunk:
-                self._rest += chunk
-                return
+        if self._rest:
             self._rest += chunk
-            lines = bytes(self._rest).split(b"\n")
-        self._rest = bytearray(lines.pop())
+            if b"\n" not in chunk:
+                return []
+            chunk = bytes(self._rest)
+        complete: list[bytes] = []
+        *events, rest = chunk.split(b"\n\n")
+        for event in events:
+            if event.startswith(b"data: ") and b"\n" not in event and not self._data:
+                # What nearly all events are: one line of data.
+                self._at_start = False
+                complete.append(event[6:])
+            else:
+                self._take_lines([*event.split(b"\n"), b""], complete)
+        if b"\n" in rest:
+            *lines, rest = rest.split(b"\n")
+            self._take_lines(lines, complete)
+        self._rest = bytearray(rest)
+        return complete
+
+    def _take_lines(self, lines: list[bytes], complete: list[bytes]) -> None:
+        """Take whole lines, and add the data of the events that they complete."""
         for line in lines:
             if self._at_start:
                 self._at_start = False
@@ -58,7 +72,7 @@ class EventDecoder:
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             elif not line and self._data:
-                yield self._take()
+                complete.append(self._take())
 
     def close(self) -> Iterator[bytes]:
         """Yield the data of a last event that lacks its blank line, as some servers send it.
@@ -89,6 +103,17 @@ def _is_json(data: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
+
+
+_TRIES = 4
+"""Envelopes in a row that may be learnt in vain: a stream whose chunks share none is only parsed."""
+
+
+def _call_key(index: Any) -> Any:
+    """Give the key under which the deltas of a call are collected."""
+    if index is None:
+        return 0
+    return index if isinstance(index, (int, str)) else json.dumps(index)
 
 
 @dataclass(slots=True)
@@ -127,6 +152,10 @@ class ChunkAssembler:
         self._finish_reason: Any = None
         self._usage: Any = None
         self._bad_event: str | None = None
+        self._envelope: Envelope | None = None
+        self._pieces: list[str] = []
+        self._learnt_at = 0
+        self._tries = _TRIES
 
     @property
     def failed(self) -> bool:
@@ -141,14 +170,25 @@ class ChunkAssembler:
     def add(self, data: bytes) -> None:
         """Take the data of one event; `[DONE]` is the caller's."""
         self.events += 1
+        text = data.decode("utf-8", "replace")
+        if self._envelope is not None:
+            piece = self._envelope.piece(text)
+            if piece is not None:
+                # Parsed whole, it would do nothing else: all that is around the piece came before.
+                self._pieces.append(piece)
+                return
         try:
-            self._add_event(data)
+            self._add_event(data, text)
         except RecursionError:
             self._bad_event = f"an event is nested too deeply: {shown(data)}"
 
-    def _add_event(self, data: bytes) -> None:
+    def _add_event(self, data: bytes, text: str) -> None:
+        if self.failed:
+            # The first failure counts, in however many reads the events come.
+            return
+        self._forget_envelope()
         try:
-            chunk = json.loads(data.decode("utf-8", "replace"))
+            chunk = json.loads(text)
         except ValueError as error:
             self._bad_event = f"an event is not JSON ({error}): {shown(data)}"
             return
@@ -158,6 +198,11 @@ class ChunkAssembler:
         if chunk.get("error"):
             self.error = chunk["error"]
             return
+        self._add_chunk(chunk)
+        if self._tries:
+            self._learn_envelope(text, chunk)
+
+    def _add_chunk(self, chunk: dict[str, Any]) -> None:
         for name in ("id", "created", "model", "system_fingerprint", "service_tier", "provider"):
             value = chunk.get(name)
             if value is not None and name not in self._head:
@@ -169,6 +214,26 @@ class ChunkAssembler:
             for choice in choices:
                 if isinstance(choice, dict) and (choice.get("index") or 0) == 0:
                     self._add_choice(choice)
+
+    def _learn_envelope(self, text: str, chunk: dict[str, Any]) -> None:
+        """Learn what the next chunk will look like if nothing but one string is new in it."""
+        found = find_envelope(text, chunk)
+        if found is None:
+            return
+        self._tries -= 1
+        self._envelope, path = found
+        self._learnt_at = self.events
+        if path[-1] == "arguments" and len(path) > 4:
+            part = chunk["choices"][0]["delta"]["tool_calls"][0]
+            self._pieces = self._calls[_call_key(part.get("index"))].arguments
+        else:
+            self._pieces = self._texts[str(path[-1])]
+
+    def _forget_envelope(self) -> None:
+        if self._envelope is not None and self.events > self._learnt_at + 1:
+            # It was of use.
+            self._tries = _TRIES
+        self._envelope = None
 
     def _add_choice(self, choice: dict[str, Any]) -> None:
         delta = choice.get("delta")
@@ -201,8 +266,7 @@ class ChunkAssembler:
         index = part.get("index")
         if index is None:
             self.anomalies[FailureClass.STREAM_INDEX_MISSING] = None
-            index = 0
-        key = index if isinstance(index, (int, str)) else json.dumps(index)
+        key = _call_key(index)
         call = self._calls.get(key)
         if call is None:
             call = self._calls[key] = _Call(part.get("id"), part.get("type"))

@@ -5,8 +5,10 @@ The names are part of the file formats: reports, review metadata and simulator p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 
 class Group(str, Enum):
@@ -114,6 +116,26 @@ def _group_of() -> dict[FailureClass, Group]:
 _GROUP_OF = _group_of()
 
 
+INVALID_JSON = frozenset(
+    {
+        FailureClass.TRUNCATED_JSON,
+        FailureClass.CONCATENATED_JSON,
+        FailureClass.TRAILING_TEXT,
+        FailureClass.SINGLE_QUOTED_JSON,
+        FailureClass.EMPTY_ARGUMENTS,
+        FailureClass.OTHER_INVALID_JSON,
+    }
+)
+"""The classes of arguments that are not JSON."""
+
+
+class LeakedCall(str, Enum):
+    """What can be read out of leaked markup; the value is the name used in files."""
+
+    COMPLETE = "complete"
+    INVALID = "invalid"
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One observed failure of one response.
@@ -122,9 +144,16 @@ class Failure:
         failure_class: What went wrong.
         detail: One line for a person: the offending value and what was expected.
         call: 0-based position of the tool call in the response, or None if not about one call.
-        tool: Name of the tool called, or None.
+        tool: Name of the tool that was called, that was leaked, or that was not called; None if it is
+            not about one tool.
         path: JSON path into the arguments (`$.city`), or None.
         keyword: The violated JSON Schema keyword, or None.
+        marker: Of a leak, the first marker or token as it stands in the text, else None.
+        where: Of a leak, the field of the message it was found in, else None.
+        leaked_call: Of leaked markup, what calls can be read out of it: all `complete` (a declared tool
+            with valid arguments) or not (`invalid`); None if none can.
+        in_history: Of an undeclared tool, whether its name occurs in the request's messages; None if
+            they are not known.
     """
 
     failure_class: FailureClass
@@ -133,6 +162,10 @@ class Failure:
     tool: str | None = None
     path: str | None = None
     keyword: str | None = None
+    marker: str | None = None
+    where: str | None = None
+    leaked_call: LeakedCall | None = None
+    in_history: bool | None = None
 
     def as_json(self) -> dict[str, str | int]:
         """Give the JSON form: the class under `class`, and only the fields that are set."""
@@ -143,5 +176,30 @@ class Failure:
             "tool": self.tool,
             "path": self.path,
             "keyword": self.keyword,
+            "marker": self.marker,
+            "where": self.where,
+            "leaked_call": None if self.leaked_call is None else self.leaked_call.value,
+            "in_history": self.in_history,
         }
         return {name: value for name, value in fields.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Failure:
+        """Read the JSON form back.
+
+        Raises:
+            KeyError, ValueError, TypeError: If it is not one.
+        """
+        leaked_call = value.get("leaked_call")
+        return cls(
+            FailureClass(value["class"]),
+            value["detail"],
+            call=value.get("call"),
+            tool=value.get("tool"),
+            path=value.get("path"),
+            keyword=value.get("keyword"),
+            marker=value.get("marker"),
+            where=value.get("where"),
+            leaked_call=None if leaked_call is None else LeakedCall(leaked_call),
+            in_history=value.get("in_history"),
+        )

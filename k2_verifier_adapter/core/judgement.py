@@ -5,19 +5,34 @@ The rules are those of `tool_calls_eval.py`; where a rule is a declared deviatio
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from k2_verifier_adapter.core.agreement import argument_agreement, same_tool_names
 from k2_verifier_adapter.core.cases import OfficialAnswer
-from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.causes import Fix, Outcome, Situation, primary_and_fixes
+from k2_verifier_adapter.core.detectors import (
+    decision_failures,
+    finish_failures,
+    first_tool_name,
+    nothing_failures,
+)
+from k2_verifier_adapter.core.failure_classes import INVALID_JSON, Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import Repairs
-from k2_verifier_adapter.core.json_text import shown
+from k2_verifier_adapter.core.leaks import (
+    Surroundings,
+    leak_failures,
+    names_in_history,
+    texts_of,
+    tokens_in_calls,
+)
+from k2_verifier_adapter.core.notes import Note, NoteKind, notes_on
+from k2_verifier_adapter.core.request_tools import RequestTools
 from k2_verifier_adapter.core.responses import FinishBucket, Response
-from k2_verifier_adapter.core.tool_calls import INVALIDATING, Compiled, id_failures, judge_calls
-
-_KNOWN_FINISH_REASONS = frozenset({"stop", "tool_calls", "length", "content_filter"})
+from k2_verifier_adapter.core.schemas import MAX_COUNTED, MAX_VIOLATIONS
+from k2_verifier_adapter.core.tool_calls import INVALIDATING, id_failures
+from k2_verifier_adapter.core.tool_use import ToolUse, tool_uses
 
 
 class Asked(Protocol):
@@ -36,6 +51,9 @@ class Asked(Protocol):
 
     def official_tool_calls(self) -> list[Any] | None:
         """Give the decoded official tool calls, or None if they are not known."""
+
+    def messages(self) -> list[Any] | None:
+        """Give the decoded messages, or None if they are not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +74,12 @@ class Judgement:
         argument_agreement: Share of equal leaf values over aligned calls, or None.
         repaired: Whether upstream would have sent this case differently.
         failures: Every failure seen, in the order in which the response shows them.
+        primary: The class of the failure that the others follow from, by a fixed order; None where
+            there is no failure.
+        fixes: What the response would be worth without a class, for those classes whose fix would
+            change it.
+        notes: What is worth knowing of its calls, but is no failure.
+        tools: The calls by tool; empty unless finish_reason is `tool_calls`.
     """
 
     finish_reason: str | None
@@ -68,6 +92,10 @@ class Judgement:
     argument_agreement: float | None
     repaired: bool
     failures: tuple[Failure, ...]
+    primary: FailureClass | None = None
+    fixes: tuple[Fix, ...] = ()
+    notes: tuple[Note, ...] = ()
+    tools: tuple[ToolUse, ...] = ()
 
     @property
     def calls(self) -> bool:
@@ -85,28 +113,53 @@ class Judgement:
         return self.calls and self.tool_calls_valid is not True
 
 
-def judge(case: Asked, response: Response, stream_anomalies: Iterable[FailureClass] = ()) -> Judgement:
+def judge(
+    case: Asked,
+    response: Response,
+    stream_anomalies: Iterable[FailureClass] = (),
+    *,
+    token_limit: int | None = None,
+) -> Judgement:
     """Judge one completed response.
 
     Args:
         case: The case that was asked.
         response: Choice 0 of the raw completion.
         stream_anomalies: Stream failure classes noticed while the response was assembled.
+        token_limit: The most completion tokens that the request allows; None if there is no limit, or
+            it is not known.
     """
-    failures = [Failure(kind, _STREAM_DETAILS[kind]) for kind in stream_anomalies]
-    failures += _finish_failures(response)
     calls = response.tool_calls
     official = case.official_tool_calls() if case.official.should_call else None
     called = response.bucket is FinishBucket.TOOL_CALLS and bool(calls)
     # Decoded and compiled once for both sides, which mostly call the same tool.
-    tools = case.tools() if called or official else []
-    compiled: Compiled = {}
-    valid: bool | None = None
+    tools = RequestTools(case.tools)
+    found = tools.judge(calls) if called else []
+    invalid = _invalid_positions(found)
+    valid = not invalid if called else None
+
+    failures = [Failure(kind, _STREAM_DETAILS[kind]) for kind in stream_anomalies]
+    failures += finish_failures(response, case.official, token_limit)
     if called:
-        found = judge_calls(calls, tools, compiled)
-        valid = not any(failure.failure_class in INVALIDATING for failure in found)
-        failures += found
-        failures += id_failures(calls)
+        failures += _with_history(found, case)
+        failures += tokens_in_calls(calls, sorted(invalid))
+    failures += id_failures(calls)
+    texts = texts_of(response.message)
+    failures += leak_failures(texts, Surroundings(case.messages, tools.names, tools.judge))
+    failures += nothing_failures(response, texts)
+    failures += decision_failures(response, case.official, official)
+
+    primary: FailureClass | None = None
+    fixes: tuple[Fix, ...] = ()
+    if failures:
+        primary, fixes = primary_and_fixes(
+            Situation(
+                failures,
+                now=Outcome(response.bucket is FinishBucket.TOOL_CALLS, valid is True),
+                should_call=case.official.should_call,
+                payload_valid=bool(calls) and (valid is True if called else not tools.judge(calls)),
+            )
+        )
     compared = official if called else None
     return Judgement(
         finish_reason=response.finish_reason,
@@ -114,41 +167,120 @@ def judge(case: Asked, response: Response, stream_anomalies: Iterable[FailureCla
         tool_calls_valid=valid,
         should_call=case.official.should_call,
         official_bucket=_official_bucket(case),
-        official_valid=_official_valid(case, official, tools, compiled),
+        official_valid=_official_valid(case, official, tools),
         same_names=same_tool_names(calls, compared) if compared else None,
         argument_agreement=argument_agreement(calls, compared) if compared else None,
         repaired=case.repairs.beyond_upstream,
         failures=tuple(failures),
+        primary=primary,
+        fixes=fixes,
+        notes=tuple(_notes(calls, found, tools)) if called else (),
+        tools=tool_uses(calls, invalid) if called else (),
     )
 
+
+def judgement_of_log(
+    case: Asked,
+    *,
+    finish_reason: str | None,
+    tool_calls_valid: bool | None,
+    failures: Sequence[Failure],
+) -> Judgement:
+    """Take a judgement from what a log says, where the log does not hold the response.
+
+    The calls are not known, so only the decision is compared with the official answer.
+
+    Args:
+        case: The case that was asked.
+        finish_reason: The literal finish_reason as logged, None if in no bucket.
+        tool_calls_valid: As logged.
+        failures: The failures as logged; those of the decision are found anew.
+    """
+    response = Response(finish_reason, None, {})
+    failures = [failure for failure in failures if failure.failure_class.group is not Group.DECISION]
+    failures += decision_failures(response, case.official, None)
+    bucket = response.bucket
+    calls = bucket is FinishBucket.TOOL_CALLS
+    valid = tool_calls_valid if calls and isinstance(tool_calls_valid, bool) else None
+    now, should_call = Outcome(calls, valid is True), case.official.should_call
+    situation = Situation(failures, now=now, should_call=should_call, payload_valid=True)
+    primary, fixes = primary_and_fixes(situation)
+    official = case.official_tool_calls() if should_call else None
+    return Judgement(
+        finish_reason=finish_reason,
+        bucket=bucket,
+        tool_calls_valid=valid,
+        should_call=should_call,
+        official_bucket=_official_bucket(case),
+        official_valid=_official_valid(case, official, RequestTools(case.tools)),
+        same_names=None,
+        argument_agreement=None,
+        repaired=case.repairs.beyond_upstream,
+        failures=tuple(failures),
+        primary=primary,
+        fixes=fixes,
+    )
+
+
+def _invalid_positions(found: Iterable[Failure]) -> frozenset[int]:
+    positions = (failure.call for failure in found if failure.failure_class in INVALIDATING)
+    return frozenset(position for position in positions if position is not None)
+
+
+def _with_history(found: list[Failure], case: Asked) -> list[Failure]:
+    """Say of undeclared tools whether the request's messages name them."""
+    if not any(failure.failure_class is FailureClass.UNDECLARED_TOOL for failure in found):
+        return found
+    messages = case.messages()
+    if messages is None:
+        return found
+    names = names_in_history(messages)
+    return [
+        replace(failure, in_history=failure.tool in names)
+        if failure.failure_class is FailureClass.UNDECLARED_TOOL
+        else failure
+        for failure in found
+    ]
+
+
+def _notes(calls: list[Any], found: list[Failure], tools: RequestTools) -> Iterable[Note]:
+    """List what is worth knowing of the calls; empty arguments are tried as an empty object."""
+    kinds: dict[int, list[FailureClass]] = {}
+    for failure in found:
+        if failure.call is not None:
+            kinds.setdefault(failure.call, []).append(failure.failure_class)
+    not_json = (position for position, classes in kinds.items() if classes[0] in INVALID_JSON)
+    yield from notes_on(calls, frozenset(not_json))
+    full = [position for position, classes in kinds.items() if len(classes) >= MAX_VIOLATIONS]
+    for position in full[:_COUNTED_CALLS]:
+        count = tools.count_violations(calls[position])
+        if count > len(kinds[position]):
+            at_least = "at least " if count == MAX_COUNTED else ""
+            detail = f"{at_least}{count} violations of the schema, {len(kinds[position])} of them listed"
+            tool = first_tool_name(calls[position : position + 1])
+            yield Note(NoteKind.FURTHER_VIOLATIONS, detail, position, tool)
+    empty = {
+        failure.tool: failure
+        for failure in found
+        if failure.failure_class is FailureClass.EMPTY_ARGUMENTS and failure.tool is not None
+    }
+    if empty:
+        tried = [{"function": {"name": name, "arguments": "{}"}} for name in empty]
+        unfit = _invalid_positions(tools.judge(tried))
+        for position, failure in enumerate(empty.values()):
+            if position not in unfit:
+                detail = "the call has no arguments; it would be valid, were they written as {}"
+                yield Note(NoteKind.EMPTY_OBJECT_FITS, detail, failure.call or 0, failure.tool)
+
+
+_COUNTED_CALLS = 5
+"""Calls of one response whose violations are counted beyond those that are listed."""
 
 _STREAM_DETAILS = {
     FailureClass.STREAM_INDEX_MISSING: "a tool call delta without index; counted as index 0",
     FailureClass.STREAM_ID_MISSING: "a streamed tool call whose id never arrived",
     FailureClass.STREAM_NAME_REPEATED: "a tool call's name arrived more than once; the last counts",
 }
-
-
-def _finish_failures(response: Response) -> list[Failure]:
-    finish_reason, calls = response.finish_reason, response.tool_calls
-    failures = []
-    if finish_reason is None:
-        failures.append(Failure(FailureClass.FINISH_REASON_MISSING, "finish_reason is null or absent"))
-    elif finish_reason == "length":
-        failures.append(Failure(FailureClass.TRUNCATED_BY_LENGTH, "finish_reason is 'length'"))
-    elif finish_reason == "content_filter":
-        failures.append(Failure(FailureClass.CONTENT_FILTERED, "finish_reason is 'content_filter'"))
-    elif finish_reason not in _KNOWN_FINISH_REASONS:
-        detail = f"finish_reason is {shown(finish_reason)}"
-        failures.append(Failure(FailureClass.FINISH_REASON_UNKNOWN, detail))
-    if finish_reason == "tool_calls" and not calls:
-        # Declared deviation 2: a null message, on which upstream crashes, is judged the same way.
-        detail = "finish_reason is 'tool_calls', but there is no call"
-        failures.append(Failure(FailureClass.FINISH_TOOL_CALLS_WITHOUT_CALLS, detail))
-    elif calls and finish_reason != "tool_calls":
-        detail = f"{len(calls)} tool calls, but finish_reason is {shown(finish_reason)}"
-        failures.append(Failure(FailureClass.CALLS_WITHOUT_FINISH_TOOL_CALLS, detail))
-    return failures
 
 
 def _official_bucket(case: Asked) -> FinishBucket:
@@ -160,9 +292,9 @@ def _official_bucket(case: Asked) -> FinishBucket:
     return FinishBucket.OTHERS if case.official.finish_reason else FinishBucket.MISSING
 
 
-def _official_valid(case: Asked, official: list[Any] | None, tools: Any, compiled: Compiled) -> bool | None:
+def _official_valid(case: Asked, official: list[Any] | None, tools: RequestTools) -> bool | None:
     if not case.official.should_call:
         return None
     if official is None:
         return True
-    return bool(official) and not judge_calls(official, tools, compiled)
+    return bool(official) and not tools.judge(official)

@@ -36,6 +36,11 @@ class Places:
             # A number that no file of this world has lines for is not worth an error.
             self.listed.append(min(place, 2**64 - 1))
 
+    def merge(self, other: Places) -> None:
+        """Take in what was found further down."""
+        self.count += other.count
+        self.listed.extend(other.listed[: MAX_PLACES - len(self.listed)])
+
 
 @dataclass(slots=True)
 class OfficialFacts:
@@ -75,6 +80,7 @@ class LogFacts:
         finish_reason_differs: Scored lines whose logged `finish_reason` is not the response's.
         tool_calls_valid_differs: Scored lines whose logged `tool_calls_valid` is not confirmed.
         no_completion: Lines logged as a success whose response is no completion.
+        redacted: Scored lines whose response is redacted: they are taken as logged.
         official: What was found in the official file.
     """
 
@@ -90,7 +96,18 @@ class LogFacts:
     finish_reason_differs: Places = field(default_factory=Places)
     tool_calls_valid_differs: Places = field(default_factory=Places)
     no_completion: Places = field(default_factory=Places)
+    redacted: int = 0
     official: OfficialFacts = field(default_factory=OfficialFacts)
+
+    def merge(self, other: LogFacts) -> None:
+        """Take in what was found further down in the file; the official file is the same."""
+        self.lines += other.lines
+        self.scored += other.scored
+        self.redacted += other.redacted
+        self.other_request.merge(other.other_request)
+        for ours, theirs in ((self.left_out, other.left_out), (self.disagreements, other.disagreements)):
+            for name, places in ours.items():
+                places.merge(theirs[name])
 
     @property
     def left_out(self) -> dict[str, Places]:

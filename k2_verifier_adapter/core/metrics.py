@@ -10,10 +10,10 @@ from k2_verifier_adapter.core.clusters import ratio_variance
 from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.intervals import (
     Interval,
+    clustered_f1,
     clustered_mean,
     clustered_wilson,
     f1_interval,
-    f1_of_jaccard,
     mean_interval,
     wilson,
 )
@@ -21,6 +21,8 @@ from k2_verifier_adapter.core.ratios import RATIOS
 from k2_verifier_adapter.core.tally import Tally
 
 PRIMARY_METRIC = "trigger_similarity"
+COMPLETED_COUNT = "count_finish_reason_tool_calls"
+"""A metric that is always there and whose `n` is the number of completed responses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ DEFINITIONS = (
         interval=lambda c: f1_interval(c.tp, c.fp, c.fn),
     ),
     _rate("schema_accuracy"),
-    _count("count_finish_reason_tool_calls", lambda c: c.tool_calls),
+    _count(COMPLETED_COUNT, lambda c: c.tool_calls),
     _count("count_successful_tool_call", lambda c: c.successful),
     _rate("tool_call_precision"),
     _rate("tool_call_recall"),
@@ -166,5 +168,5 @@ def _interval(name: str, plain: Callable[[Counts], Interval | None] | None, tall
     if name == "argument_agreement":
         return clustered_mean(variance.value, variance.variance, variance.clusters)
     n = RATIOS[name].n(tally.counts)
-    base = clustered_wilson(variance.value, variance.variance, n, variance.clusters)
-    return f1_of_jaccard(base, "wilson_on_jaccard_clustered") if name == PRIMARY_METRIC else base
+    interval = clustered_f1 if name == PRIMARY_METRIC else clustered_wilson
+    return interval(variance.value, variance.variance, n, variance.clusters)

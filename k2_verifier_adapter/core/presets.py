@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from k2_verifier_adapter.core.stored_values import number, text
+
 
 @dataclass(frozen=True, slots=True)
 class SelfAgreement:
@@ -52,11 +54,13 @@ class Standard:
         """
         if value is None:
             return None
-        agreement = value["self_agreement"]
+        threshold, agreement = value["threshold"], value["self_agreement"]
+        if agreement is not None:
+            agreement = SelfAgreement(number(agreement["lowest"]), number(agreement["mean"]))
         return cls(
-            threshold=value["threshold"],
-            self_agreement=agreement and SelfAgreement(agreement["lowest"], agreement["mean"]),
-            source=value["source"],
+            threshold=None if threshold is None else number(threshold),
+            self_agreement=agreement,
+            source=text(value["source"]),
         )
 
 

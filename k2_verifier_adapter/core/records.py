@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from k2_verifier_adapter.core.causes import Fix, Outcome
 from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.detectors import token_limit_of
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.judgement import Judgement
+from k2_verifier_adapter.core.notes import Note
 from k2_verifier_adapter.core.requests import RequestIdentity
 from k2_verifier_adapter.core.responses import FinishBucket
+from k2_verifier_adapter.core.stored_values import number
+from k2_verifier_adapter.core.tool_use import ToolUse
 
 METADATA_KEY = "k2_verifier"
 """Key of the record in a prediction's `model_output.metadata` and in a review's score metadata."""
@@ -46,6 +51,11 @@ class ResponseRecord:
     finished_at: str
     raw: bool = True
 
+    @property
+    def token_limit(self) -> int | None:
+        """The most completion tokens that the request allows, or None."""
+        return token_limit_of(self.request.parameters)
+
     def as_json(self) -> dict[str, Any]:
         """Give the stored form."""
         return {
@@ -78,8 +88,8 @@ class ResponseRecord:
                 stream_anomalies=tuple(map(FailureClass, value.get("stream_anomalies", ()))),
                 request=request,
                 attempts=int(value.get("attempts", 1)),
-                duration_s=float(value.get("duration_s", 0.0)),
-                ttft_s=None if ttft is None else float(ttft),
+                duration_s=number(value.get("duration_s", 0.0)),
+                ttft_s=None if ttft is None else number(ttft),
                 finished_at=str(value.get("finished_at", "")),
                 raw=bool(value.get("raw", True)),
             )
@@ -110,7 +120,7 @@ def failed_request_from_json(value: Any) -> FailedRequest | None:
             failure=Failure(FailureClass(failure["class"]), str(failure["detail"])),
             status=None if status is None else int(status),
             attempts=int(value.get("attempts", 1)),
-            duration_s=float(value.get("duration_s", 0.0)),
+            duration_s=number(value.get("duration_s", 0.0)),
         )
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         return None
@@ -118,6 +128,7 @@ def failed_request_from_json(value: Any) -> FailedRequest | None:
 
 def judgement_as_json(case_index: int, judgement: Judgement) -> dict[str, Any]:
     """Give the form in which a review's metadata holds a judgement."""
+    primary = judgement.primary
     return {
         "case": case_index,
         "finish_reason": judgement.finish_reason,
@@ -129,7 +140,14 @@ def judgement_as_json(case_index: int, judgement: Judgement) -> dict[str, Any]:
         "same_names": judgement.same_names,
         "argument_agreement": judgement.argument_agreement,
         "repaired": judgement.repaired,
+        "primary": None if primary is None else primary.value,
         "failures": [failure.as_json() for failure in judgement.failures],
+        "if_fixed": {
+            fix.failure_class.value: {"calls": fix.outcome.calls, "valid": fix.outcome.valid}
+            for fix in judgement.fixes
+        },
+        "notes": [note.as_json() for note in judgement.notes],
+        "tools": {use.name: {"calls": use.calls, "invalid": use.invalid} for use in judgement.tools},
     }
 
 
@@ -139,17 +157,10 @@ def judgement_from_json(value: Mapping[str, Any]) -> tuple[int, Judgement]:
     Raises:
         KeyError, ValueError, TypeError: If it is not one.
     """
-    failures = tuple(
-        Failure(
-            FailureClass(item["class"]),
-            item["detail"],
-            item.get("call"),
-            item.get("tool"),
-            item.get("path"),
-            item.get("keyword"),
-        )
-        for item in value["failures"]
-    )
+    # Reviews of earlier versions hold neither causes nor notes nor tools.
+    primary = value.get("primary")
+    fixes = value.get("if_fixed") or {}
+    tools = value.get("tools") or {}
     judgement = Judgement(
         finish_reason=value["finish_reason"],
         bucket=FinishBucket(value["bucket"]),
@@ -160,6 +171,13 @@ def judgement_from_json(value: Mapping[str, Any]) -> tuple[int, Judgement]:
         same_names=value["same_names"],
         argument_agreement=value["argument_agreement"],
         repaired=value["repaired"],
-        failures=failures,
+        failures=tuple(map(Failure.from_json, value["failures"])),
+        primary=None if primary is None else FailureClass(primary),
+        fixes=tuple(
+            Fix(FailureClass(kind), Outcome(outcome["calls"], outcome["valid"]))
+            for kind, outcome in fixes.items()
+        ),
+        notes=tuple(map(Note.from_json, value.get("notes") or ())),
+        tools=tuple(ToolUse(name, use["calls"], use["invalid"]) for name, use in tools.items()),
     )
     return int(value["case"]), judgement

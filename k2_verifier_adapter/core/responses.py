@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.core.json_text import excerpt, shown
+from k2_verifier_adapter.core.json_text import MAX_DEPTH, excerpt, is_too_deep, shown
 
 
 class FinishBucket(str, Enum):
@@ -83,7 +83,13 @@ def parse_completion(text: str) -> Response | NotACompletion:
 
 
 def read_completion(completion: Any) -> Response | NotACompletion:
-    """Read a decoded completion; see `parse_completion` for what counts as none."""
+    """Read a decoded completion; see `parse_completion` for what counts as none.
+
+    One that is nested deeper than `MAX_DEPTH` is none either: how far Python can follow it depends on
+    the stack that it is called from, and a response must be the same whenever it is read.
+    """
+    if is_too_deep(completion):
+        return _not_a_completion(f"the completion is nested deeper than {MAX_DEPTH} levels")
     if not isinstance(completion, dict):
         return _not_a_completion(f"the body is not an object: {shown(completion)}")
     choices = completion.get("choices")

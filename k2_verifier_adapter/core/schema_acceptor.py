@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from k2_verifier_adapter.core.patterns import PatternTimeoutError, check_size
+from k2_verifier_adapter.core.time_limits import check_budget
+
 _TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 
 _DRAFT_07 = ("http://json-schema.org/draft-07/schema#", "http://json-schema.org/draft-07/schema")
@@ -106,9 +109,12 @@ def _type(value: Any) -> bool:
 def _pattern(value: Any) -> bool:
     if type(value) is not str:
         return False
+    # There may be any number of patterns, and each takes its time.
+    check_budget()
     try:
+        check_size(value)
         re.compile(value)
-    except (re.error, RecursionError, OverflowError):
+    except (re.error, RecursionError, OverflowError, PatternTimeoutError):
         return False
     return True
 

@@ -6,6 +6,7 @@ validation as a whole end in time.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -15,9 +16,10 @@ from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from jsonschema_specifications import REGISTRY as SPECIFICATIONS
 
 from k2_verifier_adapter.core import patterns
+from k2_verifier_adapter.core.argument_acceptor import surely_satisfies
 from k2_verifier_adapter.core.bounded_keywords import bounded_class
 from k2_verifier_adapter.core.schema_acceptor import is_surely_valid
-from k2_verifier_adapter.core.time_limits import SchemaTimeoutError, deadline
+from k2_verifier_adapter.core.time_limits import SchemaTimeoutError, check_budget, deadline
 
 VALIDATION_TIME_S = 1.0
 """Seconds that one validation may take; a usual one takes a tenth of a millisecond."""
@@ -27,6 +29,9 @@ CHECK_TIME_S = 3.0
 
 MAX_VIOLATIONS = 20
 """Violations that are listed of one call; the first decides."""
+
+MAX_COUNTED = 1_000
+"""Violations that are counted of one call, listed or not."""
 
 
 class BrokenSchemaError(Exception):
@@ -51,8 +56,22 @@ class Violation:
 class CompiledSchema:
     """A checked schema, ready to validate."""
 
-    def __init__(self, validator: Any) -> None:
-        self._validator = validator
+    def __init__(self, schema: Any, validator_class: Any, *, is_simple: bool) -> None:
+        """Take a schema.
+
+        Args:
+            schema: The schema.
+            validator_class: What validates by it.
+            is_simple: Whether `schema_acceptor` knows it; then most instances need no validator, and
+                making one cannot fail.
+        """
+        self._schema = schema
+        self._is_simple = is_simple
+        self._class = validator_class
+        self._validator: Any = None if is_simple else self._make_validator()
+
+    def _make_validator(self) -> Any:
+        return self._class(self._schema, registry=SPECIFICATIONS)
 
     def violations(self, instance: Any) -> list[Violation]:
         """List how the instance violates the schema; empty if it is valid.
@@ -60,10 +79,15 @@ class CompiledSchema:
         Raises:
             BrokenSchemaError: If the schema fails while it is applied: a `$ref` that cannot be
                 resolved, endless recursion.
-            SchemaTimeoutError: If the validation takes longer than `VALIDATION_TIME_S`.
+            SchemaTimeoutError: If the validation takes longer than `VALIDATION_TIME_S`, or the time
+                budget is used up.
         """
-        with deadline(VALIDATION_TIME_S, self._validator.schema):
+        check_budget()
+        if self._is_simple and surely_satisfies(self._schema, instance):
+            return []
+        with deadline(VALIDATION_TIME_S, self._schema):
             try:
+                self._validator = self._validator or self._make_validator()
                 errors = list(islice(self._validator.iter_errors(instance), MAX_VIOLATIONS))
                 return [_violation(error) for error in errors]
             except (patterns.PatternTimeoutError, SchemaTimeoutError) as error:
@@ -79,6 +103,18 @@ class CompiledSchema:
                     raise
                 raise BrokenSchemaError("the schema or the arguments recurse without end") from None
 
+    def count(self, instance: Any) -> int:
+        """Count the violations of an instance that is known to have some, up to `MAX_COUNTED`.
+
+        What the time limit or a failing schema keeps from being found is not counted.
+        """
+        counted = 0
+        with deadline(VALIDATION_TIME_S, self._schema), suppress(Exception):
+            self._validator = self._validator or self._make_validator()
+            for _ in islice(self._validator.iter_errors(instance), MAX_COUNTED):
+                counted += 1
+        return counted
+
 
 def compile_schema(schema: Any) -> CompiledSchema:
     """Check a schema and make it ready, by the rules of `jsonschema.validate`.
@@ -91,9 +127,10 @@ def compile_schema(schema: Any) -> CompiledSchema:
     """
     try:
         plain = validators.validator_for(schema, default=validators.Draft202012Validator)
-        if not is_surely_valid(schema):
+        is_simple = is_surely_valid(schema)
+        if not is_simple:
             _check(plain, schema)
-        return CompiledSchema(bounded_class(plain)(schema, registry=SPECIFICATIONS))
+        return CompiledSchema(schema, bounded_class(plain), is_simple=is_simple)
     except (patterns.PatternTimeoutError, SchemaTimeoutError) as error:
         raise SchemaTimeoutError(f"checking the schema: {error}") from None
     except SchemaError as error:

@@ -11,16 +11,21 @@ from typing import Any
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.diagnosis import Finding, diagnose
+from k2_verifier_adapter.core.diagnosis_rules import RULES
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.judgement import Judgement, judge
 from k2_verifier_adapter.core.log_facts import LogFacts
+from k2_verifier_adapter.core.measures import Context
 from k2_verifier_adapter.core.metrics import Metric, compute_metrics
 from k2_verifier_adapter.core.presets import SelfAgreement
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
 from k2_verifier_adapter.core.run_facts import RunFacts
-from k2_verifier_adapter.core.tally import Tally, count_text
+from k2_verifier_adapter.core.tally import Tally, count_text, merge_texts
+from k2_verifier_adapter.core.tokens import reported_tokens
 from k2_verifier_adapter.core.verdict import Verdict, decide
+from k2_verifier_adapter.core.what_if import WhatIf, what_ifs
 
 SYNTHETIC_REASON = "synthetic rows: no verdict"
 
@@ -36,6 +41,7 @@ class Observed:
         usage: Sums of the token counts.
         durations_s: Seconds that each answer took.
         not_raw: Responses that passed through EvalScope's own parsing.
+        retried: Responses that took more than one attempt.
     """
 
     models: Counter[str] = field(default_factory=Counter)
@@ -44,8 +50,16 @@ class Observed:
     usage: Counter[str] = field(default_factory=Counter)
     durations_s: array[float] = field(default_factory=lambda: array("d"))
     not_raw: int = 0
+    retried: int = 0
 
-    def add(self, completion: Mapping[str, Any], duration_s: float | None, *, raw: bool = True) -> None:
+    def add(
+        self,
+        completion: Mapping[str, Any],
+        duration_s: float | None,
+        *,
+        raw: bool = True,
+        attempts: int = 1,
+    ) -> None:
         """Take in one completion."""
         for counter, name in (
             (self.models, "model"),
@@ -55,15 +69,24 @@ class Observed:
             value = completion.get(name)
             if isinstance(value, str) and value:
                 count_text(counter, value)
-        usage = completion.get("usage")
-        if isinstance(usage, Mapping):
-            for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-                value = usage.get(name)
-                if isinstance(value, int) and not isinstance(value, bool):
-                    self.usage[name] += value
+        for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+            tokens = reported_tokens(completion, name)
+            if tokens:
+                self.usage[name] += tokens
         if duration_s is not None:
             self.durations_s.append(duration_s)
         self.not_raw += not raw
+        self.retried += attempts > 1
+
+    def merge(self, other: Observed) -> None:
+        """Take in what other responses say."""
+        merge_texts(self.models, other.models)
+        merge_texts(self.providers, other.providers)
+        merge_texts(self.system_fingerprints, other.system_fingerprints)
+        self.usage += other.usage
+        self.durations_s.extend(other.durations_s)
+        self.not_raw += other.not_raw
+        self.retried += other.retried
 
     @property
     def mixed(self) -> str | None:
@@ -100,6 +123,9 @@ class Summary:
         repairs: Evaluated cases by repair.
         warnings: Lines that a reader must see.
         log: What was found in the results file that was scored; None for a run.
+        redacted: Whether the words of prompts and answers are left out; see `core.redaction`.
+        findings: Probable causes, those that explain most of the loss first.
+        what_if: The two metrics as if one class were fixed, for every class that changes them.
     """
 
     facts: RunFacts
@@ -110,6 +136,9 @@ class Summary:
     repairs: Mapping[str, int]
     warnings: tuple[str, ...]
     log: LogFacts | None = None
+    redacted: bool = False
+    findings: tuple[Finding, ...] = ()
+    what_if: tuple[WhatIf, ...] = ()
 
     @property
     def self_agreement(self) -> SelfAgreement | None:
@@ -144,7 +173,8 @@ def judge_record(case: Case, record: ResponseRecord) -> tuple[Response, Judgemen
     if isinstance(response, NotACompletion):
         failure = Failure(response.failure_class, response.reason)
         return FailedRequest(case.index, failure, repeat=record.repeat, duration_s=record.duration_s)
-    return response, judge(case, response, record.stream_anomalies)
+    anomalies, limit = record.stream_anomalies, record.token_limit
+    return response, judge(case, response, anomalies, token_limit=limit)
 
 
 def summarize(
@@ -178,7 +208,7 @@ def summarize(
             continue
         response, judgement = judged
         tally.add(case.index, judgement)
-        observed.add(response.completion, item.duration_s, raw=item.raw)
+        observed.add(response.completion, item.duration_s, raw=item.raw, attempts=item.attempts)
     repairs = count_repairs(cases.values())
     return build_summary(facts, tally, observed, repairs, minimums=minimums)
 
@@ -232,6 +262,12 @@ def build_summary(
     void_reason = SYNTHETIC_REASON if facts.rows.synthetic else mixed or void_reason
     threshold = facts.standard.threshold if facts.standard is not None else None
     verdict = decide(metrics, threshold=threshold, minimums=minimums, void_reason=void_reason)
+    context = Context(
+        models=observed.models,
+        providers=observed.providers,
+        retried=observed.retried,
+        self_agreement=_self_agreement(facts),
+    )
     return Summary(
         facts=facts,
         tally=tally,
@@ -241,4 +277,12 @@ def build_summary(
         repairs=dict(repairs),
         warnings=tuple(warnings),
         log=log,
+        findings=diagnose(tally, context, RULES),
+        what_if=what_ifs(tally),
     )
+
+
+def _self_agreement(facts: RunFacts) -> float | None:
+    """Give the official model's mean F1 against itself; nothing differs by chance on synthetic rows."""
+    agreement = None if facts.standard is None else facts.standard.self_agreement
+    return None if agreement is None or facts.rows.synthetic else agreement.mean

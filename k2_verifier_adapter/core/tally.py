@@ -10,8 +10,11 @@ from itertools import islice
 from k2_verifier_adapter.core.clusters import RepeatedCases
 from k2_verifier_adapter.core.counts import Counts, FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.json_text import excerpt
 from k2_verifier_adapter.core.judgement import Judgement
 from k2_verifier_adapter.core.responses import FinishBucket
+from k2_verifier_adapter.core.tool_use import ToolTally
+from k2_verifier_adapter.core.traits import Trait, traits_of
 
 MAX_LISTED_CASES = 10_000
 """Cases that are listed of each failure class; its count is exact whatever their number."""
@@ -19,12 +22,28 @@ MAX_LISTED_CASES = 10_000
 MAX_DISTINCT = 1_000
 """Different texts of a vendor that are counted apart; the rest is counted together."""
 
+MAX_TEXT = 1_000
+"""Characters of such a text that are kept."""
+
 OTHER_TEXTS = "(other values)"
+
+MAX_EVIDENCE = 10
+"""Cases that are kept of each primary class, to be looked at."""
 
 
 def count_text(counter: Counter[str], text: str) -> None:
-    """Count a text that a vendor sends, within `MAX_DISTINCT`."""
-    counter[text if text in counter or len(counter) < MAX_DISTINCT else OTHER_TEXTS] += 1
+    """Count a text that a vendor sends, within `MAX_DISTINCT` texts and `MAX_TEXT` characters."""
+    _count(counter, excerpt(text, MAX_TEXT), 1)
+
+
+def merge_texts(counter: Counter[str], other: Counter[str]) -> None:
+    """Count what another counter of such texts holds, within `MAX_DISTINCT`."""
+    for text, count in other.items():
+        _count(counter, text, count)
+
+
+def _count(counter: Counter[str], text: str, number: int) -> None:
+    counter[text if text in counter or len(counter) < MAX_DISTINCT else OTHER_TEXTS] += number
 
 
 @dataclass(slots=True)
@@ -40,6 +59,11 @@ class Tally:
         failure_cases: The 0-based row numbers of those, without repetition, in order; the first
             `MAX_LISTED_CASES`.
         failed_statuses: Failed requests by HTTP status.
+        primary_counts: Responses, or failed requests, by the class that is the cause of the others.
+        primary_cases: The 0-based row numbers of the first of those, at most `MAX_EVIDENCE`.
+        changes: What the counts would change by, if a class were fixed.
+        traits: Responses by what findings rest on beside the classes.
+        tools: What was seen of each tool.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -49,6 +73,11 @@ class Tally:
     failure_counts: Counter[FailureClass] = field(default_factory=Counter)
     failure_cases: dict[FailureClass, dict[int, None]] = field(default_factory=dict)
     failed_statuses: Counter[int] = field(default_factory=Counter)
+    primary_counts: Counter[FailureClass] = field(default_factory=Counter)
+    primary_cases: dict[FailureClass, dict[int, None]] = field(default_factory=dict)
+    changes: dict[FailureClass, Counts] = field(default_factory=dict)
+    traits: Counter[Trait] = field(default_factory=Counter)
+    tools: ToolTally = field(default_factory=ToolTally)
 
     _open_case: int | None = None
     _open: list[Judgement | FailedRequest] = field(default_factory=list)
@@ -65,6 +94,13 @@ class Tally:
         if judgement.bucket is FinishBucket.OTHERS and judgement.finish_reason is not None:
             count_text(self.others_detail, judgement.finish_reason)
         self._note(case_index, judgement.failures)
+        self._note_cause(case_index, judgement.primary)
+        for fix in judgement.fixes:
+            self.changes.setdefault(fix.failure_class, Counts()).add_change(judgement, fix.outcome)
+        if judgement.failures or judgement.notes:
+            self.traits.update(traits_of(judgement))
+        if judgement.failures or judgement.tools:
+            self.tools.add(judgement.tools, judgement.failures, judgement.primary)
 
     def add_failed(self, request: FailedRequest) -> None:
         """Count one failed request; see `add` for the order."""
@@ -75,6 +111,10 @@ class Tally:
         if request.status is not None:
             self.failed_statuses[request.status] += 1
         self._note(request.case_index, (request.failure,))
+        kind = request.failure.failure_class
+        self._note_cause(request.case_index, kind)
+        if request.as_no_call_against:
+            self.changes.setdefault(kind, Counts()).add_completion(request)
 
     @property
     def failed(self) -> int:
@@ -103,9 +143,12 @@ class Tally:
     def _note(self, case_index: int, failures: Iterable[Failure]) -> None:
         for kind in {failure.failure_class: None for failure in failures}:
             self.failure_counts[kind] += 1
-            cases = self.failure_cases.setdefault(kind, {})
-            if len(cases) < MAX_LISTED_CASES:
-                cases[case_index] = None
+            _keep(self.failure_cases, kind, (case_index,), MAX_LISTED_CASES)
+
+    def _note_cause(self, case_index: int, kind: FailureClass | None) -> None:
+        if kind is not None:
+            self.primary_counts[kind] += 1
+            _keep(self.primary_cases, kind, (case_index,), MAX_EVIDENCE)
 
     def merge(self, other: Tally) -> None:
         """Take in another tally over other cases; the order changes nothing but that of the cases."""
@@ -114,10 +157,25 @@ class Tally:
         self.counts += other.counts
         self.unrepaired += other.unrepaired
         self.repeated.merge([other.repeated])
-        self.others_detail += other.others_detail
+        merge_texts(self.others_detail, other.others_detail)
         self.failure_counts += other.failure_counts
         self.failed_statuses += other.failed_statuses
+        self.primary_counts += other.primary_counts
+        self.traits += other.traits
+        self.tools.merge(other.tools)
+        for kind, change in other.changes.items():
+            self.changes[kind] = self.changes.get(kind, Counts()) + change
         for kind, cases in other.failure_cases.items():
-            ours = self.failure_cases.setdefault(kind, {})
-            free = MAX_LISTED_CASES - len(ours)
-            ours.update(islice(((case, None) for case in cases if case not in ours), free))
+            _keep(self.failure_cases, kind, cases, MAX_LISTED_CASES)
+        for kind, cases in other.primary_cases.items():
+            _keep(self.primary_cases, kind, cases, MAX_EVIDENCE)
+
+
+def _keep(
+    kept: dict[FailureClass, dict[int, None]], kind: FailureClass, cases: Iterable[int], most: int
+) -> None:
+    """Keep the first cases of a class, each once."""
+    ours = kept.setdefault(kind, {})
+    free = most - len(ours)
+    if free > 0:
+        ours.update(islice(((case, None) for case in cases if case not in ours), free))

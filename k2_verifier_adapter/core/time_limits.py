@@ -14,6 +14,8 @@ class SchemaTimeoutError(Exception):
     """A validation ran into its time limit; nothing is known of the call."""
 
 
+_OUT_OF_TIME = "validation ran out of time"
+
 _expires_at: ContextVar[float] = ContextVar("_expires_at")
 _root_schema: ContextVar[Any] = ContextVar("_root_schema")
 _budget_ends_at: ContextVar[float] = ContextVar("_budget_ends_at", default=inf)
@@ -27,6 +29,16 @@ def time_budget(seconds: float) -> Iterator[None]:
         yield
     finally:
         _budget_ends_at.reset(token)
+
+
+def check_budget() -> None:
+    """Go on if there is time left for a further validation.
+
+    Raises:
+        SchemaTimeoutError: If the budget is used up.
+    """
+    if time.monotonic() > _budget_ends_at.get():
+        raise SchemaTimeoutError(_OUT_OF_TIME)
 
 
 @contextmanager
@@ -49,7 +61,7 @@ def remaining() -> float:
     """
     left = _expires_at.get() - time.monotonic()
     if left <= 0:
-        raise SchemaTimeoutError("validation ran out of time")
+        raise SchemaTimeoutError(_OUT_OF_TIME)
     return left
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,13 @@ from k2_verifier_adapter.core.arguments import InvalidArguments, parse_arguments
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import shown
 from k2_verifier_adapter.core.schemas import BrokenSchemaError, CompiledSchema, Violation, compile_schema
-from k2_verifier_adapter.core.time_limits import SchemaTimeoutError, time_budget
+from k2_verifier_adapter.core.time_limits import SchemaTimeoutError, check_budget, time_budget
 
 RESPONSE_TIME_S = 5.0
 """Seconds that validating all calls of one response may take; there may be thousands of them."""
+
+MAX_LISTED = 1_000
+"""Failures of one class that are listed of one response; that there is one is what counts."""
 
 STANDARD_ID = re.compile(r"functions\.(?P<name>.+):(?P<index>\d+)")
 """The form of a K2 tool call id; K2's own templates rely on it."""
@@ -63,13 +67,26 @@ Compiled = dict[int, CompiledSchema | BrokenSchemaError]
 
 
 def judge_calls(calls: list[Any], tools: Any, compiled: Compiled) -> list[Failure]:
-    """List what makes the calls of one answer invalid, all within one time budget; see `judge_call`."""
+    """List what makes the calls of one answer invalid, all within one time budget; see `judge_call`.
+
+    Of each class the first `MAX_LISTED` are listed: nobody reads the millions that a response can hold.
+    """
     with time_budget(RESPONSE_TIME_S):
-        return [
+        return _first_of_each_class(
             failure
             for position, call in enumerate(calls)
             for failure in judge_call(call, tools, position, compiled)
-        ]
+        )
+
+
+def _first_of_each_class(failures: Iterable[Failure]) -> list[Failure]:
+    counted: Counter[FailureClass] = Counter()
+    listed = []
+    for failure in failures:
+        if counted[failure.failure_class] < MAX_LISTED:
+            counted[failure.failure_class] += 1
+            listed.append(failure)
+    return listed
 
 
 def judge_call(call: Any, tools: Any, position: int, compiled: Compiled | None = None) -> list[Failure]:
@@ -85,6 +102,10 @@ def judge_call(call: Any, tools: Any, position: int, compiled: Compiled | None =
         position: 0-based position of the call in the response.
         compiled: Schemas that earlier calls compiled, by their `id` in `tools`.
     """
+    try:
+        check_budget()
+    except SchemaTimeoutError as error:
+        return [Failure(FailureClass.SCHEMA_TIMEOUT, str(error), position)]
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or "name" not in function:
         detail = f"{shown(call)} has no function name"
@@ -122,6 +143,13 @@ def judge_call(call: Any, tools: Any, position: int, compiled: Compiled | None =
         )
         for violation in violations
     ]
+
+
+def count_violations(call: Any, tools: Any, compiled: Compiled) -> int:
+    """Count the violations of a call of which `judge_call` lists as many as it lists at most."""
+    function = call["function"]
+    schema = _find_parameters(function["name"], tools)
+    return _compile_once(schema, compiled).count(parse_arguments(function["arguments"]))
 
 
 def _compile_once(schema: Any, compiled: Compiled) -> CompiledSchema:
@@ -187,13 +215,19 @@ def _declared_variant(name: Any, declared: list[str]) -> str | None:
 def _bare_name(name: str) -> str:
     bare = name.strip().removesuffix("()")
     bare = re.sub(r":\d+$", "", bare)
-    bare = re.split(r"[.:/]", bare)[-1] if re.search(r"[.:/]", bare) else bare
+    bare = re.split(r"[.:/]|__", bare)[-1]
     return bare.casefold().replace("-", "_")
 
 
 def id_failures(calls: list[Any]) -> list[Failure]:
-    """List the ids that are not of K2's form or that occur twice; neither makes a call invalid."""
-    failures = []
+    """List the ids that are not of K2's form or that occur twice; neither makes a call invalid.
+
+    Of each class the first `MAX_LISTED` are listed.
+    """
+    return _first_of_each_class(_id_failures(calls))
+
+
+def _id_failures(calls: list[Any]) -> Iterator[Failure]:
     seen: set[str] = set()
     for position, call in enumerate(calls):
         if not isinstance(call, Mapping):
@@ -205,10 +239,9 @@ def id_failures(calls: list[Any]) -> list[Failure]:
         match = STANDARD_ID.fullmatch(call_id) if isinstance(call_id, str) else None
         if match is None or match["name"] != tool:
             detail = f"id {shown(call_id)} is not functions.NAME:IDX"
-            failures.append(Failure(FailureClass.NONSTANDARD_TOOL_CALL_ID, detail, position, tool))
+            yield Failure(FailureClass.NONSTANDARD_TOOL_CALL_ID, detail, position, tool)
         if isinstance(call_id, str):
             if call_id in seen:
                 detail = f"id {shown(call_id)} occurs twice"
-                failures.append(Failure(FailureClass.DUPLICATE_TOOL_CALL_ID, detail, position, tool))
+                yield Failure(FailureClass.DUPLICATE_TOOL_CALL_ID, detail, position, tool)
             seen.add(call_id)
-    return failures

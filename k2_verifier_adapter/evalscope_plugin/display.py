@@ -17,10 +17,24 @@ _ROLES = {
 _ANSWER_LIMIT = 8_000
 """Characters of an answer that are shown; the prediction holds all of it."""
 
+_REQUEST_LIMIT = 6_000
+"""Characters of a request's messages that are shown, if more than `_LEAST` of each."""
+
+_LEAST = 200
+
 
 def display_messages(messages: list[Any]) -> list[dict[str, Any]]:
-    """Render a request's messages."""
-    return [_display(message) for message in messages]
+    """Render a request's messages: every one, long ones without their middle.
+
+    The last message gets half of the room if it needs it, the one before half of what is left, and so
+    on, for the last turns say most about the answer. `cases.jsonl.gz` holds them whole.
+    """
+    shown = [_display(message) for message in messages]
+    left = _REQUEST_LIMIT
+    for message in reversed(shown):
+        message["content"] = _without_middle(message["content"], max(_LEAST, left // 2))
+        left -= len(message["content"])
+    return shown
 
 
 def display_answer(message: Mapping[str, Any] | None, finish_reason: str | None) -> dict[str, Any]:
@@ -76,6 +90,16 @@ def _call(call: Any) -> str:
     arguments = function.get("arguments")
     shown = arguments if isinstance(arguments, str) else dumps_ascii(arguments)
     return f"[tool call {call.get('id')}] {function.get('name')}({shown})"
+
+
+def _without_middle(text: str, limit: int) -> str:
+    """Keep the first two thirds and the last third of what may be shown."""
+    if len(text) <= limit:
+        return text
+    tail = limit // 3
+    omitted = len(text) - limit
+    note = f"[… {omitted:,} characters left out; the run's cases.jsonl.gz has them …]"
+    return f"{text[: limit - tail]}\n\n{note}\n\n{text[-tail:]}"
 
 
 def _printable(text: str) -> str:

@@ -11,6 +11,7 @@ class CountedLines:
 
     Attributes:
         line_start: Offset of the line that was given last.
+        count: Lines that were given.
     """
 
     _STEP = 1 << 20
@@ -22,6 +23,7 @@ class CountedLines:
         digest: hashlib._Hash | None = None,
     ) -> None:
         self.line_start = 0
+        self.count = 0
         self._lines = lines
         self._advance = advance
         self._digest = digest
@@ -30,6 +32,7 @@ class CountedLines:
         position = told = 0
         for line in self._lines:
             self.line_start = position
+            self.count += 1
             position += len(line)
             if self._digest is not None:
                 self._digest.update(line)

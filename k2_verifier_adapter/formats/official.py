@@ -20,6 +20,7 @@ from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.formats.baseline_file import read_standard
 from k2_verifier_adapter.formats.counted_lines import CountedLines
+from k2_verifier_adapter.formats.line_notes import LineNote
 from k2_verifier_adapter.formats.official_index import FAILED, MAX_DATA_INDEX, OfficialIndex, answer_code
 from k2_verifier_adapter.formats.rows import decode_each, find_file, read_records
 from k2_verifier_adapter.formats.upstream import (
@@ -101,7 +102,7 @@ def official_of_results(
         index, digest = OfficialIndex(storage), hashlib.sha256()
         read = CountedLines(lines, advance, digest)
         for result in read_results(iter(read)):
-            _append_result(index, result, read.line_start)
+            _append_result(index, result, read.line_start, path)
         if not len(index):
             raise DataError(
                 f"{path}: holds no official result; expected one JSON object a line, with data_index, "
@@ -126,10 +127,15 @@ def member_of(path: Path, subset: str | None) -> str | None:
     return RESULTS_MEMBERS[subset]
 
 
-def _append_result(index: OfficialIndex, result: Result | BadLine, line_start: int) -> None:
+def _append_result(index: OfficialIndex, result: Result | BadLine, line_start: int, path: Path) -> None:
     if isinstance(result, BadLine) or result.data_index is None or result.data_index > MAX_DATA_INDEX:
         index.facts.unusable.add(result.number)
         return
+    if LineNote.from_json(result.note).redaction is not None:
+        raise DataError(
+            f"{path}: line {result.number}: is redacted, and holds no answer to score against; give the file "
+            "that was exported without --redact"
+        )
     marks = None if result.request is None else marks_of(result.body)
     response = read_completion(result.response) if result.succeeded else None
     if not isinstance(response, Response):

@@ -8,9 +8,14 @@ of a logged official request are read again from the log in the rare case that t
 from __future__ import annotations
 
 import json
+import shutil
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import IO, Any
 
 from k2_verifier_adapter.core.cases import OfficialAnswer
@@ -30,6 +35,8 @@ _ANSWERS = (
     OfficialAnswer(should_call=False, finish_reason="stop"),
     OfficialAnswer(should_call=False, finish_reason="others"),
     OfficialAnswer(should_call=False, finish_reason=""),
+    OfficialAnswer(should_call=False, finish_reason="length"),
+    OfficialAnswer(should_call=False, finish_reason="content_filter"),
 )
 """All that judging tells apart; the first stands for a failed official request."""
 
@@ -42,7 +49,7 @@ def answer_code(answer: OfficialAnswer) -> int:
         return 1
     if answer.finish_reason is None:
         return 2
-    return {"stop": 2, "": 4}.get(answer.finish_reason, 3)
+    return {"stop": 2, "": 4, "length": 5, "content_filter": 6}.get(answer.finish_reason, 3)
 
 
 class OfficialIndex:
@@ -90,6 +97,32 @@ class OfficialIndex:
         first = not self._used[position]
         self._used[position] = True
         return first
+
+    def claim(self, positions: Sequence[int]) -> bool:
+        """Mark answers as used if none of them is yet; say whether that was so."""
+        if any(self._used[position] for position in positions):
+            return False
+        for position in positions:
+            self._used[position] = True
+        return True
+
+    def release(self, positions: Sequence[int]) -> None:
+        """Mark answers as not used."""
+        for position in positions:
+            self._used[position] = False
+
+    def share(self, folder: Path) -> SharedIndex:
+        """Give what other processes need to open the same index.
+
+        Args:
+            folder: Where to put what they read; it has to stay as long as they do.
+        """
+        return SharedIndex(
+            columns={name: getattr(self, name) for name in _COLUMNS},
+            info=self.info,
+            stored=_copy(self._storage, folder / "stored.jsonl"),
+            lines=None if self._lines is None else _copy(self._lines, folder / "lines.jsonl"),
+        )
 
     def case_index(self, position: int, data_index: int) -> int:
         """Give the 0-based row number that reports show."""
@@ -176,6 +209,11 @@ class OfficialIndex:
             if one == other:
                 self.facts.duplicates.add(other)
 
+    def reopen(self, info: RowsInfo, lines: IO[bytes] | None) -> None:
+        """Begin to read an index that was finished elsewhere."""
+        self.info, self._lines = info, lines
+        self._used = bytearray(len(self))
+
     def _rank(self, position: int) -> int:
         return 2 * self._keys[position] + (self._answers[position] == FAILED)
 
@@ -188,6 +226,65 @@ class OfficialIndex:
             not self._used[position] and self._answers[position] != FAILED
             for position in (self._order[place] for place in firsts)
         )
+
+
+_COLUMNS = (
+    "_keys",
+    "_order",
+    "_answers",
+    "_stored",
+    "_line_starts",
+    "_content",
+    "_ids",
+    "_malformed",
+    "_input_role",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedIndex:
+    """An index as it goes to another process.
+
+    Attributes:
+        columns: What the index keeps in memory.
+        info: Where the answers come from.
+        stored: The calls, and the tools of rows.
+        lines: The lines of a log; None where the answers come from rows.
+    """
+
+    columns: Mapping[str, Any]
+    info: RowsInfo
+    stored: Path
+    lines: Path | None
+
+    @contextmanager
+    def open(self) -> Iterator[OfficialIndex]:
+        """Open the index, none of its answers marked as used."""
+        with ExitStack() as stack:
+            stored = stack.enter_context(self.stored.open("rb"))
+            yield self.index_of(
+                stored, None if self.lines is None else stack.enter_context(self.lines.open("rb"))
+            )
+
+    def index_of(self, stored: IO[bytes], lines: IO[bytes] | None) -> OfficialIndex:
+        """Make the index of what its two files hold, wherever that is read from."""
+        index = OfficialIndex(stored)
+        for name, column in self.columns.items():
+            setattr(index, name, column)
+        index.reopen(self.info, lines)
+        return index
+
+
+def _copy(file: IO[bytes], path: Path) -> Path:
+    """Give a file under a name, its own if it has one: temporary files have none."""
+    if isinstance(getattr(file, "name", None), str) and Path(file.name).is_file():
+        return Path(file.name).absolute()
+    at = file.tell()
+    file.seek(0)
+    with path.open("wb") as copy:
+        shutil.copyfileobj(file, copy)
+    file.seek(at)
+    return path
 
 
 def _tools_of(line: Any) -> Any:

@@ -172,6 +172,9 @@ def load_official_run(source: Source, on_bytes: Callable[[int], None]) -> Offici
 
 
 def _attempt(run: OfficialRun, result: Result, raw: RawLines) -> Attempt:
+    note = LineNote.from_json(result.note)
+    if note.redaction is not None:
+        return Attempt(result.number, None, {}, failure="the line is redacted: it holds no answer")
     request = None if result.request is None else request_texts(raw.text(), "request")
     body = result.body
     model = body.get("model")
@@ -191,7 +194,7 @@ def _attempt(run: OfficialRun, result: Result, raw: RawLines) -> Attempt:
     if logged is not None and logged != response.finish_reason:
         detail = f"logged {shown(logged, 40)}, response {shown(response.finish_reason, 40)}"
         run.note(FindingKind.LOG_DISAGREES, result.number, detail=detail)
-    if not LineNote.from_json(result.note).raw:
+    if not note.raw:
         run.note(FindingKind.NOT_RAW, result.number)
     calls = response.bucket is FinishBucket.TOOL_CALLS
     try:

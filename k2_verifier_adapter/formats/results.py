@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.json_text import dumps_ascii
+from k2_verifier_adapter.core.judgement import Judgement
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
+from k2_verifier_adapter.core.redaction import (
+    REDACTED,
+    ToolNames,
+    redact_finish_reason,
+    redact_parameters,
+)
 from k2_verifier_adapter.core.requests import merge_parameters, upstream_hash
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.summary import Summary, judge_record
 from k2_verifier_adapter.formats.files import atomic_write
-from k2_verifier_adapter.formats.line_notes import NO_NOTE, NOTE_KEY, LineNote
+from k2_verifier_adapter.formats.line_notes import NO_NOTE, NOTE_KEY, LineNote, Redaction
 from k2_verifier_adapter.formats.runs import StoredRun
 
 SUCCESS = "success"
@@ -38,6 +45,7 @@ class Result:
         tool_calls_valid: Whether every call is valid; None where upstream does not look.
         last_run_at: When the answer was complete, ISO 8601; of a failed request, when the run ended.
         duration_ms: Milliseconds that the answer took.
+        hash: Upstream's hash of the request, of a redacted one as it was sent.
         note: What upstream's fields cannot say; most lines have none.
     """
 
@@ -49,6 +57,7 @@ class Result:
     tool_calls_valid: bool | None
     last_run_at: str | None
     duration_ms: int
+    hash: str
     note: LineNote = NO_NOTE
 
     def as_json(self) -> dict[str, Any]:
@@ -67,7 +76,7 @@ class Result:
             "tool_calls_valid": self.tool_calls_valid,
             "last_run_at": self.last_run_at,
             "duration_ms": self.duration_ms,
-            "hash": upstream_hash(self.request),
+            "hash": self.hash,
         }
         note = self.note.as_json()
         return {**fields, NOTE_KEY: note} if note else fields
@@ -80,41 +89,69 @@ class Result:
         except UnicodeEncodeError:
             return dumps_ascii(fields).encode() + b"\n"
 
+    def redacted(self, redaction: Redaction) -> Result:
+        """Give the line without the words of request and response.
 
-def results_of(run: StoredRun) -> Iterator[Result]:
-    """Yield one result a case and repeat, in row order; requests never made are left out."""
+        Of the request its parameters stay, of the response what it says of itself (model, provider,
+        fingerprint, token counts), so that the run can still be counted.
+
+        Args:
+            redaction: What stands in place of the rest.
+        """
+        kept = {name: value for name, value in self.request.items() if name not in NOT_PARAMETERS}
+        return replace(
+            self,
+            request={"model": self.request.get("model"), **redact_parameters(kept)},
+            response=_redacted_response(self.response) if self.status == SUCCESS else {"error": REDACTED},
+            finish_reason=redact_finish_reason(self.finish_reason),
+            note=replace(self.note, redaction=redaction),
+        )
+
+
+_OF_ITSELF = ("model", "provider", "system_fingerprint")
+_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
+def _redacted_response(response: Mapping[str, Any]) -> dict[str, Any]:
+    kept: dict[str, Any] = {
+        name: response[name] for name in _OF_ITSELF if isinstance(response.get(name), str)
+    }
+    usage = response.get("usage")
+    if isinstance(usage, Mapping):
+        kept["usage"] = {name: usage[name] for name in _TOKENS if isinstance(usage.get(name), (int, float))}
+    return kept
+
+
+def results_of(run: StoredRun, *, redact: bool = False) -> Iterator[Result]:
+    """Yield one result a case and repeat, in row order; requests never made are left out.
+
+    Args:
+        run: The run.
+        redact: Whether to leave the words of requests and responses out.
+    """
+    names = ToolNames()
     asked: list[ResponseRecord | FailedRequest] = [*run.records, *run.failed]
     for item in sorted(asked, key=lambda item: (item.case_index, item.repeat)):
         case = run.cases.get(item.case_index)
         if case is None:
             # A failed request of a larger earlier session, whose rows are not this run's.
             continue
-        if isinstance(item, ResponseRecord):
-            yield result_of_record(case, item)
+        judgement: Judgement | None = None
+        if isinstance(item, FailedRequest):
+            result = _result_of_failure(case, item, run.facts)
         else:
-            yield result_of_failure(case, item, run.facts)
+            result, judgement = _result_of_record(case, item)
+        yield result.redacted(Redaction.of(judgement, case.repairs, names)) if redact else result
 
 
-def result_of_record(case: Case, record: ResponseRecord) -> Result:
-    """Judge a stored response and give its result."""
+def _result_of_record(case: Case, record: ResponseRecord) -> tuple[Result, Judgement | None]:
+    """Judge a stored response; give its result, and the judgement if it is a completion."""
     request = _request(case, record.request.parameters)
     judged = judge_record(case, record)
-    duration_ms = round(record.duration_s * 1000)
     if isinstance(judged, FailedRequest):
-        error = {"error": judged.failure.detail}
-        return Result(
-            case.data_index,
-            request,
-            error,
-            FAILED,
-            None,
-            None,
-            record.finished_at or None,
-            duration_ms,
-            LineNote(failure_class=judged.failure.failure_class),
-        )
+        return _failed_result(case, request, judged, record.finished_at or None), None
     response, judgement = judged
-    return Result(
+    result = Result(
         data_index=case.data_index,
         request=request,
         response=response.completion,
@@ -122,12 +159,14 @@ def result_of_record(case: Case, record: ResponseRecord) -> Result:
         finish_reason=response.finish_reason,
         tool_calls_valid=judgement.tool_calls_valid,
         last_run_at=record.finished_at or None,
-        duration_ms=duration_ms,
+        duration_ms=round(record.duration_s * 1000),
+        hash=upstream_hash(request),
         note=LineNote(stream_anomalies=record.stream_anomalies, raw=record.raw),
     )
+    return result, judgement
 
 
-def result_of_failure(case: Case, failed: FailedRequest, facts: RunFacts) -> Result:
+def _result_of_failure(case: Case, failed: FailedRequest, facts: RunFacts) -> Result:
     """Give the result of a failed request.
 
     Its parameters are not stored with it. They are put together again: what the user sets is among
@@ -137,15 +176,22 @@ def result_of_failure(case: Case, failed: FailedRequest, facts: RunFacts) -> Res
     parameters.update(
         merge_parameters(preset_for(facts.subset).parameters, case.parameters, facts.parameters)
     )
+    return _failed_result(case, _request(case, parameters), failed, facts.finished_at)
+
+
+def _failed_result(
+    case: Case, request: Mapping[str, Any], failed: FailedRequest, run_at: str | None
+) -> Result:
     return Result(
         data_index=case.data_index,
-        request=_request(case, parameters),
+        request=request,
         response={"error": failed.failure.detail},
         status=FAILED,
         finish_reason=None,
         tool_calls_valid=None,
-        last_run_at=facts.finished_at,
+        last_run_at=run_at,
         duration_ms=round(failed.duration_s * 1000),
+        hash=upstream_hash(request),
         note=LineNote(failure_class=failed.failure.failure_class, http_status=failed.status),
     )
 
@@ -159,15 +205,20 @@ def _request(case: Case, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return request
 
 
-def write_results(path: Path, run: StoredRun) -> int:
+def write_results(path: Path, run: StoredRun, *, redact: bool = False) -> int:
     """Write `results.jsonl`, whole or not at all, and give the number of its lines.
+
+    Args:
+        path: The file.
+        run: The run.
+        redact: Whether to leave the words of requests and responses out.
 
     Raises:
         DataError: If the file cannot be written.
     """
     lines = 0
     with atomic_write(path) as file:
-        for result in results_of(run):
+        for result in results_of(run, redact=redact):
             file.write(result.as_line())
             lines += 1
     return lines
@@ -186,7 +237,7 @@ def upstream_summary(summary: Summary) -> dict[str, Any]:
         "finish_others_detail": dict(sorted(summary.tally.others_detail.items())),
         "schema_validation_error_count": counts.schema_errors,
         "successful_tool_call_count": counts.successful,
-        "usage": {name: usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")},
+        "usage": {name: usage[name] for name in _TOKENS},
         "eval_started_at": facts.started_at,
         "eval_finished_at": facts.finished_at,
         "eval_duration_ms": _milliseconds_between(facts.started_at, facts.finished_at),

@@ -14,8 +14,8 @@ from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import dumps_ascii, shown
 from k2_verifier_adapter.core.presets import Standard, preset_for
-from k2_verifier_adapter.core.schemas import BrokenSchemaError, compile_schema
-from k2_verifier_adapter.core.time_limits import SchemaTimeoutError
+from k2_verifier_adapter.core.schemas import CHECK_TIME_S, BrokenSchemaError, compile_schema
+from k2_verifier_adapter.core.time_limits import SchemaTimeoutError, time_budget
 from k2_verifier_adapter.core.tool_calls import judge_calls
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.baseline_file import SPLIT, read_standard
@@ -286,7 +286,8 @@ class _Schemas:
 
 def _compile(schema: Any) -> tuple[FailureClass, str] | None:
     try:
-        compile_schema(schema)
+        with time_budget(CHECK_TIME_S):
+            compile_schema(schema)
     except BrokenSchemaError as error:
         return FailureClass.BROKEN_TOOL_SCHEMA, str(error)
     except SchemaTimeoutError as error:

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -19,6 +20,9 @@ from k2_verifier_adapter.formats.files import json_lines
 from k2_verifier_adapter.formats.line_notes import NOTE_KEY
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+READ_BYTES = 1 << 18
+"""What is read at a time: many lines, which are some kilobytes long."""
+
 SAMPLES_MEMBER = "samples.jsonl"
 RESULTS_MEMBERS = {
     "k2_thinking": "kimi-k2-thinking_results.jsonl",
@@ -106,7 +110,7 @@ def open_lines(path: Path, member: str | None = None) -> Iterator[IO[bytes]]:
     """
     try:
         if not path.name.endswith(ARCHIVE_SUFFIXES):
-            with path.open("rb") as file:
+            with path.open("rb", buffering=READ_BYTES) as file:
                 yield file
             return
         with tarfile.open(path) as archive:
@@ -143,9 +147,9 @@ def read_samples(lines: Iterator[bytes]) -> Iterator[Sample | BadLine]:
             yield Sample(number, value)
 
 
-def read_results(lines: Iterator[bytes]) -> Iterator[Result | BadLine]:
+def read_results(lines: Iterator[bytes], first_line: int = 1) -> Iterator[Result | BadLine]:
     """Read a results file, old or new; nothing is judged and nothing is dropped."""
-    for number, value in json_lines(lines):
+    for number, value in json_lines(lines, first_line):
         if isinstance(value, ValueError):
             yield BadLine(number, f"is not JSON: {value}")
         elif not isinstance(value, dict):
@@ -179,4 +183,10 @@ def _result(number: int, value: Mapping[str, Any]) -> Result:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if isfinite(number) else None

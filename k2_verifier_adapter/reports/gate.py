@@ -85,7 +85,8 @@ def exit_code(summary: Summary, options: GateOptions) -> Decision:
         raise DataError(f"{facts.model}, {facts.subset}: the run holds no completed and no failed request")
     if not facts.complete:
         missing = plural(summary.missing, "request")
-        return Decision(INCONCLUSIVE, f"incomplete: the run was interrupted, {missing} not made")
+        why = f"stopped ({facts.stopped})" if facts.stopped else "interrupted"
+        return Decision(INCONCLUSIVE, f"incomplete: the run was {why}, {missing} not made")
     if not summary.completed:
         failed = plural(summary.tally.failed, "request")
         return Decision(INCONCLUSIVE, f"incomplete: {failed} failed and none completed")

@@ -12,6 +12,7 @@ from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.core.verdict import Status, Verdict
+from k2_verifier_adapter.reports.findings import findings_as_json, tools_as_json, what_if_as_json
 from k2_verifier_adapter.reports.log_notes import log_as_json
 
 SCHEMA_VERSION = 1
@@ -35,6 +36,7 @@ def report_as_json(summary: Summary) -> dict[str, Any]:
         "model": facts.model,
         "subset": facts.subset or None,
         "complete": facts.complete,
+        "stopped": facts.stopped,
         "warnings": list(summary.warnings),
         "parameters": dict(facts.parameters),
         "provenance": _provenance(summary),
@@ -60,12 +62,17 @@ def report_as_json(summary: Summary) -> dict[str, Any]:
             "count_successful_tool_call": counts.successful,
             "schema_validation_error_count": counts.schema_errors,
         },
-        "metrics": {metric.name: _metric(metric) for metric in summary.metrics},
+        "metrics": {metric.name: metric_as_json(metric) for metric in summary.metrics},
         "self_agreement": None if agreement is None else {"lowest": agreement.lowest, "mean": agreement.mean},
-        "verdict": _verdict(summary.verdict),
+        "verdict": verdict_as_json(summary.verdict),
         "failures": failures_as_json(tally),
+        "findings": findings_as_json(summary),
+        "what_if": what_if_as_json(summary),
+        "tools": tools_as_json(summary),
         "repairs": dict(summary.repairs),
     }
+    if summary.redacted:
+        report["redacted"] = True
     if facts.repeats > 1:
         repeated = tally.repeated
         flips = repeated.flips / repeated.pairs if repeated.pairs else None
@@ -76,7 +83,7 @@ def report_as_json(summary: Summary) -> dict[str, Any]:
 
 
 def dump_report(summary: Summary) -> str:
-    """Give the report's text, in ASCII, so that nothing that a vendor sent can harm a reader."""
+    """Give the report's text, in printable ASCII, so that nothing that a vendor sent can harm a reader."""
     return json.dumps(report_as_json(summary), indent=2, ensure_ascii=True) + "\n"
 
 
@@ -110,7 +117,8 @@ def _provenance(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _metric(metric: Metric) -> dict[str, Any]:
+def metric_as_json(metric: Metric) -> dict[str, Any]:
+    """Give a metric with its interval."""
     interval = metric.interval
     return {
         "value": metric.value,
@@ -122,7 +130,8 @@ def _metric(metric: Metric) -> dict[str, Any]:
     }
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
+    """Give a verdict with its checks."""
     return {
         "status": verdict.status.value,
         "reason": verdict.reason,

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from unicodedata import category
+
 from k2_verifier_adapter.core.metrics import DEFINITIONS, Metric
 
 _COUNTS = frozenset(definition.name for definition in DEFINITIONS if definition.is_count)
-
-# C0 and C1 controls, line and paragraph separators, and the marks that reorder text.
-_UNSAFE = [*range(0x20), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, 0x2028, 0x2029]
-_UNSAFE += [*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF]
-_ESCAPES = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _UNSAFE}
-_ESCAPES.update({ord("\n"): " ", ord("\r"): " ", ord("\t"): " "})
 
 
 def printable(text: str) -> str:
     """Make foreign text safe to print on one line.
 
-    Line ends and tabs become spaces; other control characters, which could steer a terminal, and
-    lone surrogates, which cannot be encoded, become visible escapes.
+    Line ends, tabs and the other blanks become spaces. What has no shape of its own becomes a visible
+    escape: control characters, which could steer a terminal, marks that reorder or hide text, and lone
+    surrogates, which cannot be encoded.
     """
-    return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode()
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    if character in "\t\n\r" or category(character) == "Zs":
+        return " "
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def percent(share: float) -> str:

@@ -20,8 +20,9 @@ def summary_of(run: StoredRun, minimums: Mapping[str, float] | None = None) -> S
     summary = summarize(run.facts, run.cases, run.records, failed, minimums=minimums)
     warnings = list(summary.warnings)
     if not run.facts.complete:
+        why = f"stopped ({run.facts.stopped})" if run.facts.stopped else "interrupted"
         warnings.append(
-            f"The run was interrupted; continue it with 'k2-verifier eval ... --use-cache {run.paths.run}'."
+            f"The run was {why}; continue it with 'k2-verifier eval ... --use-cache {run.paths.run}'."
         )
     if run.damaged_lines:
         noun = "line" if run.damaged_lines == 1 else "lines"

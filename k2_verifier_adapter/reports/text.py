@@ -16,13 +16,14 @@ from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
 from k2_verifier_adapter.core.metrics import ERROR_RATE, FLIP_RATE, Metric
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Status
+from k2_verifier_adapter.reports.findings import TOOL_COLUMNS, causes_as_text, tools_as_text
 from k2_verifier_adapter.reports.json_report import failures_as_json
 from k2_verifier_adapter.reports.log_notes import log_as_pairs
 from k2_verifier_adapter.reports.printable import amount, percent, percent_beside, plural, printable
 
 WIDTH = 80
 
-_STYLES = {
+STATUS_STYLES = {
     Status.PASS: "bold green",
     Status.FAIL: "bold red",
     Status.INCONCLUSIVE: "bold yellow",
@@ -43,8 +44,11 @@ def render_text(summary: Summary, *, colour: bool = False, width: int = WIDTH) -
         width: Columns to fill at most.
     """
     parts: list[RenderableType] = [_title(summary), _verdict(summary)]
+    if summary.redacted:
+        parts.append(Text("Redacted: what may repeat prompts, tools or answers is left out", "dim"))
     parts += [Text(f"WARNING: {printable(warning)}", "yellow") for warning in summary.warnings]
     parts += [_requests(summary), _metrics(summary), _responses(summary), *_failures(summary)]
+    parts += _causes(summary)
     if summary.log is not None:
         parts.append(section("Results file", key_values(log_as_pairs(summary.log))))
     parts += [_effort(summary), *_provenance(summary)]
@@ -75,7 +79,7 @@ def key_values(pairs: Iterable[tuple[str, str | Text]]) -> Table:
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column(overflow="fold")
     for name, value in pairs:
-        grid.add_row(name, Text(printable(value)) if isinstance(value, str) else value)
+        grid.add_row(printable(name), Text(printable(value)) if isinstance(value, str) else value)
     return grid
 
 
@@ -101,10 +105,10 @@ def _verdict(summary: Summary) -> RenderableType:
     upstream = {Status.PASS: "met", Status.FAIL: "not met"}.get(verdict.upstream_status, "undefined")
     headline = Text.assemble(
         "Verdict: ",
-        (verdict.status.value.upper(), _STYLES[verdict.status]),
+        (verdict.status.value.upper(), STATUS_STYLES[verdict.status]),
         f" by the strict rule; upstream's rule: {upstream}",
     )
-    table = _table("check", "value", "minimum", "95% interval", "upstream", "strict")
+    table = start_table("check", "value", "minimum", "95% interval", "upstream", "strict")
     intervals = {metric.name: metric.interval for metric in summary.metrics}
     for check in verdict.checks:
         word, style = _MET[check.upstream_met]
@@ -112,9 +116,9 @@ def _verdict(summary: Summary) -> RenderableType:
             check.metric,
             _value_of_check(check),
             percent(check.threshold),
-            _interval(intervals.get(check.metric)),
+            bounds(intervals.get(check.metric)),
             Text(word, style),
-            Text(check.status.value, _STYLES[check.status]),
+            Text(check.status.value, STATUS_STYLES[check.status]),
         )
     parts: list[RenderableType] = [headline, table]
     agreement = summary.self_agreement
@@ -132,7 +136,7 @@ def _value_of_check(check: Check) -> str:
     return "undefined" if check.value is None else percent_beside(check.value, check.threshold)
 
 
-def _table(*columns: str) -> Table:
+def start_table(*columns: str) -> Table:
     """Start a table whose first column is left and whose other columns are right aligned."""
     table = Table(box=_UNDER_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for number, column in enumerate(columns):
@@ -140,7 +144,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _interval(interval: Interval | None) -> str:
+def bounds(interval: Interval | None) -> str:
     """Give an interval in at most 15 characters, so that the tables fit 80 columns."""
     if interval is None:
         return ""
@@ -161,13 +165,13 @@ def _requests(summary: Summary) -> RenderableType:
 def _metrics(summary: Summary) -> RenderableType:
     repaired = summary.tally.counts.completed != summary.tally.unrepaired.completed
     columns = ["metric", "value", "95% interval", "n"]
-    table = _table(*columns, *(["unrepaired"] if repaired else []))
+    table = start_table(*columns, *(["unrepaired"] if repaired else []))
     for metric in summary.metrics:
         style = "bold" if metric is summary.metrics[0] else None
         if metric.value is None:
             row = [metric.name, "", f"undefined (n = {metric.n})", ""]
         else:
-            row = [metric.name, amount(metric, metric.value), _interval(metric.interval), f"{metric.n:,}"]
+            row = [metric.name, amount(metric, metric.value), bounds(metric.interval), f"{metric.n:,}"]
         if repaired:
             row.append(_without_repaired(metric))
         table.add_row(*row, style=style)
@@ -231,7 +235,7 @@ def _failures(summary: Summary) -> list[RenderableType]:
     entries = failures_as_json(summary.tally)
     if not entries:
         return []
-    table = _table("class", "count", "first cases (rows, from 0)")
+    table = start_table("class", "count", "first cases (rows, from 0)")
     table.columns[2].justify, table.columns[2].no_wrap = "left", False
     for entry in entries:
         cases = entry["cases"]
@@ -241,6 +245,14 @@ def _failures(summary: Summary) -> list[RenderableType]:
             shown += f" (HTTP status: {statuses})"
         table.add_row(entry["class"], f"{entry['count']:,}", shown)
     return [section("Failure classes", table)]
+
+
+def _causes(summary: Summary) -> list[RenderableType]:
+    blocks = (
+        ("Probable causes", causes_as_text(summary)),
+        ("Tools that fail", tools_as_text(summary, start_table(*TOOL_COLUMNS))),
+    )
+    return [section(title, block) for title, block in blocks if block is not None]
 
 
 def _effort(summary: Summary) -> RenderableType:

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from k2_verifier_adapter.core.cases import decode_row
-from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.failure_classes import FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.judgement import Judgement, judge
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
@@ -420,8 +420,13 @@ def test_judgement_equals_upstreams(example: Example, no_network: list[Any]) -> 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_failure_classes_are_those_of_the_table(example: Example) -> None:
-    """Every response shows exactly the failure classes that it was written for."""
-    classes = [failure.failure_class.value for failure in _judge(example).failures]
+    """Every response shows exactly the failure classes that it was written for.
+
+    The table is about finish_reasons and calls: that the official API calls, and that a bare message says
+    nothing, is true of many of its rows and left out.
+    """
+    failures = [failure.failure_class for failure in _judge(example).failures]
+    classes = [kind.value for kind in failures if kind.group not in (Group.DECISION, Group.NOTHING)]
     if example.classes == ("other",):
         assert classes
     else:
@@ -485,7 +490,8 @@ def test_only_choice_0_counts() -> None:
     response = parse_completion(json.dumps({"choices": choices}))
     assert isinstance(response, Response)
     judgement = judge(_case(TOOLS), response)
-    assert (judgement.bucket.value, judgement.failures) == ("stop", ())
+    assert judgement.bucket.value == "stop"
+    assert [failure.failure_class for failure in judgement.failures] == [FailureClass.MISSED_CALL]
 
 
 @pytest.mark.parametrize("fields", [{"usage": None}, {"usage": {}}, {"model": None}, {"id": 7}, {"x": []}])

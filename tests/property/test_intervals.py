@@ -1,12 +1,13 @@
 """Intervals hold their rate, stay in [0, 1], grow with the successes, and equal the known methods."""
 
 from dataclasses import replace
+from math import exp, log, sqrt
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2_verifier_adapter.core.intervals import f1_interval, mean_interval, wilson
+from k2_verifier_adapter.core.intervals import clustered_f1, f1_interval, mean_interval, wilson
 
 COUNTS = st.integers(0, 10**7)
 PAIRS = st.tuples(COUNTS, COUNTS).map(sorted)
@@ -67,15 +68,41 @@ def test_f1_interval_contains_f1(tp: int, fp: int, fn: int) -> None:
         assert f1 - 1e-12 <= interval.high <= 1
 
 
-@given(st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 1000))
-def test_f1_interval_is_wilsons_of_jaccard_mapped(tp: int, fp: int, fn: int) -> None:
-    """The bounds are 2s / (1 + s) of Wilson's bounds of s = TP / (TP + FP + FN)."""
-    base, interval = wilson(tp, tp + fp + fn), f1_interval(tp, fp, fn)
-    if base is None or interval is None:
-        assert base is interval
-        return
-    assert interval.low == pytest.approx(2 / (1 + 1 / base.low) if base.low else 0)
-    assert interval.high == pytest.approx(2 / (1 + 1 / base.high))
+@given(st.integers(1, 1000), st.integers(0, 1000), st.integers(0, 1000))
+def test_f1_interval_is_that_of_its_odds(tp: int, fp: int, fn: int) -> None:
+    """The log odds of F1, 2 TP / (FP + FN), vary with 1 / TP + 1 / (FP + FN)."""
+    errors = fp + fn
+    interval = f1_interval(tp, fp, fn)
+    assert interval is not None
+    assert (interval.method, interval.n) == ("f1_logit", tp + errors)
+    if errors:
+        middle, half = log(2 * tp / errors), 1.959964 * sqrt(1 / tp + 1 / errors)
+        bounds = (1 / (1 + exp(half - middle)), 1 / (1 + exp(-half - middle)))
+        assert (interval.low, interval.high) == pytest.approx(bounds, abs=1e-7)
+
+
+@given(st.integers(1, 2000))
+def test_f1_interval_is_exact_at_its_ends(n: int) -> None:
+    """Where every decision agrees, or none does, the bound is Clopper and Pearson's, mapped."""
+    stats = pytest.importorskip("scipy.stats")
+    for agreeing in (0, n):
+        exact = stats.binomtest(agreeing, n).proportion_ci(0.95, method="exact")
+        interval = f1_interval(agreeing, n - agreeing, 0)
+        assert interval is not None
+        bounds = [2 * s / (1 + s) for s in (exact.low, exact.high)]
+        assert [interval.low, interval.high] == pytest.approx(bounds, abs=1e-9)
+
+
+@given(st.floats(0, 1), st.integers(1, 10**6))
+def test_clustered_f1_without_clusters_is_the_plain_one(s: float, n: int) -> None:
+    """Where clusters vary as single answers do, the interval is that of single answers."""
+    interval = clustered_f1(s, s * (1 - s) / n, n, n)
+    plain = f1_interval(s * n, n - s * n, 0)
+    assert plain is not None
+    assert interval.method == "f1_logit_clustered"
+    assert (interval.low, interval.high) == pytest.approx((plain.low, plain.high), abs=1e-9)
+    assert 0 <= interval.low <= 2 * s / (1 + s) + 1e-12
+    assert 2 * s / (1 + s) - 1e-12 <= interval.high <= 1
 
 
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(0, 500))
@@ -104,7 +131,8 @@ def test_mean_interval_holds_the_mean(shares: list[float]) -> None:
 def test_mean_interval_by_hand() -> None:
     """Shares that vary as yes and no have Wilson's interval; others that of as many as vary alike."""
     # 50 of 100 yes: the unbiased variance is 25/99, so the mean varies as a rate of 99 does.
-    assert mean_interval(50.0, 50.0, 100) == replace(wilson(49.5, 99.0), method="wilson_effective")
+    expected = replace(wilson(49.5, 99.0), method="wilson_effective", n=pytest.approx(99.0))
+    assert mean_interval(50.0, 50.0, 100) == expected
     # Between 0.4 and 0.6 the variance is 1/25 of that.
     narrow = mean_interval(50.0, 26.0, 100)
     assert narrow is not None

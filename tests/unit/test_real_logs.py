@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from k2_verifier_adapter.core.cases import decode_row
-from k2_verifier_adapter.core.counts import Counts
+from k2_verifier_adapter.core.counts import SHARE_UNIT, Counts
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.judgement import judge
 from k2_verifier_adapter.core.metrics import DEFINITIONS, compute_metrics, official_similarity
@@ -169,7 +169,8 @@ def test_metrics_by_hand() -> None:
     counts = Counts(
         completed=20, tp=6, fp=2, fn=3, tn=9, stop=10, tool_calls=8, others=1, successful=5,
         official_stop=11, official_tool_calls=9, official_successful=9,
-        name_pairs=4, name_matches=3, argument_pairs=2, argument_sum=1.5, argument_squares=1.25,
+        name_pairs=4, name_matches=3, argument_pairs=2,
+        argument_units=3 * SHARE_UNIT // 2, argument_square_units=5 * SHARE_UNIT**2 // 4,
     )  # fmt: skip
     metrics = {metric.name: metric for metric in compute_metrics(Tally(counts=replace(counts, failed=5)))}
     expected = {

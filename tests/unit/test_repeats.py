@@ -10,7 +10,7 @@ import pytest
 
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.intervals import clustered_mean, clustered_wilson, wilson
+from k2_verifier_adapter.core.intervals import clustered_mean, clustered_wilson, f1_interval, wilson
 from k2_verifier_adapter.core.judgement import Judgement
 from k2_verifier_adapter.core.metrics import compute_metrics
 from k2_verifier_adapter.core.responses import FinishBucket
@@ -122,9 +122,11 @@ def expected_interval(name, cases):
     effect = variance / (value * (1 - value) / n)
     if name != "argument_agreement":  # shares vary less than yes and no do; a rate never does
         effect = max(1.0, effect)
-    base = wilson(value * n / effect, n / effect)
-    bounds = (base.low, base.high)
-    return tuple(2 * s / (1 + s) for s in bounds) if name == "trigger_similarity" else bounds
+    if name == "trigger_similarity":
+        base = f1_interval(value * n / effect, (1 - value) * n / effect, 0)
+    else:
+        base = wilson(value * n / effect, n / effect)
+    return base.low, base.high
 
 
 @pytest.mark.parametrize("name", RATES)
@@ -153,11 +155,9 @@ def test_without_repeats_nothing_changes(name):
     assert "clustered" not in metric.interval.method
     if name == "argument_agreement":
         return
-    plain = wilson(successes, n)
-    bounds = (plain.low, plain.high)
-    if name == "trigger_similarity":
-        bounds = tuple(2 * s / (1 + s) for s in bounds)
-    assert (metric.interval.low, metric.interval.high) == bounds
+    is_f1 = name == "trigger_similarity"
+    plain = f1_interval(successes, n - successes, 0) if is_f1 else wilson(successes, n)
+    assert (metric.interval.low, metric.interval.high) == (plain.low, plain.high)
     assert "decision_flip_rate" not in metrics_of(cases)
 
 

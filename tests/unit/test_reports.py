@@ -19,6 +19,7 @@ from stored_runs import (
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.intervals import wilson
 from k2_verifier_adapter.core.metrics import Metric
+from k2_verifier_adapter.core.redaction import redact_summary
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.core.verdict import Check, Gate, Status, Verdict
@@ -111,7 +112,10 @@ class TestJson:
         """Every top-level key of the design is there, with the additions that are documented."""
         report = report_as_json(mixed_summary())
         assert set(DESIGN_KEYS) <= set(report)
-        assert set(report) - set(DESIGN_KEYS) == {"complete", "warnings", "self_agreement"}
+        assert set(report) - set(DESIGN_KEYS) == {
+            *("complete", "stopped", "warnings", "self_agreement"),
+            *("findings", "what_if", "tools"),
+        }
 
     def test_counts(self):
         """Requests, finish reasons, confusion and counts are those of the responses."""
@@ -346,12 +350,73 @@ class TestText:
         check = Check("trigger_similarity", 0.73, 0.729999, upstream_met=False, status=Status.INCONCLUSIVE)
         summary = replace(faithful_summary(), verdict=Verdict(Status.INCONCLUSIVE, (check,)))
         text = words(render_text(summary))
-        assert "trigger_similarity 72.9999% 73.00% 98.12 - 100.00% not met inconclusive" in text
+        assert "trigger_similarity 72.9999% 73.00% 98.16 - 100.00% not met inconclusive" in text
 
     def test_undefined_check(self):
         """A check of an undefined metric says so, by both rules."""
         text = words(render_text(summary_of([make_row(call=False)], [answering()])))
         assert "trigger_similarity undefined 73.00% undefined inconclusive" in text
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202e\u200b\u2066\U000e0041\ud800[red]\r\n\x08" + "x" * 5
+
+
+def hostile_summary():
+    """Summarize a run in which every text that is not this package's own is hostile."""
+    rows = [make_row(f"question {number}", call=number < 3) for number in range(5)]
+    answers = [
+        calling(model=HOSTILE, provider=HOSTILE, system_fingerprint=HOSTILE),
+        calling(f'{{"{HOSTILE}": 1}}', provider="other"),
+        calling(HOSTILE, id=HOSTILE),
+        answering(HOSTILE, finish_reason=HOSTILE),
+        None,
+    ]
+    summary = summary_of(
+        rows,
+        answers,
+        [failed(4, detail=HOSTILE)],
+        rows_info=RowsInfo(HOSTILE, HOSTILE, synthetic=False),
+        model=HOSTILE,
+        subset=HOSTILE,
+        parameters={HOSTILE: HOSTILE, "nested": {HOSTILE: [HOSTILE]}},
+        endpoint_host=HOSTILE,
+        adapter=HOSTILE,
+        evalscope=HOSTILE,
+        python=HOSTILE,
+        started_at=HOSTILE,
+        finished_at=HOSTILE,
+    )
+    verdict = Verdict(Status.NONE, (), HOSTILE)
+    return replace(summary, warnings=(*summary.warnings, HOSTILE), verdict=verdict)
+
+
+class TestHostileText:
+    """Nothing that a vendor, a row or a file's name says reaches a terminal as it is."""
+
+    @pytest.mark.parametrize("redact", [False, True])
+    def test_text(self, redact):
+        """Whatever the texts hold, a report has printable characters and line ends only, and can be encoded."""
+        summary = redact_summary(hostile_summary()) if redact else hostile_summary()
+        text = render_text(summary)
+        assert "".join(text.splitlines()).isprintable()
+        assert text.splitlines() == text.split("\n")[:-1]
+        assert text.encode()
+        assert "\\x1b" in text
+        assert max(map(len, text.splitlines())) <= 80
+
+    def test_colours_are_the_only_escapes(self):
+        """On a terminal the only control sequences are the report's own colours."""
+        text = re.sub(r"\x1b\[[0-9;]*m", "", render_text(hostile_summary(), colour=True))
+        assert "".join(text.splitlines()).isprintable()
+
+    @pytest.mark.parametrize("redact", [False, True])
+    def test_json(self, redact):
+        """The JSON report is printable ASCII, and gives back what came."""
+        summary = redact_summary(hostile_summary()) if redact else hostile_summary()
+        text = dump_report(summary)
+        assert text.isascii()
+        assert "".join(text.split("\n")).isprintable()
+        assert json.loads(text)["provenance"]["rows"]["source"] == HOSTILE
 
 
 class TestPrintable:
@@ -385,8 +450,12 @@ class TestPrintable:
         assert amount(Metric("schema_accuracy", None, 0), None) == "undefined"
 
     def test_printable(self):
-        """Line ends become spaces, other controls and lone surrogates become escapes."""
+        """Blanks become spaces, other controls, hidden marks and lone surrogates become escapes."""
         assert printable("a\r\nb\tc\x1b\x85\u2028\ud83d 好") == "a  b c\\x1b\\x85\\u2028\\ud83d 好"
+        assert printable("a\xa0b\u3000c\u200bd\u202ee\x7ff\U000e0041") == (
+            "a b c\\u200bd\\u202ee\\x7ff\\U000e0041"
+        )
+        assert printable("naïve 模型 🔑") == "naïve 模型 🔑"
 
 
 def summary_with(status, *, met=None, reason=None, **changes):

@@ -1,0 +1,178 @@
+"""The report as JUnit XML, for the test views of CI systems: one suite a run, one case a check.
+
+A case fails where the exit code is 1, and errs where the run is incomplete. What the chosen gate leaves
+undecided is skipped, with the reason: neither a success nor a failure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from k2_verifier_adapter.core.summary import Summary
+from k2_verifier_adapter.core.verdict import Check, Gate, Status
+from k2_verifier_adapter.reports import tables
+from k2_verifier_adapter.reports.gate import GateOptions, WhenInconclusive
+from k2_verifier_adapter.reports.printable import percent, percent_beside, plural, printable
+
+_LONGEST_LINE = 2_000
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """One case of the suite.
+
+    Attributes:
+        name: What is checked.
+        element: `failure`, `error` or `skipped`; None if it passed.
+        message: Why; of a passed case, what was found.
+        kind: The `type` of a failure or an error.
+    """
+
+    name: str
+    element: str | None
+    message: str
+    kind: str = ""
+
+
+def render_junit(summary: Summary, options: GateOptions) -> str:
+    """Give the report as JUnit XML.
+
+    Args:
+        summary: What to report.
+        options: The gate; it decides which rule's checks can fail.
+    """
+    outcomes = [_completeness(summary), _coverage(summary, options), *_checks(summary, options)]
+    counts = {"tests": str(len(outcomes))}
+    for plural_name, element in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        counts[plural_name] = str(sum(outcome.element == element for outcome in outcomes))
+    name = ", ".join(tables.name(text) for text in (summary.facts.model, summary.facts.subset) if text)
+    suites = Element("testsuites", {"name": "k2-verifier", **counts, "time": "0"})
+    suite = SubElement(suites, "testsuite", {"name": name, **counts, "time": "0"})
+    started = _TIMESTAMP.match(summary.facts.started_at)
+    if started:
+        suite.set("timestamp", started[0])
+    if summary.facts.endpoint_host:
+        suite.set("hostname", printable(summary.facts.endpoint_host))
+    properties = SubElement(suite, "properties")
+    for key, value in _properties(summary, options):
+        SubElement(properties, "property", {"name": key, "value": value})
+    for outcome in outcomes:
+        _add_case(suite, outcome, name)
+    SubElement(suite, "system-out").text = "\n".join(
+        printable(line)[:_LONGEST_LINE] for line in _words(summary)
+    )
+    indent(suites)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(suites, encoding="unicode")}\n'
+
+
+def _add_case(suite: Element, outcome: _Outcome, name: str) -> None:
+    case = SubElement(suite, "testcase", {"classname": name, "name": outcome.name, "time": "0"})
+    message = printable(outcome.message)[:_LONGEST_LINE]
+    if outcome.element is None:
+        SubElement(case, "system-out").text = message
+        return
+    found = SubElement(case, outcome.element, {"message": message})
+    if outcome.kind:
+        found.set("type", outcome.kind)
+        found.text = message
+
+
+def _completeness(summary: Summary) -> _Outcome:
+    name = "all requests were made"
+    if summary.facts.complete:
+        return _Outcome(name, None, tables.requests(summary))
+    why = f"stopped ({summary.facts.stopped})" if summary.facts.stopped else "interrupted"
+    missing = plural(summary.missing, "request")
+    return _Outcome(name, "error", f"the run was {why}, {missing} not made", "incomplete")
+
+
+def _coverage(summary: Summary, options: GateOptions) -> _Outcome:
+    coverage, required = summary.coverage, options.required_coverage
+    if not summary.completed:
+        return _Outcome("requests completed", "error", "no request completed", "incomplete")
+    if required is None or coverage is None:
+        reason = "not checked: neither --gate nor --min-coverage is given"
+        return _Outcome("requests completed", "skipped", reason)
+    name = f"requests completed: at least {percent(required)}"
+    found = f"{percent_beside(coverage, required)}: {tables.requests(summary)}"
+    if coverage < required:
+        return _Outcome(name, "error", found, "incomplete")
+    return _Outcome(name, None, found)
+
+
+def _checks(summary: Summary, options: GateOptions) -> Iterator[_Outcome]:
+    verdict = summary.verdict
+    if not verdict.checks:
+        yield _Outcome("verdict", "skipped", verdict.reason or "no check")
+    intervals = {metric.name: tables.bounds(metric.interval) for metric in summary.metrics}
+    for check in verdict.checks:
+        for rule in (Gate.UPSTREAM, Gate.STRICT):
+            found = _found(check, rule, intervals.get(check.metric, ""))
+            name = f"{check.metric}: at least {percent(check.threshold)}, {_RULES[rule]}"
+            if verdict.reason is not None:
+                yield _Outcome(name, "skipped", f"{verdict.reason}; {found}")
+            else:
+                yield _judged(name, _status(check, rule), found, rule, options)
+
+
+_RULES = {Gate.UPSTREAM: "upstream's rule (value)", Gate.STRICT: "strict rule (95% interval)"}
+_UPSTREAM_STATUS = {True: Status.PASS, False: Status.FAIL, None: Status.INCONCLUSIVE}
+
+
+def _status(check: Check, rule: Gate) -> Status:
+    return check.status if rule is Gate.STRICT else _UPSTREAM_STATUS[check.upstream_met]
+
+
+def _found(check: Check, rule: Gate, interval: str) -> str:
+    if check.value is None:
+        return f"{check.metric} is undefined: no response counts towards it"
+    value = f"{check.metric} is {percent_beside(check.value, check.threshold)}"
+    if rule is Gate.STRICT and interval:
+        value += f", 95% interval {interval}"
+    if rule is Gate.STRICT and check.further is not None:
+        value += f"; about {plural(check.further, 'further answer')} would settle it"
+    return value
+
+
+def _judged(name: str, status: Status, found: str, rule: Gate, options: GateOptions) -> _Outcome:
+    if status is Status.PASS:
+        return _Outcome(name, None, found)
+    word = "inconclusive" if status is Status.INCONCLUSIVE else "failed"
+    if rule is not options.gate:
+        chosen = "no gate is chosen" if options.gate is Gate.NONE else f"the gate is {options.gate.value}"
+        return _Outcome(name, "skipped", f"{word}, but {chosen}: {found}")
+    if status is Status.FAIL:
+        return _Outcome(name, "failure", found, "threshold")
+    if options.inconclusive is WhenInconclusive.FAIL:
+        return _Outcome(name, "failure", f"inconclusive, which fails: {found}", "inconclusive")
+    if options.inconclusive is WhenInconclusive.OK:
+        return _Outcome(name, None, f"inconclusive, which passes: {found}")
+    return _Outcome(name, "skipped", f"inconclusive: {found}")
+
+
+def _properties(summary: Summary, options: GateOptions) -> Iterator[tuple[str, str]]:
+    yield "verdict", summary.verdict.status.value
+    yield "gate", options.gate.value
+    yield from tables.provenance(summary)
+    for metric in summary.metrics:
+        yield metric.name, "undefined" if metric.value is None else repr(metric.value)
+        if metric.interval is not None:
+            yield f"{metric.name}.low", repr(metric.interval.low)
+            yield f"{metric.name}.high", repr(metric.interval.high)
+        yield f"{metric.name}.n", str(metric.n)
+
+
+def _words(summary: Summary) -> Iterator[str]:
+    word, rest = tables.headline(summary)
+    yield f"Verdict: {word} ({rest})"
+    yield f"Requests: {tables.requests(summary)}"
+    yield from (f"WARNING: {line}" for line in summary.warnings)
+    for finding in summary.findings:
+        yield f"Probable cause: {finding.hypothesis} {finding.evidence}"
+    if (grid := tables.failures(summary)) is not None:
+        for kind, count, _, cases in grid.rows:
+            yield f"{kind}: {count}; {grid.columns[3]}: {cases}"

@@ -1,0 +1,97 @@
+"""From run directories and results files to what is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.judgement import Judgement
+from k2_verifier_adapter.core.outcomes import Outcome, Participant
+from k2_verifier_adapter.core.request_marks import marks_of
+from k2_verifier_adapter.core.summary import judge_record
+from k2_verifier_adapter.errors import UsageError
+from k2_verifier_adapter.formats.official_index import OfficialIndex
+from k2_verifier_adapter.formats.runs import StoredRun, find_runs, read_run
+from k2_verifier_adapter.formats.scoring import score_results
+from k2_verifier_adapter.reports.stored import summary_of
+
+
+def participants_of_run(run: Path, subset: str | None = None) -> list[Participant]:
+    """Read every model of a run directory.
+
+    Args:
+        run: The run directory.
+        subset: The subset, where the run holds several.
+
+    Raises:
+        DataError: If the directory holds no run, or a part of it is missing or damaged.
+        UsageError: If it holds several subsets, and none of them is chosen.
+    """
+    found = find_runs(run)
+    chosen = [paths for paths in found if subset in (None, paths.subset)]
+    if len({paths.subset for paths in chosen}) != 1:
+        held = ", ".join(sorted({paths.subset for paths in found}))
+        what = "several subsets" if chosen else f"no subset {subset!r}"
+        raise UsageError(f"{run}: holds {what}; choose with --subset one of: {held}")
+    return [participant_of_run(read_run(paths)) for paths in chosen]
+
+
+def participant_of_run(run: StoredRun) -> Participant:
+    """Judge every response of a stored run again."""
+    outcomes: dict[int, Outcome] = {}
+    for record in run.records:
+        case = run.cases[record.case_index]
+        judged = judge_record(case, record)
+        outcome = _outcome(outcomes, case)
+        if isinstance(judged, FailedRequest):
+            outcome.failed.append(judged)
+        else:
+            outcome.answers.append(judged[1])
+    for request in run.failed:
+        if request.case_index in run.cases:
+            _outcome(outcomes, run.cases[request.case_index]).failed.append(request)
+    return Participant(run.facts.model, str(run.paths.run), summary_of(run), outcomes)
+
+
+def _outcome(outcomes: dict[int, Outcome], case: Case) -> Outcome:
+    """Give the outcome of a case; a new one the first time."""
+    if case.data_index not in outcomes:
+        content = marks_of({"messages": case.messages(), "tools": case.tools()}).content
+        outcomes[case.data_index] = Outcome(case.index, content, case.official.should_call)
+    return outcomes[case.data_index]
+
+
+def participant_of_results(
+    lines: Iterable[bytes], official: OfficialIndex, source: str, subset: str | None = None
+) -> Participant:
+    """Judge every line of a results file.
+
+    Args:
+        lines: The lines of the file.
+        official: The official answers; each is marked as used.
+        source: The file, as the user gave it.
+        subset: Name of the subset, or None if it is not known.
+
+    Raises:
+        DataError: If no line could be scored.
+    """
+    outcomes: dict[int, Outcome] = {}
+
+    def note(data_index: int, case_index: int, judged: Judgement | FailedRequest) -> None:
+        outcome = outcomes.get(data_index)
+        if outcome is None:
+            position = official.find(data_index)
+            assert position is not None, "only lines with an official answer are scored"
+            marks, answer = official.marks(position), official.answer(position)
+            content = None if marks is None else marks.content
+            should_call = answer is not None and answer.should_call
+            outcome = outcomes[data_index] = Outcome(case_index, content, should_call)
+        if isinstance(judged, FailedRequest):
+            outcome.failed.append(judged)
+        else:
+            outcome.answers.append(judged)
+
+    summary = score_results(lines, official, subset=subset, on_case=note)
+    return Participant(summary.facts.model, source, summary, outcomes)

@@ -1,0 +1,405 @@
+"""Detectors, notes, and of several failures of one response the one that is their cause."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from judged_answers import END, GOOD, LEAKED, call, case_of, judged, text
+
+from k2_verifier_adapter.core.cases import decode_row
+from k2_verifier_adapter.core.causes import INVALID_CALL, REST, WITHOUT_CALL
+from k2_verifier_adapter.core.detectors import token_limit_of
+from k2_verifier_adapter.core.failure_classes import Failure, Group
+from k2_verifier_adapter.core.failure_classes import FailureClass as C
+from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.judgement import judgement_of_log
+from k2_verifier_adapter.core.lenient_json import is_repairable
+from k2_verifier_adapter.core.notes import NoteKind
+from k2_verifier_adapter.core.records import judgement_as_json, judgement_from_json
+
+
+def classes(judgement):
+    """List the classes of a judgement."""
+    return [failure.failure_class for failure in judgement.failures]
+
+
+# --- detectors ------------------------------------------------------------------------------------
+
+
+def test_official_answers_show_nothing():
+    """A valid call, a text, and an end like the official one are no failures."""
+    for judgement in (
+        judged(call()),
+        text(official=False),
+        text(case=case_of(calls=False, finish="length"), finish="length"),
+        text("", case=case_of(calls=False, finish="length"), finish="length", reasoning_content="Hm"),
+        text(case=case_of(calls=False, finish="content_filter"), finish="content_filter"),
+        text(case=case_of(calls=False, finish="length"), usage={"completion_tokens": 100}, limit=100),
+    ):
+        assert judgement.failures == ()
+        assert (judgement.primary, judgement.fixes, judgement.notes) == (None, (), ())
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({"content": ""}, C.EMPTY_RESPONSE),
+        ({"content": None}, C.EMPTY_RESPONSE),
+        ({}, C.EMPTY_RESPONSE),
+        ({"content": " \n"}, C.EMPTY_RESPONSE),
+        ({"content": []}, C.EMPTY_RESPONSE),
+        ({"content": "", "reasoning_content": "\n"}, C.EMPTY_RESPONSE),
+        ({"content": "", "reasoning_content": "Hm."}, C.REASONING_ONLY),
+        ({"content": None, "reasoning": "Hm."}, C.REASONING_ONLY),
+        ({"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}, C.REASONING_ONLY),
+        ({"content": "", "refusal": "No."}, None),
+        ({"content": [{"type": "image_url", "image_url": {"url": "x"}}]}, None),
+        ({"content": "x", "reasoning_content": "Hm."}, None),
+    ],
+)
+def test_answers_that_say_nothing(message, expected):
+    """Nothing at all and reasoning alone are told apart; a refusal and a picture say something."""
+    found = classes(judged(finish="stop", official=False, **message))
+    assert found == ([] if expected is None else [expected])
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_a_cut_answer_is_not_called_empty(finish):
+    """Where the cause is known, that nothing is said is no class of its own."""
+    kind = {"length": C.TRUNCATED_BY_LENGTH, "content_filter": C.CONTENT_FILTERED}[finish]
+    assert classes(text("", official=False, finish=finish)) == [kind]
+    assert classes(text("", official=False, finish=finish, reasoning="Hm.")) == [kind]
+
+
+@pytest.mark.parametrize(
+    ("usage", "limit", "cut"),
+    [
+        ({"completion_tokens": 100}, 100, True),
+        ({"completion_tokens": 99}, 100, False),
+        # A vendor that does not apply the limit at all has not cut the answer.
+        ({"completion_tokens": 101}, 100, False),
+        ({"completion_tokens": 100}, None, False),
+        ({"completion_tokens": True}, 1, False),
+        ({"completion_tokens": "100"}, 100, False),
+        (None, 100, False),
+        ([], 100, False),
+    ],
+)
+@pytest.mark.parametrize("finish", ["stop", "tool_calls", None])
+def test_tokens_at_the_limit_are_a_cut_under_any_finish_reason(finish, usage, limit, cut):
+    """As many completion tokens as the request allows tell that the answer was cut."""
+    judgement = judged(call(), finish=finish, usage=usage, limit=limit)
+    assert (C.TRUNCATED_BY_LENGTH in classes(judgement)) == cut
+
+
+@pytest.mark.parametrize(
+    ("parameters", "limit"),
+    [
+        ({"max_tokens": 5}, 5),
+        ({"max_completion_tokens": 7, "max_tokens": 5}, 7),
+        ({"max_tokens": None}, None),
+        ({"max_tokens": 0}, None),
+        ({"max_tokens": True}, None),
+        ({"max_tokens": "5"}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_the_token_limit_of_a_request(parameters, limit):
+    """`max_completion_tokens` comes before `max_tokens`; what is no count is no limit."""
+    assert token_limit_of(parameters) == limit
+
+
+def test_a_missed_and_an_extra_call_name_the_tool():
+    """A missed call names the official tool, an extra one the tool that was called."""
+    (missed,) = text(case=case_of(official=[call()])).failures
+    assert (missed.failure_class, missed.tool) == (C.MISSED_CALL, "get_weather")
+    (extra,) = judged(call("{}", "list_cities"), official=False).failures
+    assert (extra.failure_class, extra.tool) == (C.EXTRA_CALL, "list_cities")
+
+
+@pytest.mark.parametrize(
+    ("messages", "in_history"),
+    [
+        ([{"role": "user", "content": "img_gen"}], False),
+        (
+            [{"role": "user", "content": "x"}, {"role": "assistant", "tool_calls": [call("{}", "img_gen")]}],
+            True,
+        ),
+        ([{"role": "tool", "name": "img_gen", "content": "x"}], True),
+    ],
+)
+def test_an_undeclared_tool_may_be_copied_from_history(messages, in_history):
+    """It is said whether the name of an undeclared tool occurs among the calls of the history."""
+    (failure,) = judged(call("{}", "img_gen"), case=case_of(messages=messages)).failures
+    assert (failure.failure_class, failure.in_history) == (C.UNDECLARED_TOOL, in_history)
+
+
+def test_every_violation_has_its_path_and_keyword():
+    """All violations of a call are listed, each with JSON path and keyword."""
+    judgement = judged(call('{"unit": "k", "x": 1}'))
+    assert {(failure.failure_class, failure.path, failure.keyword) for failure in judgement.failures} == {
+        (C.MISSING_REQUIRED, "$", "required"),
+        (C.UNEXPECTED_PROPERTY, "$", "additionalProperties"),
+        (C.ENUM_VIOLATION, "$.unit", "enum"),
+    }
+
+
+# --- notes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "notes"),
+    [
+        (GOOD, []),
+        ('{"city": "a", "city": "b"}', [NoteKind.DUPLICATE_KEYS]),
+        ('{"city": "a", "x": {"b": 1, "b": 2}}', [NoteKind.DUPLICATE_KEYS]),
+        ('{"city": NaN}', [NoteKind.NOT_A_NUMBER]),
+        ('{"city": -Infinity, "city": 1}', [NoteKind.DUPLICATE_KEYS, NoteKind.NOT_A_NUMBER]),
+        ('{"city": "NaN"}', []),
+        ('{"city": "a"', [NoteKind.REPAIRABLE_JSON]),
+        ("{'city': 'a'}", [NoteKind.REPAIRABLE_JSON]),
+        ("{city: 'a', unit: None,}", [NoteKind.REPAIRABLE_JSON]),
+        ('```json\n{"city": "a"}\n```', [NoteKind.REPAIRABLE_JSON]),
+        ("no idea", []),
+        ("", []),
+        ({"city": "a"}, []),
+    ],
+)
+def test_notes_on_arguments(arguments, notes):
+    """Duplicate keys, numbers that are none and repairable text are notes, and never failures."""
+    assert [note.kind for note in judged(call(arguments)).notes] == notes
+
+
+def test_notes_change_no_judgement():
+    """What a repair could read stays invalid, and duplicate keys stay valid."""
+    assert judged(call('{"city": "a"')).tool_calls_valid is False
+    assert judged(call('{"city": "a", "city": "b"}')).tool_calls_valid is True
+
+
+def test_empty_arguments_where_an_empty_object_would_do():
+    """Of empty arguments it is noted where `{}` would be valid."""
+    assert [note.kind for note in judged(call("", "list_cities")).notes] == [NoteKind.EMPTY_OBJECT_FITS]
+    assert judged(call("")).notes == ()
+
+
+def test_violations_beyond_the_listed_are_counted():
+    """20 violations of a call are listed; a note counts the rest."""
+    schema = {"type": "object", "additionalProperties": {"type": "integer"}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    row = {"messages": [{"role": "user", "content": "x"}], "tools": tools, "should_call_tool": True}
+    arguments = json.dumps({f"p{number}": "x" for number in range(57)})
+    judgement = judged(call(arguments, "f"), case=decode_row(row, 0, HistoryOptions()))
+    assert len(judgement.failures) == 20
+    (note,) = judgement.notes
+    assert note.kind is NoteKind.FURTHER_VIOLATIONS
+    assert note.detail.startswith("57 ")
+
+
+@pytest.mark.parametrize(
+    ("damaged", "repairable"),
+    [
+        ('{"a": [1, {"b": "c', True),
+        ('{"a": 1, "b', True),
+        ('{"a":', True),
+        ('{"a": "\\u00', True),
+        ("{'it''s': 1}", False),
+        ("{'a': 'it\\'s \"so\"'}", True),
+        ('{"a": 1} and more', True),
+        ('{"a": 1]', False),
+        ('{"a" 1}', False),
+        ("42", False),
+        ("", False),
+        ("{" * 100_000, False),
+    ],
+)
+def test_what_a_repair_could_read(damaged, repairable):
+    """The repair closes, quotes and drops; it does not guess a structure."""
+    assert is_repairable(damaged) == repairable
+
+
+# --- causes ---------------------------------------------------------------------------------------
+
+CAUSES = [
+    # (judgement, classes, primary, what fixing gives by class: (calls, valid))
+    (text, {C.MISSED_CALL}, C.MISSED_CALL, {C.MISSED_CALL: (True, True)}),
+    (
+        lambda: text(LEAKED),
+        {C.MARKUP_IN_CONTENT, C.MISSED_CALL},
+        C.MARKUP_IN_CONTENT,
+        {C.MARKUP_IN_CONTENT: (True, True)},
+    ),
+    # A call that leaks where the official API does not call would be one too many.
+    (
+        lambda: text(LEAKED, official=False),
+        {C.MARKUP_IN_CONTENT},
+        C.MARKUP_IN_CONTENT,
+        {C.MARKUP_IN_CONTENT: (True, True)},
+    ),
+    (
+        lambda: text(LEAKED.replace("city", "town"), official=False),
+        {C.MARKUP_IN_CONTENT},
+        C.MARKUP_IN_CONTENT,
+        {C.MARKUP_IN_CONTENT: (True, False)},
+    ),
+    (lambda: text(END, official=False), {C.MARKUP_IN_CONTENT}, C.MARKUP_IN_CONTENT, {}),
+    (
+        lambda: text(END),
+        {C.MARKUP_IN_CONTENT, C.MISSED_CALL},
+        C.MARKUP_IN_CONTENT,
+        {C.MARKUP_IN_CONTENT: (True, True)},
+    ),
+    # A leak that is nothing but a remainder beside a call that was parsed.
+    (lambda: judged(call(), content=END), {C.MARKUP_IN_CONTENT}, C.MARKUP_IN_CONTENT, {}),
+    (
+        lambda: judged(call('{"x": 1'), content=END),
+        {C.MARKUP_IN_CONTENT, C.TRUNCATED_JSON},
+        C.MARKUP_IN_CONTENT,
+        {C.MARKUP_IN_CONTENT: (True, True)},
+    ),
+    (
+        lambda: judged(call("{}"), content=END),
+        {C.MARKUP_IN_CONTENT, C.MISSING_REQUIRED},
+        C.MISSING_REQUIRED,
+        {C.MISSING_REQUIRED: (True, True)},
+    ),
+    # The parser said tool_calls and left the call in the text.
+    (
+        lambda: judged(content=LEAKED),
+        {C.MARKUP_IN_CONTENT, C.FINISH_TOOL_CALLS_WITHOUT_CALLS},
+        C.MARKUP_IN_CONTENT,
+        {C.MARKUP_IN_CONTENT: (True, True)},
+    ),
+    (
+        lambda: judged(content="Fine."),
+        {C.FINISH_TOOL_CALLS_WITHOUT_CALLS},
+        C.FINISH_TOOL_CALLS_WITHOUT_CALLS,
+        {C.FINISH_TOOL_CALLS_WITHOUT_CALLS: (True, True)},
+    ),
+    (
+        lambda: judged(content="Fine.", official=False),
+        {C.FINISH_TOOL_CALLS_WITHOUT_CALLS, C.EXTRA_CALL},
+        C.FINISH_TOOL_CALLS_WITHOUT_CALLS,
+        {C.FINISH_TOOL_CALLS_WITHOUT_CALLS: (False, True)},
+    ),
+    (
+        lambda: judged(call(), finish="stop"),
+        {C.CALLS_WITHOUT_FINISH_TOOL_CALLS, C.MISSED_CALL},
+        C.CALLS_WITHOUT_FINISH_TOOL_CALLS,
+        {C.CALLS_WITHOUT_FINISH_TOOL_CALLS: (True, True)},
+    ),
+    (
+        lambda: judged(call("{}"), finish=None, official=False),
+        {C.CALLS_WITHOUT_FINISH_TOOL_CALLS, C.FINISH_REASON_MISSING},
+        C.FINISH_REASON_MISSING,
+        {C.FINISH_REASON_MISSING: (True, False)},
+    ),
+    (
+        lambda: judged(call('{"city": "B'), finish="length"),
+        {C.TRUNCATED_BY_LENGTH, C.CALLS_WITHOUT_FINISH_TOOL_CALLS, C.MISSED_CALL},
+        C.TRUNCATED_BY_LENGTH,
+        {C.TRUNCATED_BY_LENGTH: (True, True)},
+    ),
+    (
+        lambda: judged(call('{"city": "B'), usage={"completion_tokens": 9}, limit=9),
+        {C.TRUNCATED_BY_LENGTH, C.TRUNCATED_JSON},
+        C.TRUNCATED_BY_LENGTH,
+        {C.TRUNCATED_BY_LENGTH: (True, True)},
+    ),
+    (lambda: text("x", finish="length", official=False), {C.TRUNCATED_BY_LENGTH}, C.TRUNCATED_BY_LENGTH, {}),
+    (
+        lambda: text(""),
+        {C.EMPTY_RESPONSE, C.MISSED_CALL},
+        C.EMPTY_RESPONSE,
+        {C.EMPTY_RESPONSE: (True, True)},
+    ),
+    (lambda: text("", official=False), {C.EMPTY_RESPONSE}, C.EMPTY_RESPONSE, {}),
+    # An extra call that is invalid as well: each is fixed for itself.
+    (
+        lambda: judged(call("{}"), official=False),
+        {C.MISSING_REQUIRED, C.EXTRA_CALL},
+        C.MISSING_REQUIRED,
+        {C.MISSING_REQUIRED: (True, True), C.EXTRA_CALL: (False, True)},
+    ),
+    (lambda: judged(call(), official=False), {C.EXTRA_CALL}, C.EXTRA_CALL, {C.EXTRA_CALL: (False, True)}),
+    # Deltas without index glue calls together.
+    (
+        lambda: judged(call(GOOD + GOOD), anomalies=(C.STREAM_INDEX_MISSING,)),
+        {C.STREAM_INDEX_MISSING, C.CONCATENATED_JSON},
+        C.STREAM_INDEX_MISSING,
+        {C.STREAM_INDEX_MISSING: (True, True)},
+    ),
+    (
+        lambda: judged(call("{}"), anomalies=(C.STREAM_INDEX_MISSING,)),
+        {C.STREAM_INDEX_MISSING, C.MISSING_REQUIRED},
+        C.MISSING_REQUIRED,
+        {C.MISSING_REQUIRED: (True, True)},
+    ),
+    # No vendor can call a tool without a schema validly.
+    (
+        lambda: judged(call("{}"), call("{}", "bare", index=1)),
+        {C.MISSING_REQUIRED, C.TOOL_WITHOUT_SCHEMA},
+        C.TOOL_WITHOUT_SCHEMA,
+        {C.TOOL_WITHOUT_SCHEMA: (True, True)},
+    ),
+    (lambda: judged(call(call_id="call_1")), {C.NONSTANDARD_TOOL_CALL_ID}, C.NONSTANDARD_TOOL_CALL_ID, {}),
+    (
+        lambda: judged(call("{}", call_id="call_1")),
+        {C.NONSTANDARD_TOOL_CALL_ID, C.MISSING_REQUIRED},
+        C.MISSING_REQUIRED,
+        {C.MISSING_REQUIRED: (True, True)},
+    ),
+    # A token tells nothing of a call: the decision stays its own failure.
+    (
+        lambda: text("Hi<|im_end|>"),
+        {C.SPECIAL_TOKEN_LEAK, C.MISSED_CALL},
+        C.MISSED_CALL,
+        {C.MISSED_CALL: (True, True)},
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "shown", "primary", "fixes"), CAUSES)
+def test_causes_come_before_symptoms(make, shown, primary, fixes):
+    """The primary class is the cause, and fixing it changes what it hides."""
+    judgement = make()
+    assert set(classes(judgement)) == shown
+    assert judgement.primary is primary
+    assert {fix.failure_class: (fix.outcome.calls, fix.outcome.valid) for fix in judgement.fixes} == fixes
+
+
+def test_every_class_of_a_response_has_its_place():
+    """Each class but those of failed requests stands in the orders from which the primary is chosen."""
+    placed = {*WITHOUT_CALL, *REST, *(kind for kind, _ in INVALID_CALL)}
+    assert placed == {kind for kind in C if kind.group is not Group.TRANSPORT}
+
+
+@pytest.mark.parametrize("make", [row[0] for row in CAUSES])
+def test_the_stored_form_keeps_causes_notes_and_tools(make):
+    """A review's metadata gives the same judgement back."""
+    judgement = make()
+    stored = json.loads(json.dumps(judgement_as_json(3, judgement)))
+    assert judgement_from_json(stored) == (3, judgement)
+    assert stored["primary"] == judgement.primary.value
+
+
+def test_reviews_of_earlier_versions_are_read():
+    """Without primary, fixes, notes and tools a stored judgement has none."""
+    judgement = judged(call("{}"))
+    stored = judgement_as_json(0, judgement)
+    for name in ("primary", "if_fixed", "notes", "tools"):
+        del stored[name]
+    _, read = judgement_from_json(stored)
+    assert read == replace(judgement, primary=None, fixes=(), notes=(), tools=())
+
+
+def test_a_judgement_taken_from_a_log_has_its_causes():
+    """What a log says of a response that it does not hold is counted under its causes."""
+    failures = (Failure(C.MISSING_REQUIRED, ""), Failure(C.EXTRA_CALL, ""))
+    judgement = judgement_of_log(
+        case_of(calls=False), finish_reason="tool_calls", tool_calls_valid=False, failures=failures
+    )
+    assert (judgement.primary, judgement.calls, judgement.successful) == (C.MISSING_REQUIRED, True, False)
+    assert [fix.failure_class for fix in judgement.fixes] == [C.MISSING_REQUIRED, C.EXTRA_CALL]

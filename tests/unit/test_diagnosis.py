@@ -1,0 +1,304 @@
+"""The what-if, what is counted for it, and the rules of the diagnosis."""
+
+from __future__ import annotations
+
+import string
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from judged_answers import GOOD, LEAKED, call, case_of, judged, tally_of, text
+
+from k2_verifier_adapter.core.causes import INVALID_CALL
+from k2_verifier_adapter.core.counts import Counts, FailedRequest
+from k2_verifier_adapter.core.diagnosis import Base, Condition, Rule, diagnose
+from k2_verifier_adapter.core.diagnosis_rules import RULES
+from k2_verifier_adapter.core.failure_classes import Failure
+from k2_verifier_adapter.core.failure_classes import FailureClass as C
+from k2_verifier_adapter.core.measures import Context, Measure, Measures
+from k2_verifier_adapter.core.tally import MAX_EVIDENCE, Tally
+from k2_verifier_adapter.core.tool_use import MAX_TOOLS, OTHER_TOOLS, ToolTally, ToolUse
+from k2_verifier_adapter.core.what_if import metrics_if_fixed, metrics_of, what_ifs
+
+# --- what-if --------------------------------------------------------------------------------------
+
+
+def test_what_if_by_hand():
+    """Of 4 right calls, 2 leaked, 1 missed, 1 extra and 2 invalid ones, each fix is computed by hand."""
+    tally = tally_of(
+        *[judged(call())] * 4,
+        *[text(LEAKED)] * 2,
+        text(),
+        judged(call(), official=False),
+        judged(call("{}")),
+        judged(call("{"), official=False),
+    )
+    assert (tally.counts.tp, tally.counts.fn, tally.counts.fp) == (5, 3, 2)
+    assert metrics_of(tally.counts).trigger_similarity == pytest.approx(10 / 15)
+    assert metrics_of(tally.counts).schema_accuracy == pytest.approx(5 / 7)
+    found = {item.failure_class: item.metrics for item in what_ifs(tally)}
+    assert set(found) == {
+        C.MARKUP_IN_CONTENT,
+        C.MISSED_CALL,
+        C.EXTRA_CALL,
+        C.MISSING_REQUIRED,
+        C.TRUNCATED_JSON,
+    }
+    expected = {
+        # Two more calls, both valid.
+        C.MARKUP_IN_CONTENT: (14 / 17, 7 / 9),
+        C.MISSED_CALL: (12 / 16, 6 / 8),
+        # Two calls fewer, one of them valid.
+        C.EXTRA_CALL: (10 / 13, 4 / 5),
+        C.MISSING_REQUIRED: (10 / 15, 6 / 7),
+        C.TRUNCATED_JSON: (10 / 15, 6 / 7),
+    }
+    for kind, (similarity, accuracy) in expected.items():
+        assert found[kind].trigger_similarity == pytest.approx(similarity), kind
+        assert found[kind].schema_accuracy == pytest.approx(accuracy), kind
+
+
+def test_everything_fixed_is_perfect():
+    """With every class of the vendor's fixed, both metrics are 100 %."""
+    tally = tally_of(
+        judged(call()), text(LEAKED), text(), judged(call(), official=False), judged(call("{}")), text("")
+    )
+    kinds = (C.MARKUP_IN_CONTENT, C.MISSED_CALL, C.EXTRA_CALL, C.MISSING_REQUIRED, C.EMPTY_RESPONSE)
+    fixed = metrics_if_fixed(tally, kinds)
+    assert (fixed.trigger_similarity, fixed.schema_accuracy) == (1.0, 1.0)
+
+
+def test_a_fix_may_cost():
+    """A leaked call that the official API does not make would be an extra one, were it parsed."""
+    tally = tally_of(judged(call()), text(LEAKED, official=False))
+    (item,) = what_ifs(tally)
+    assert item.metrics.trigger_similarity == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("against", [None, True, False])
+def test_a_failed_request_changes_the_metrics_only_where_it_counts(against):
+    """Answered, a request that counts as "did not call" would decide as the official API does."""
+    tally = tally_of(judged(call()), judged(call(), official=False), text())
+    tally.add_failed(FailedRequest(9, Failure(C.TIMED_OUT, "x"), as_no_call_against=against))
+    before = metrics_of(tally.counts)
+    after = metrics_if_fixed(tally, (C.TIMED_OUT,))
+    if against is True:
+        assert before.trigger_similarity == pytest.approx(2 / 5)
+        assert after.trigger_similarity == pytest.approx(4 / 6)
+    else:
+        assert after == before
+
+
+# --- tally ----------------------------------------------------------------------------------------
+
+
+def test_primary_cases_are_few_and_first():
+    """Of each primary class the first cases are kept, and all are counted."""
+    tally = tally_of(*[text()] * 25)
+    assert tally.primary_counts == {C.MISSED_CALL: 25}
+    assert list(tally.primary_cases[C.MISSED_CALL]) == list(range(MAX_EVIDENCE))
+
+
+def test_tools_are_counted_with_what_they_show():
+    """Each tool has its calls, its invalid calls, and responses by class; leaks and misses included."""
+    tally = tally_of(
+        judged(call(), call("{}", "list_cities", index=1)),
+        judged(call("{}"), call("{}", call_id="call_1")),
+        text(LEAKED),
+        text(case=case_of(official=[call()])),
+    )
+    weather = tally.tools.by_name["get_weather"]
+    assert (weather.calls, weather.invalid) == (3, 2)
+    assert weather.responses == {C.MISSING_REQUIRED: 1, C.MARKUP_IN_CONTENT: 1, C.MISSED_CALL: 1}
+    cities = tally.tools.by_name["list_cities"]
+    assert (cities.calls, cities.invalid, cities.responses) == (1, 0, Counter())
+    assert [name for name, _ in tally.tools.worst()] == ["get_weather"]
+
+
+def test_tools_without_number_are_bounded():
+    """From `MAX_TOOLS` names on, further ones are counted together; so are names of any length."""
+    tools = ToolTally()
+    for number in range(MAX_TOOLS + 50):
+        tools.add([ToolUse(f"tool_{number}", 1, 0)], [])
+    assert len(tools.by_name) == MAX_TOOLS + 1
+    assert tools.by_name[OTHER_TOOLS].calls == 50
+    long = judged(call("{}", "n" * 100_000))
+    (use,) = long.tools
+    assert len(use.name) < 300
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+def test_every_class_is_spoken_of_by_a_rule():
+    """No failure class is without a hypothesis."""
+    assert {kind for rule in RULES for kind in rule.classes} == set(C)
+
+
+def test_the_documentation_knows_every_class_and_every_rule():
+    """`docs/failures.md` has a row for each class, and one for each rule with its thresholds."""
+    lines = (Path(__file__).parents[2] / "docs" / "failures.md").read_text(encoding="utf-8").splitlines()
+    classes_there = {
+        name for line in lines if line.startswith("| `") for name in line.split("|")[1].split("`")
+    }
+    assert {kind.value for kind in C} <= classes_there
+    for rule in RULES:
+        (row,) = [line for line in lines if line.startswith(f"| `{rule.name}` |")]
+        kinds, least = row.split("|")[2], row.split("|")[3].strip()
+        assert all(f"`{kind.value}`" in kinds for kind in rule.classes), rule.name
+        assert least == f"{rule.minimum}, {100 * rule.least_share:g} % of {rule.base.value}", rule.name
+        assert row.endswith(f"| {rule.hypothesis} |"), rule.name
+
+
+def test_rules_have_names_of_their_own():
+    """A name stands for one rule."""
+    names = [rule.name for rule in RULES]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_reads_as_a_hypothesis(rule):
+    """A hypothesis is one sentence that says "probably", evidence one with numbers, and advice is given."""
+    assert "probably" in rule.hypothesis
+    assert rule.hypothesis.endswith(".")
+    assert "\n" not in rule.hypothesis + rule.evidence
+    assert "{count}" in rule.evidence or "{differing}" in rule.evidence
+    assert rule.checks
+    assert all(check.endswith((".", "?")) for check in rule.checks)
+    assert rule.minimum >= 1
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_quotes_known_numbers_only(rule):
+    """Every field of an evidence is a measure or one of the rule's own numbers."""
+    fields = {name for _, name, _, _ in string.Formatter().parse(rule.evidence) if name}
+    known = {*Measures(Tally(), Context()).words(), "count", "base", "share", "tools"}
+    assert fields <= known
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rules_classes_can_be_fixed_together(rule):
+    """No rule mixes an extra call with what makes calls invalid: one response may have both."""
+    if C.EXTRA_CALL in rule.classes:
+        assert not {kind for kind, _ in INVALID_CALL} & set(rule.classes)
+    if rule.beside_others:
+        assert len(rule.classes) == 1
+
+
+RULE = Rule(
+    "r",
+    (C.MISSED_CALL,),
+    Base.OFFICIAL_CALLS,
+    "Something is probably wrong.",
+    "{count} of {base} ({share}).",
+    ("Look.",),
+    minimum=3,
+    least_share=0.5,
+)
+
+
+@pytest.mark.parametrize(
+    ("missed", "called", "fires"), [(3, 3, True), (2, 0, False), (3, 4, False), (0, 0, False)]
+)
+def test_a_finding_needs_enough_evidence(missed, called, fires):
+    """A rule fires from its count and its share on."""
+    tally = tally_of(*[text()] * missed, *[judged(call())] * called)
+    found = diagnose(tally, Context(), (RULE,))
+    assert bool(found) == fires
+    if fires:
+        (finding,) = found
+        assert (finding.count, finding.base, finding.share) == (missed, missed + called, 0.5)
+        assert finding.evidence == "3 of 6 official calls (50 %)."
+        assert finding.cases == (0, 1, 2)
+        assert finding.classes == {C.MISSED_CALL: 3}
+
+
+@pytest.mark.parametrize(
+    ("condition", "fires"),
+    [
+        (Condition(Measure.MISSED, at_least=3), True),
+        (Condition(Measure.MISSED, below=3), False),
+        (Condition(Measure.MISSED, at_least=4), False),
+        # A measure without a denominator never holds.
+        (Condition(Measure.VALID_SHARE, below=2), False),
+    ],
+)
+def test_a_condition_has_to_hold(condition, fires):
+    """A rule fires only if its measures lie within their bounds."""
+    rule = replace(RULE, conditions=(condition,))
+    assert bool(diagnose(tally_of(*[text()] * 3), Context(), (rule,))) == fires
+
+
+def test_findings_are_ordered_by_what_they_explain():
+    """What explains more of the loss comes first, whatever the order of the rules."""
+    tally = tally_of(*[judged(call())] * 20, *[text("")] * 3, *[judged(call("{}"))] * 12)
+    names = [finding.rule for finding in diagnose(tally, Context(), RULES)]
+    assert names == ["no_guided_decoding", "empty_answers"]
+    first, second = diagnose(tally, Context(), RULES)
+    assert first.explains.schema_accuracy == 1.0
+    assert first.explains.trigger_similarity == 0.0
+    assert second.explains.trigger_similarity == 1.0
+    assert second.if_fixed.trigger_similarity == 1.0
+
+
+def test_the_evidence_of_a_leak_says_how_many_calls_would_be_valid():
+    """The share of readable calls, and of calls that were parsed, are quoted."""
+    bad = LEAKED.replace(GOOD, "{}")
+    tally = tally_of(*[text(LEAKED)] * 3, text(bad), *[judged(call())] * 4)
+    (finding,) = diagnose(tally, Context(), RULES)
+    assert finding.rule == "tool_parser_leaks"
+    assert finding.evidence == (
+        "4 of 8 responses carry K2 markup in their content (75 % of them with a valid call), "
+        "while 50 % of all calls were parsed."
+    )
+    (off,) = diagnose(tally_of(*[text(LEAKED)] * 4), Context(), RULES)
+    assert off.rule == "tool_parser_off"
+
+
+@pytest.mark.parametrize(
+    ("missed", "extra", "agreement", "expected"),
+    [
+        (24, 24, 0.76, []),
+        (24, 24, None, ["decisions_differ_both_ways"]),
+        (40, 36, 0.76, ["decisions_differ_both_ways"]),
+        (62, 5, 0.76, ["chat_template_misses_calls"]),
+        (62, 0, None, ["chat_template_misses_calls"]),
+        (0, 60, None, ["calls_too_often"]),
+        (4, 60, 0.76, ["calls_too_often"]),
+        (2, 2, None, []),
+    ],
+)
+def test_decisions_are_held_against_what_the_official_model_varies(missed, extra, agreement, expected):
+    """What differs no more than the official model from itself is noise; what differs one way is not."""
+    tally = tally_of(
+        *[text()] * missed, *[judged(call())] * (100 - missed), *[judged(call(), official=False)] * extra
+    )
+    findings = diagnose(tally, Context(self_agreement=agreement), RULES)
+    assert [finding.rule for finding in findings] == expected
+
+
+def test_failed_requests_are_weighed_by_what_is_lost():
+    """Requests that fail change no metric, but a third of them outweighs one missed call in a hundred."""
+    tally = tally_of(*[judged(call())] * 60)
+    for number in range(30):
+        tally.add_failed(FailedRequest(100 + number, Failure(C.HTTP_4XX, "x"), 400))
+    (finding,) = diagnose(tally, Context(), RULES)
+    assert finding.rule == "schema_compiler_refuses"
+    assert "30 x 400" in finding.evidence
+    assert finding.explains.trigger_similarity is None
+
+
+def test_routers_and_retries_are_findings_of_their_own():
+    """Another model under the same name, and answers after retries, are told without any failure."""
+    tally = tally_of(*[judged(call())] * 10)
+    context = Context(models=Counter(kimi=9, other=1), retried=4)
+    names = [finding.rule for finding in diagnose(tally, context, RULES)]
+    assert names == ["needs_retries", "router_falls_back"]
+
+
+def test_an_empty_run_has_no_findings():
+    """Nothing asked, nothing found."""
+    assert diagnose(Tally(), Context(), RULES) == ()
+    assert what_ifs(Tally()) == ()
+    assert metrics_of(Counts()).trigger_similarity is None

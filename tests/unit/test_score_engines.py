@@ -1,0 +1,439 @@
+"""Whoever scores a log, in whatever blocks and processes: the report is the same, to the byte."""
+
+import inspect
+import json
+import os
+import signal
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stored_runs import PARAMETERS, TOOL, answering, calling
+
+from k2_verifier_adapter.cli import main
+from k2_verifier_adapter.core.log_facts import FailedRule
+from k2_verifier_adapter.errors import DataError
+from k2_verifier_adapter.formats import line_blocks, scoring
+from k2_verifier_adapter.formats.line_blocks import Block, plan_blocks
+from k2_verifier_adapter.formats.official import official_of_results
+from k2_verifier_adapter.formats.official_index import SharedIndex
+from k2_verifier_adapter.formats.score_files import Log, OpenEngine, score_files, worker_processes
+from k2_verifier_adapter.formats.score_workers import ScoreWorkers, score_block
+from k2_verifier_adapter.formats.scored_lines import ScoredLines
+from k2_verifier_adapter.formats.scoring import LineScorer
+from k2_verifier_adapter.reports.json_report import dump_report
+
+TRUNCATED = '{"city": '
+
+
+def line(data_index: Any, response: Any, **changes: Any) -> dict[str, Any]:
+    """Give a results line as upstream writes it; a text in place of a response is an error."""
+    failed = isinstance(response, str)
+    choice = {} if failed else (response["choices"] or [{}])[0]
+    messages = [{"role": "user", "content": f"question {data_index}"}]
+    fields = {
+        "data_index": data_index,
+        "request": {**PARAMETERS, "messages": messages, "tools": [TOOL]},
+        "extra_body": {},
+        "response": {"error": response} if failed else response,
+        "status": "failed" if failed else "success",
+        "finish_reason": choice.get("finish_reason"),
+        "tool_calls_valid": None,
+        "last_run_at": "2026-11-22T10:00:00",
+        "duration_ms": 1500,
+    }
+    return {**fields, **changes}
+
+
+ANSWERS = [
+    calling(),
+    calling(TRUNCATED),
+    calling('{"city": "Rome", "unit": "c"}', model="other", system_fingerprint="fp"),
+    answering(),
+    answering(finish_reason="length"),
+    {"choices": []},
+    "Error code: 503 - overloaded",
+    "Request timed out.",
+]
+INDEXES = [1, 2, 3, 4, 5, 6, 99, None, 0, True, "1"]
+JUNK = [b"", b"  ", b"{", b"[1]", b"null", b"\xff\xfe", b"\xef\xbb\xbf", b'{"data_index": 1']
+LINES = st.one_of(
+    *[
+        st.builds(
+            lambda index, answer, more: json.dumps(line(index, answer, **more)).encode(),
+            st.sampled_from(INDEXES[:6] if usual else INDEXES),
+            st.sampled_from(ANSWERS),
+            st.sampled_from([{}, {}, {"request": None}, {"extra_body": {"top_p": 0.5}}, {"duration_ms": 7}]),
+        )
+        for usual in (True, True, False)
+    ],
+    st.sampled_from(JUNK),
+)
+RUNS = st.lists(st.tuples(LINES, st.integers(1, 3)), max_size=12).map(
+    lambda runs: [text for text, times in runs for _ in range(times)]
+)
+HISTORY = [
+    {"role": "assistant", "tool_calls": [{"id": "0", "function": {"name": "weather", "arguments": "{'"}}]}
+]
+OFFICIAL = [
+    *(line(number, calling() if number % 2 else answering()) for number in range(1, 5)),
+    line(5, calling(), request={**PARAMETERS, "messages": HISTORY, "tools": [TOOL]}),
+    line(6, "x"),
+]
+
+
+def write(path: Path, lines: Iterable[Any]) -> Path:
+    """Write lines, which are texts or values."""
+    texts = (item if isinstance(item, bytes) else json.dumps(item).encode() for item in lines)
+    path.write_bytes(b"\n".join(texts))
+    return path
+
+
+class InThisProcess:
+    """An engine that scores every block apart, but here."""
+
+    def __init__(self, shared: SharedIndex, failed_rule: FailedRule) -> None:
+        self._shared, self._rule = shared, failed_rule
+
+    def score(self, blocks: Iterable[Block]) -> Iterator[tuple[Block, ScoredLines]]:
+        """Score block after block."""
+        with self._shared.open() as official:
+            for block in blocks:
+                yield block, score_block(official, self._rule, block)
+
+
+@contextmanager
+def in_this_process(shared: SharedIndex, failed_rule: FailedRule) -> Iterator[InThisProcess]:
+    """Open the engine."""
+    yield InThisProcess(shared, failed_rule)
+
+
+def report(
+    files: Sequence[Path],
+    official: Path,
+    engine: OpenEngine | None = None,
+    rule: FailedRule = FailedRule.LEFT_OUT,
+    subset: str | None = None,
+) -> str:
+    """Score files and give the report; of files that hold nothing to score, the error."""
+    with official_of_results(official, None) as index:
+        try:
+            return dump_report(score_files(Log(files, subset, rule), index, engine=engine))
+        except DataError as error:
+            return str(error)
+
+
+def report_without_merging(path: Path, official: Path, rule: FailedRule) -> str:
+    """Score a file as one block, so that nothing is merged."""
+    with official_of_results(official, None) as index, path.open("rb") as lines:
+        scored = LineScorer(index, rule).block(lines, 1)
+        scored.log.official = index.facts
+        try:
+            return dump_report(scored.summary(index, None, None))
+        except DataError as error:
+            return str(error)
+
+
+@contextmanager
+def blocks_of(size: int) -> Iterator[None]:
+    """Cut blocks of this many bytes."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(line_blocks, "BLOCK_BYTES", size)
+        patched.setattr(scoring, "BLOCK_BYTES", size)
+        yield
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give an official file of 6 answers, the last of them failed."""
+    return write(tmp_path_factory.mktemp("official") / "official.jsonl", OFFICIAL)
+
+
+def test_blocks_of_any_size_add_up_to_the_same(official: Path, tmp_path: Path) -> None:
+    """Repeats, duplicates and junk, cut into any blocks and scored together or apart, give one report."""
+    seen = {"several blocks": 0, "repeats": 0, "duplicates": 0}
+
+    @settings(max_examples=120)
+    @given(st.lists(RUNS, min_size=1, max_size=2), st.integers(1, 5_000), st.sampled_from(FailedRule))
+    def compare(logs: list[list[bytes]], size: int, rule: FailedRule) -> None:
+        files = [write(tmp_path / f"{number}.jsonl", lines) for number, lines in enumerate(logs)]
+        whole = report(files, official, rule=rule)
+        if len(files) == 1:
+            assert report_without_merging(files[0], official, rule) == whole
+        with blocks_of(size):
+            assert report(files, official, rule=rule) == whole
+            assert report(files, official, in_this_process, rule) == whole
+            seen["several blocks"] += sum(1 for _ in plan_blocks(files[0])) > 1
+        if whole.startswith("{"):
+            found = json.loads(whole)
+            seen["repeats"] += "repeats" in found
+            seen["duplicates"] += found["log"]["left_out"]["duplicates"]["count"] > 0
+
+    compare()
+    assert min(seen.values()) >= 20, seen
+
+
+@given(RUNS, st.integers(1, 4_000))
+@settings(max_examples=60)
+def test_blocks_are_the_file(lines: list[bytes], size: int) -> None:
+    """Blocks follow each other without gap, and so do their line numbers; no case stands in two."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder) / "log.jsonl", lines)
+        with blocks_of(size):
+            blocks = list(plan_blocks(path, 5))
+        content = path.read_bytes()
+        assert b"".join(block.read() for block in blocks) == content
+        assert [text for block in blocks for text in block.lines()] == content.splitlines(keepends=True)
+        numbers = [*(block.first_line for block in blocks), 5 + len(content.splitlines())]
+        assert numbers == [5, *(block.first_line + block.line_count for block in blocks)]
+
+
+def many(count: int, **changes: Any) -> list[dict[str, Any]]:
+    """Give lines of all kinds, some cases three times."""
+    found = []
+    for number in range(1, count + 1):
+        answer = ANSWERS[number % 5] if number % 7 else "Error code: 429 - slow down"
+        found += [line(number, answer, **changes)] * (3 if number % 4 == 0 else 1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Give a log of 300 cases, of which 20 stand at its end again, and its official file."""
+    folder = tmp_path_factory.mktemp("big")
+    lines = [*many(300), b"junk", *many(20)]
+    return write(folder / "results.jsonl", lines), write(folder / "official.jsonl", many(300))
+
+
+def test_processes_give_the_same_report(big: tuple[Path, Path]) -> None:
+    """Two processes and none give the same bytes, whatever comes back first; progress adds up."""
+    results, official = big
+    with blocks_of(8_000):
+        alone = report([results], official)
+        told: list[int] = []
+        with official_of_results(official, None) as index:
+            summary = score_files(Log([results]), index, advance=told.append, engine=worker_processes(2))
+    assert dump_report(summary) == alone
+    assert len(told) > 10
+    assert sum(told) == results.stat().st_size
+    found = json.loads(alone)
+    assert found["log"]["left_out"]["duplicates"]["count"] > 20
+    assert found["repeats"]["n"] == 3
+
+
+@contextmanager
+def workers(official: Path, folder: Path) -> Iterator[ScoreWorkers]:
+    """Start two processes."""
+    with official_of_results(official, None) as index:
+        folder.mkdir()
+        with ScoreWorkers(2, index.share(folder), FailedRule.LEFT_OUT) as started:
+            yield started
+
+
+def test_a_process_that_dies_is_an_error(big: tuple[Path, Path], tmp_path: Path) -> None:
+    """A killed process ends the command with a line that says so, and nothing waits for it."""
+    results, official = big
+
+    def blocks() -> Iterator[Block]:
+        for process in started._processes.values():
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+        yield from plan_blocks(results)
+
+    with (
+        pytest.raises(DataError, match=r"scored lines 1 to \d+ ended with code -9"),
+        workers(official, tmp_path / "shared") as started,
+    ):
+        list(started.score(blocks()))
+
+
+def test_an_interrupt_ends_the_processes(big: tuple[Path, Path], tmp_path: Path) -> None:
+    """Ctrl-C reaches the command alone; its processes are gone when it ends, with blocks in work."""
+    results, official = big
+    block = next(plan_blocks(results))
+
+    processes: list[Any] = []
+
+    def blocks() -> Iterator[Block]:
+        processes.extend(started._processes.values())
+        for process in processes:
+            os.kill(process.pid, signal.SIGINT)
+        yield block
+        yield block
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), workers(official, tmp_path / "shared") as started:
+        list(started.score(blocks()))
+    assert [process.is_alive() for process in processes] == [False, False]
+
+
+def test_an_error_in_a_process_is_raised_here(big: tuple[Path, Path], tmp_path: Path) -> None:
+    """What a process cannot read is said in one line, as it is without processes."""
+    missing = Block(tmp_path / "gone.jsonl", 0, 10, 1, 1)
+    with (
+        workers(big[1], tmp_path / "shared") as started,
+        pytest.raises(DataError, match=r"gone\.jsonl: cannot be read: No such file"),
+    ):
+        list(started.score([missing]))
+
+
+class TestFiles:
+    """Several files, directories, parquet and archives."""
+
+    @staticmethod
+    def parquet(path: Path, lines: Sequence[dict[str, Any]]) -> Path:
+        """Write lines as parquet, their objects as JSON text."""
+        texts = ("request", "extra_body", "response")
+        rows = [
+            {name: json.dumps(value) if name in texts else value for name, value in item.items()}
+            for item in lines
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        return path
+
+    def test_files_are_one_log(self, official: Path, tmp_path: Path) -> None:
+        """Lines are numbered through; a case of an earlier file is a duplicate, not a repeat."""
+        first = write(tmp_path / "b.jsonl", [line(1, calling()), line(2, answering()), b"{"])
+        second = write(tmp_path / "a.jsonl", [b"{", line(2, answering()), line(3, calling())])
+        found = json.loads(report([first, second], official))
+        assert found["requests"]["completed"] == 3
+        assert found["log"]["left_out"]["unreadable"]["listed"] == [3, 4]
+        assert found["log"]["left_out"]["duplicates"]["listed"] == [2]
+        assert report([first, second], official, in_this_process) == report([first, second], official)
+
+    def test_parquet_is_read_as_lines_are(self, official: Path, tmp_path: Path) -> None:
+        """The same log as parquet, in columns of JSON text, gives the same report, engine or none."""
+        lines = [line(number, answer) for number, answer in enumerate(ANSWERS[:6], start=1)]
+        expected = report([write(tmp_path / "log.jsonl", lines)], official)
+        log = self.parquet(tmp_path / "log.parquet", lines)
+        assert report([log], official) == expected
+        with blocks_of(700):
+            assert report([log], official, in_this_process) == expected
+
+    def test_a_cell_that_is_no_json_is_an_unreadable_line(self, official: Path, tmp_path: Path) -> None:
+        """One bad cell does not hide the other rows."""
+        log = self.parquet(tmp_path / "log.parquet", [line(1, calling()), line(2, answering())])
+        rows = pq.read_table(log).to_pylist()
+        rows[1]["response"] = "{'choices'"
+        pq.write_table(pa.Table.from_pylist(rows), log)
+        found = json.loads(report([log], official))
+        assert found["log"]["left_out"]["unreadable"] == {"count": 1, "listed": [2]}
+        assert found["requests"]["completed"] == 1
+
+    def test_a_nested_column_is_refused(self, official: Path, tmp_path: Path) -> None:
+        """A response in which absent keys became null cannot be judged."""
+        log = tmp_path / "log.parquet"
+        pq.write_table(pa.Table.from_pylist([{"data_index": 1, "response": {"choices": []}}]), log)
+        assert "column 'response' is of a nested type" in report([log], official)
+        (tmp_path / "text.parquet").write_text("no parquet")
+        assert "cannot be read as parquet" in report([tmp_path / "text.parquet"], official)
+
+    def test_an_archive_is_unpacked_for_an_engine(self, official: Path, tmp_path: Path) -> None:
+        """A member of an archive gives the same report, engine or none."""
+        log = write(tmp_path / "log.jsonl", many(5))
+        with tarfile.open(tmp_path / "log.tar.gz", "w:gz") as archive:
+            archive.add(log, "tool-calls/kimi-k2-thinking_results.jsonl")
+        packed = [tmp_path / "log.tar.gz"]
+        expected = report(packed, official, subset="k2_thinking")
+        assert json.loads(expected)["requests"]["completed"] == 7
+        assert report(packed, official, in_this_process, subset="k2_thinking") == expected
+
+
+def invoke(*arguments: Any) -> Result:
+    """Run the command; standard output and standard error apart."""
+    # Before click 8.2 the two are one stream unless told otherwise.
+    old = "mix_stderr" in inspect.signature(CliRunner).parameters
+    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    return runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
+
+
+class TestCommand:
+    """The flags of `k2-verifier score`."""
+
+    def test_a_directory_is_its_files_by_name(self, official: Path, tmp_path: Path) -> None:
+        """Of a directory .jsonl and .parquet files count, sorted; others and deeper ones do not."""
+        folder = tmp_path / "logs"
+        (folder / "deeper").mkdir(parents=True)
+        write(folder / "b.jsonl", [line(3, calling())])
+        write(folder / "a.jsonl", [line(1, calling()), b"{"])
+        TestFiles.parquet(folder / "c.parquet", [line(5, calling())])
+        write(folder / "notes.txt", [b"x"])
+        write(folder / "deeper" / "d.jsonl", [line(2, answering())])
+        result = invoke("score", folder, "--baseline", official, "--format", "json")
+        assert result.exit_code == 0, result.stderr
+        found = json.loads(result.stdout)
+        assert found["requests"]["completed"] == 3
+        assert found["log"]["left_out"]["unreadable"]["listed"] == [2]
+
+    def test_workers(self, big: tuple[Path, Path]) -> None:
+        """The report of two workers is that of one, to the byte."""
+        results, official = big
+        alone, together = (
+            invoke("score", results, "--baseline", official, "--format", "json", "--workers", number)
+            for number in (1, 2)
+        )
+        assert (alone.exit_code, together.exit_code) == (0, 0), together.stderr
+        assert together.stdout == alone.stdout
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["missing.jsonl"], "missing.jsonl: no such file or directory"),
+            (["empty"], "the directory holds no .jsonl or .parquet file"),
+            (["log.jsonl", "--workers", "0"], "0 is not in the range"),
+            (["log.jsonl", "--engine", "ray", "--workers", "2"], "leave --workers away"),
+            (["log.jsonl", "--engine", "spark"], "'spark' is not one of"),
+            ([], "Missing argument"),
+        ],
+    )
+    def test_usage(
+        self,
+        official: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: list[str],
+        message: str,
+    ) -> None:
+        """Whatever cannot be done is said in a line, with exit code 2."""
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "empty").mkdir()
+        write(tmp_path / "log.jsonl", [line(1, calling())])
+        result = invoke("score", *arguments, "--baseline", official)
+        assert result.exit_code == 2
+        assert message in " ".join(result.stderr.split())
+
+
+def test_ray_gives_the_same_report(big: tuple[Path, Path], tmp_path: Path) -> None:
+    """On a local instance of Ray the report is that of this process, to the byte."""
+    ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    from k2_verifier_adapter.formats.score_ray import ray_engine
+
+    results, official = big
+    log = TestFiles.parquet(tmp_path / "log.parquet", [line(7, calling(), request=None)])
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        with blocks_of(100_000):
+            expected = report([results, log], official)
+            assert report([results, log], official, ray_engine) == expected
+    finally:
+        ray.shutdown()
+
+
+def test_without_ray_the_extra_is_named(
+    official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Ray is not installed, the message says how to install it."""
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    log = write(tmp_path / "log.jsonl", [line(1, calling())])
+    result = invoke("score", log, "--baseline", official, "--engine", "ray")
+    assert result.exit_code == 2
+    assert "pip install 'k2-verifier-adapter[ray]'" in result.stderr
