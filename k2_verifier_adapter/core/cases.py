@@ -17,6 +17,7 @@ from k2_verifier_adapter.core.json_text import (
     JsonTextError,
     dumps_ascii,
     dumps_strict,
+    escape_to_ascii,
     is_too_deep,
     loads_strict,
     shown,
@@ -121,7 +122,7 @@ def decode_row(row: Mapping[str, Any], index: int, options: HistoryOptions) -> C
             raise RowError(f"messages[{position}].role", f"{_shown(message.get('role'))} is not a string")
     repairs = repair_messages(messages, options)
     if repairs.any:
-        messages_text = dumps_ascii(messages)
+        messages_text = _rewritten("messages", messages)
 
     tools_text: str | None = None
     if row.get("tools") is not None:
@@ -166,12 +167,20 @@ def _json_list(row: Mapping[str, Any], field: str) -> tuple[str, list[Any]]:
     return text, decoded
 
 
+def _rewritten(field: str, value: Any) -> str:
+    """Write a column anew, which only a number beyond Python's floats, `1e999`, can prevent."""
+    try:
+        return dumps_strict(value)
+    except JsonTextError as error:
+        raise RowError(field, f"{_shown(value)} cannot be written again as JSON: {error}") from None
+
+
 def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
         # A surrogate that stands raw in the text has no UTF-8 form; its JSON escape is equal.
-        return dumps_ascii(json.loads(text)).encode()
+        return escape_to_ascii(text).encode()
 
 
 def _official_answer(row: Mapping[str, Any]) -> OfficialAnswer:
@@ -219,6 +228,7 @@ def _parameters(row: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise RowError("parameters", f"{_shown(value)} is not an object")
+    _rewritten("parameters", value)
     if is_too_deep(value, MAX_PARAMETER_DEPTH):
         raise RowError("parameters", f"{_shown(value)} is nested deeper than {MAX_PARAMETER_DEPTH} levels")
     return {name: item for name, item in value.items() if name not in NOT_PARAMETERS}

@@ -241,6 +241,18 @@ def test_a_logged_parameter_becomes_reportable(value: Any, shown: Any) -> None:
 # --- numbers -------------------------------------------------------------------------------------
 
 
+def test_a_number_beyond_floats_is_sent_as_it_stands_or_not_at_all() -> None:
+    """`1e999` is JSON, but Python would write it as `Infinity`, which is none."""
+    text = '[{"role": "@", "content": 1e999}]'
+    assert case_of(messages=text.replace("@", "user")).messages_json == text.replace("@", "user").encode()
+    surrogate = text.replace("@", "user").replace("1e999", '[1e999, "\ud800"]')
+    assert b"1e999" in case_of(messages=surrogate).messages_json
+    with pytest.raises(RowError, match=r"'messages'.*cannot be written again as JSON"):
+        case_of(messages=text.replace("@", "_input"))
+    with pytest.raises(RowError, match=r"'parameters'.*cannot be written again as JSON"):
+        case_of(parameters='{"temperature": 1e999}')
+
+
 @pytest.mark.parametrize("duration", ["NaN", "Infinity", "1e999", "9" * 400, "true", '"5"', "null"])
 def test_a_duration_that_is_none_is_left_out(duration: str) -> None:
     """A results file may say anything of its durations; only a finite number is one."""

@@ -24,7 +24,7 @@ from k2_verifier_adapter.core.log_facts import FailedRule
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats import line_blocks, scoring
 from k2_verifier_adapter.formats.line_blocks import Block, plan_blocks
-from k2_verifier_adapter.formats.official import official_of_results
+from k2_verifier_adapter.formats.official import official_of_results, official_of_rows
 from k2_verifier_adapter.formats.official_index import SharedIndex
 from k2_verifier_adapter.formats.score_files import Log, OpenEngine, score_files, worker_processes
 from k2_verifier_adapter.formats.score_workers import ScoreWorkers, score_block
@@ -195,6 +195,27 @@ def test_blocks_are_the_file(lines: list[bytes], size: int) -> None:
         assert [text for block in blocks for text in block.lines()] == content.splitlines(keepends=True)
         numbers = [*(block.first_line for block in blocks), 5 + len(content.splitlines())]
         assert numbers == [5, *(block.first_line + block.line_count for block in blocks)]
+
+
+def test_rows_reach_an_engine_too(tmp_path: Path) -> None:
+    """Tools and calls of rows are read where the blocks are scored, from a copy of the same index."""
+    rows = [
+        {
+            "messages": [{"role": "user", "content": f"question {number}"}],
+            "tools": [TOOL],
+            "should_call_tool": number % 2 == 1,
+            "official_tool_calls": calling()["choices"][0]["message"]["tool_calls"] if number % 2 else None,
+        }
+        for number in range(1, 5)
+    ]
+    path = write(tmp_path / "rows.jsonl", rows)
+    log = write(tmp_path / "log.jsonl", [line(number % 4 + 1, ANSWERS[number % 4]) for number in range(9)])
+    found = []
+    for engine in (None, in_this_process):
+        with blocks_of(900), official_of_rows(path, "mine") as index:
+            found.append(dump_report(score_files(Log([log]), index, engine=engine)))
+    assert found[0] == found[1]
+    assert json.loads(found[0])["metrics"]["argument_agreement"]["n"] > 0
 
 
 def many(count: int, **changes: Any) -> list[dict[str, Any]]:
