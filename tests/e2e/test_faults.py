@@ -114,19 +114,21 @@ LASTING = [
     fault.name
     for kind, faults in FAULTS.items()
     for fault in faults
-    if isinstance(fault, TransportFault) and fault.modes.include(stream=True)
+    if isinstance(fault, TransportFault)
+    and fault.modes.include(stream=True)
+    # A timeout that is short enough to be waited for is one that a slow machine's sound answers meet, too.
+    and fault.failure_class is not FailureClass.TIMED_OUT
 ]
 
 
 def test_what_lasts_fails_its_own_requests_only(tmp_path, rows, undisturbed):
-    """With every transport fault on some rows for ever, exactly these fail, each under its class."""
+    """With every transport fault but stalls on some rows for ever, exactly these fail, each under its class."""
     rates = {name: 0.6 / len(LASTING) for name in LASTING if "retry_after" not in name}
     passing = {f"{name}@1": 0.02 for name in ("http_503", "connection_reset", "stream_cut")}
-    vendor = _run(tmp_path, rows, profile_with(rates | passing | SHAPES), retries=1, timeout=1.0, seed=3)
+    vendor = _run(tmp_path, rows, profile_with(rates | passing | SHAPES), retries=1, timeout=60.0, seed=3)
     attempts = _attempts(vendor)
     expected = {
-        # A client that leaves a sound answer took it for stalled, which a slow machine may make it.
-        case: attempts[case][-1].failure_class or FailureClass.TIMED_OUT
+        case: attempts[case][-1].failure_class
         for case in range(len(ROWS))
         if not any(answer.completed for answer in attempts[case])
     }
