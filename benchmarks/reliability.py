@@ -67,7 +67,8 @@ def run_tests(*paths: str) -> tuple[int, int, int]:
 
 def faults(_: argparse.Namespace) -> tuple[int, int, int, str]:
     """Try every fault of the table in docs/requests.md."""
-    tried, survived, skipped = run_tests("tests/contract/test_fault_table.py", "tests/e2e/test_faults.py")
+    tests = ("contract/test_fault_table.py", "contract/test_wire_shapes.py", "e2e/test_faults.py")
+    tried, survived, skipped = run_tests(*(f"tests/{name}" for name in tests))
     return tried, survived, skipped, f"{survived} of {tried} fault cases survived"
 
 
