@@ -2,7 +2,7 @@
 
 A first run over a few rows brings in everything that EvalScope imports late, and its dataset cache;
 neither is measured. Which side runs is decided by the environment (`K2_VERIFIER_ADAPTER_DISABLE`).
-Run as a script by `throughput.py`; the result is the last line of standard output.
+Run as a script by `performance.py`; the result is the last line of standard output.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             TaskConfig(
                 model="k2-benchmark",
                 api_url=options.api_url,
-                api_key="benchmark",
+                api_key="sk-4f1c9a7be02d",
                 eval_type="openai_api",
                 datasets=[BENCHMARK],
                 dataset_args={BENCHMARK: {"local_path": str(options.rows)}},

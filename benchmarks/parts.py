@@ -1,17 +1,15 @@
 """How long do the parts of the work take: loading, judging, scoring a log, starting a command?
 
-    python benchmarks/parts.py                        everything, about three minutes
-    python benchmarks/parts.py --only load judge      these parts only
-    python benchmarks/parts.py --output parts.json    the same numbers as JSON
-
     load      2,000 rows (20 MB) until EvalScope has its samples: from a local file, and through the data sets
               library's cache, as from the hub; EvalScope's own benchmark through that cache
     judge     2,000 responses with calls, all schemas distinct, failure classes included; beside it the bare
               `jsonschema.validate` of the same calls, which EvalScope's own benchmark makes
-    score     a results file of 9 kB a line, with one process and with two
+    score     a results file of 9 kB a line, by one process and by two: every line of a case of its own, so
+              that as much is read of official rows, and ten repeats of each case
     start     `k2-verifier --help`, `score` and `report`, until the first byte on standard output
 
-Each figure is the best of several runs in a fresh process, imports excluded but for `start`.
+Each figure is the best of several runs in a fresh process, imports excluded but for `start`. As a script,
+this is that process.
 """
 
 from __future__ import annotations
@@ -19,21 +17,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from machine import describe, describe_machine
-from processes import ADAPTER, BUILT_IN, SIDES, environment_of, script
+from processes import ADAPTER, BUILT_IN, environment_of, script
 
 ROWS = 2000
 LINES = 20_000
+SCORE_REPEATS = 10
 REPEATS = 3
 SUBSET = "k2_thinking"
 SEED = 20_25_11
@@ -51,7 +48,7 @@ def load(folder: Path) -> dict[str, Any]:
     }
     found = {}
     for name, (side, source) in ways.items():
-        arguments = ["--in-process", "load", "--source", source]
+        arguments = ["load", "--source", source]
         if name.endswith("the cache"):
             arguments.append("--cached")
         runs = [
@@ -99,7 +96,7 @@ def load_in_process(source: Path, *, cached: bool) -> dict[str, float]:
 
 def judge(folder: Path) -> dict[str, Any]:
     """Judge in a fresh process."""
-    return json.loads(script("parts.py", ["--in-process", "judge"], ADAPTER, folder).splitlines()[-1])
+    return json.loads(script("parts.py", ["judge"], ADAPTER, folder).splitlines()[-1])
 
 
 def _rows_with_calls(number: int) -> Iterator[dict[str, Any]]:
@@ -149,18 +146,24 @@ def judge_in_process() -> dict[str, float]:
     return {**best, "responses": len(pairs) - 20, "valid": valid}
 
 
-def _results(folder: Path, lines: int) -> tuple[Path, Path]:
-    """Write rows and a results file of their official answers, about 9 kB a line."""
+def _results(folder: Path, lines: int, repeats: int = 1) -> tuple[Path, Path]:
+    """Write rows and a results file of their official answers, about 9 kB a line.
+
+    Args:
+        folder: Where to write them.
+        lines: Lines of the results file.
+        repeats: Lines of each row.
+    """
     from k2_verifier_adapter.data.synthetic.rows import generate_rows
 
     rows_path, results_path = folder / "rows.jsonl", folder / "results.jsonl"
     rows = list(generate_rows(min(lines, 2000), SEED, distinct_tools=True, mean_chars=7_000))
-    with rows_path.open("w", encoding="utf-8") as file:
+    with rows_path.open("wb") as file:
+        for number in range(lines // repeats):
+            file.write(_line(rows[number % len(rows)]))
+    with results_path.open("wb") as file:
         for number in range(lines):
-            file.write(json.dumps(rows[number % len(rows)], ensure_ascii=False) + "\n")
-    with results_path.open("w", encoding="utf-8") as file:
-        for number in range(lines):
-            row = rows[number % len(rows)]
+            row = rows[number // repeats % len(rows)]
             calls = json.loads(row["official_tool_calls"] or "null")
             message = {
                 "role": "assistant",
@@ -171,43 +174,44 @@ def _results(folder: Path, lines: int) -> tuple[Path, Path]:
             choice = {"index": 0, "message": message, "finish_reason": finish_reason}
             request = {"messages": json.loads(row["messages"]), "tools": json.loads(row["tools"])}
             line = {
-                "data_index": number + 1,
+                "data_index": number // repeats + 1,
                 "request": {"model": "k2", **request},
                 "response": {"choices": [choice]},
                 "status": "success",
                 "finish_reason": finish_reason,
             }
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write(_line(line))
     return rows_path, results_path
 
 
+def _line(value: Any) -> bytes:
+    # Some official answers hold a lone surrogate.
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
 def score(folder: Path) -> dict[str, Any]:
-    """Score a log with one process and with two; what starting and reading rows costs is taken off."""
-    found: dict[str, Any] = {}
+    """Score logs by one process and by two; what starting costs is taken off."""
+    return {
+        "a row for each line": _score(folder, 1),
+        f"{SCORE_REPEATS} repeats": _score(folder, SCORE_REPEATS),
+    }
+
+
+def _score(folder: Path, repeats: int) -> dict[str, float]:
     times: dict[int, dict[int, float]] = {}
     for lines in (LINES // 10, LINES):
-        rows, results = _results(folder, lines)
+        rows, results = _results(folder, lines, repeats)
+        command = [sys.executable, "-m", "k2_verifier_adapter", "score", str(results), "--rows", str(rows)]
         for workers in (1, 2):
-            command = [
-                sys.executable,
-                "-m",
-                "k2_verifier_adapter",
-                "score",
-                str(results),
-                "--rows",
-                str(rows),
-            ]
             runs = []
             for _ in range(REPEATS):
                 started = time.perf_counter()
                 _run([*command, "--workers", str(workers), "--format", "json"], folder)
                 runs.append(time.perf_counter() - started)
             times.setdefault(workers, {})[lines] = min(runs)
-        found["line_bytes"] = round(results.stat().st_size / lines)
+    found: dict[str, float] = {"line_bytes": round(results.stat().st_size / LINES)}
     for workers, taken in times.items():
-        seconds = taken[LINES] - taken[LINES // 10]
-        found[f"lines_per_s_{workers}"] = (LINES - LINES // 10) / seconds
-    found["scaling"] = found["lines_per_s_2"] / found["lines_per_s_1"]
+        found[f"lines_per_s_{workers}"] = (LINES - LINES // 10) / (taken[LINES] - taken[LINES // 10])
     return found
 
 
@@ -267,10 +271,19 @@ PARTS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
 }
 
 
-def table(result: dict[str, Any]) -> str:
+def measure(names: Sequence[str]) -> dict[str, Any]:
+    """Measure parts, each in a directory of its own."""
+    found = {}
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix="k2-parts-") as folder:
+            print(f"{name} ...", file=sys.stderr)
+            found[name] = PARTS[name](Path(folder))
+    return found
+
+
+def table(parts: dict[str, Any]) -> list[str]:
     """Write the result for people."""
-    lines = describe(result["machine"])
-    parts = result["parts"]
+    lines: list[str] = []
     if "load" in parts:
         lines += ["", f"load {ROWS:,} rows"]
         lines += [
@@ -281,44 +294,29 @@ def table(result: dict[str, Any]) -> str:
         lines += ["", f"judge {run['responses']:,} responses with calls"]
         lines += [f"  {'k2-verifier-adapter, classes included':42}{run['seconds']:>8.2f} s"]
         lines += [f"  {'jsonschema.validate alone':42}{run['jsonschema_seconds']:>8.2f} s"]
-    if "score" in parts:
-        run = parts["score"]
-        lines += ["", f"score {LINES:,} lines of {run['line_bytes'] / 1000:.1f} kB"]
-        lines += [f"  {f'{n} process(es)':42}{run[f'lines_per_s_{n}']:>8,.0f} lines/s" for n in (1, 2)]
+    for way, run in parts.get("score", {}).items():
+        lines += ["", f"score {LINES:,} lines of {run['line_bytes'] / 1000:.1f} kB, {way}"]
+        lines += [f"  {f'--workers {n}':42}{run[f'lines_per_s_{n}']:>8,.0f} lines/s" for n in (1, 2)]
     if "start" in parts:
         lines += ["", "start to first output"]
         lines += [
             f"  {'k2-verifier ' + name:42}{run['seconds']:>8.2f} s" for name, run in parts["start"].items()
         ]
-    return "\n".join(lines)
+    return lines
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts only")
-    parser.add_argument("--output", type=Path, help="write the result as JSON")
-    parser.add_argument("--in-process", choices=["load", "judge"], help=argparse.SUPPRESS)
-    parser.add_argument("--source", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--cached", action="store_true", help=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(description="One of the processes of performance.py.")
+    parser.add_argument("part", choices=["load", "judge"])
+    parser.add_argument("--source", type=Path)
+    parser.add_argument("--cached", action="store_true")
     options = parser.parse_args()
-    if options.in_process == "load":
-        print("\n" + json.dumps(load_in_process(options.source, cached=options.cached)))
-        return
-    if options.in_process == "judge":
-        print("\n" + json.dumps(judge_in_process()))
-        return
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    parts = {}
-    for name in options.only:
-        with tempfile.TemporaryDirectory(prefix="k2-parts-") as folder:
-            print(f"{name} ...", file=sys.stderr)
-            parts[name] = PARTS[name](Path(folder))
-    result = {"schema_version": 1, "machine": describe_machine(), "sides": SIDES, "parts": parts}
-    print(table(result))
-    if options.output is not None:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    found = (
+        judge_in_process()
+        if options.part == "judge"
+        else load_in_process(options.source, cached=options.cached)
+    )
+    print("\n" + json.dumps(found))
 
 
 if __name__ == "__main__":

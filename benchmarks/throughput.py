@@ -1,10 +1,5 @@
 """How fast is this adapter against EvalScope's own `k2_verifier`, side by side on the same machine?
 
-    python benchmarks/throughput.py                         everything, about ten minutes
-    python benchmarks/throughput.py --scenario plain        only this one
-    python benchmarks/throughput.py --short                 few rows, once, no latencies: under a minute
-    python benchmarks/throughput.py --output result.json    the same numbers, and every single run, as JSON
-
 What is measured, for each side in a fresh process: one `run_task` over the rows, from its call to its
 return (loading, requests, judging, prediction and review files, reports). Not measured: the interpreter's
 start and imports, for a run over a few rows goes before. The endpoint is a process of its own that answers
@@ -26,21 +21,20 @@ machine other processes took is measured (on Linux) and stated: above a few perc
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from client import WARM_UP_ROWS
 from latency import NONE, ideal_s
-from machine import busy_s, children_cpu_s, describe, describe_machine
+from machine import busy_s, children_cpu_s
 from processes import ADAPTER, BUILT_IN, SERVED_BY, SIDES, endpoint, script, stats_of
 
 MUCH_CPU_PERCENT = 5.0
@@ -112,53 +106,30 @@ FIGURES = (
 )
 
 
-def main() -> int:
-    options = _options()
-    chosen = [scenario for scenario in SCENARIOS if scenario.name in options.scenario]
-    if options.short:
-        chosen = [
-            Scenario(scenario.name, scenario.stream, rows=SHORT_ROWS, repeats=1)
-            for scenario in chosen
-            if scenario.latency == NONE
-        ]
-    with tempfile.TemporaryDirectory(prefix="k2-benchmark-") as name:
-        folder = Path(name)
-        rows = max(scenario.rows for scenario in chosen)
-        print(f"writing {rows} rows ...", file=sys.stderr)
-        workload = json.loads(script("workload.py", [folder, rows], BUILT_IN, folder))
-        scenarios = [_measure(scenario, folder) for scenario in chosen]
-    result = {
-        "schema_version": 2,
-        "machine": describe_machine(),
-        "workload": workload,
-        "scenarios": scenarios,
-    }
-    print(table(result))
-    for scenario in scenarios:
-        busy = scenario["others_cpu_percent"]
-        if busy is not None and busy > MUCH_CPU_PERCENT:
-            print(f"{scenario['name']}: other processes took {busy:.0f} % of the machine", file=sys.stderr)
-    if options.output is not None:
-        options.output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    slowest = min(scenario["ratios_of_best"].get("samples_per_s", 1e9) for scenario in scenarios)
-    if slowest < options.min_ratio:
-        print(f"{slowest:.1f} times the throughput, expected {options.min_ratio:g}", file=sys.stderr)
-        return 1
-    return 0
+def measure(scenarios: Sequence[Scenario], folder: Path) -> dict[str, Any]:
+    """Run both sides through scenarios, all over the same rows.
+
+    Args:
+        scenarios: The scenarios.
+        folder: Where to put rows, answers and runs.
+    """
+    rows = max(scenario.rows for scenario in scenarios)
+    print(f"writing {rows} rows ...", file=sys.stderr)
+    workload = json.loads(script("workload.py", [folder, rows], BUILT_IN, folder))
+    return {"workload": workload, "scenarios": [_measure(scenario, folder) for scenario in scenarios]}
 
 
-def _options() -> argparse.Namespace:
-    names = [scenario.name for scenario in SCENARIOS]
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--short", action="store_true", help="a rough idea in under a minute")
-    parser.add_argument("--scenario", nargs="+", choices=names, default=names, help="only these")
-    parser.add_argument("--output", type=Path, help="write the result as JSON")
-    parser.add_argument(
-        "--min-ratio", type=float, default=0.0, help="exit code 1 below this throughput ratio"
-    )
-    return parser.parse_args()
+def short(scenarios: Sequence[Scenario]) -> list[Scenario]:
+    """Give what shows gross changes in under a minute: few rows, without the known latencies."""
+    return [
+        replace(scenario, rows=SHORT_ROWS, repeats=1) for scenario in scenarios if scenario.latency == NONE
+    ]
+
+
+def slowest_ratio(result: dict[str, Any]) -> float:
+    """Give the smallest throughput ratio, by the best runs."""
+    ratios = (scenario["ratios_of_best"].get("samples_per_s") for scenario in result["scenarios"])
+    return min((ratio for ratio in ratios if ratio is not None), default=float("inf"))
 
 
 def _measure(scenario: Scenario, folder: Path) -> dict[str, Any]:
@@ -263,14 +234,10 @@ def _ratios(built_in: dict[str, Any], adapter: dict[str, Any]) -> dict[str, floa
     }
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> list[str]:
     """Write the result for people."""
-    workload = result["workload"]
-    kilobytes = workload["mean_request_bytes"] / 1000
-    lines = [
-        *describe(result["machine"]),
-        f"rows of {kilobytes:.1f} kB, half of the answers with calls; medians of the runs of a side",
-    ]
+    kilobytes = result["workload"]["mean_request_bytes"] / 1000
+    lines = [f"rows of {kilobytes:.1f} kB, half of the answers with calls; medians of the runs of a side"]
     for scenario in result["scenarios"]:
         figures = _figures(scenario["medians"][ADAPTER])
         lines += ["", scenario["title"], f"{'':26}" + "".join(f"{figure.title:>14}" for figure in figures)]
@@ -282,8 +249,7 @@ def table(result: dict[str, Any]) -> str:
             if name == "ratios" or scenario["repeats"] > 1:
                 better = [f"{scenario[name][figure.name]:>13.1f}x" for figure in figures]
                 lines.append(f"  {title:24}" + "".join(better))
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        busy = scenario["others_cpu_percent"]
+        if busy is not None and busy > MUCH_CPU_PERCENT:
+            lines.append(f"  other processes took {busy:.0f} % of the machine: run it again")
+    return lines

@@ -6,7 +6,7 @@ without id, union types and others), so tools and rows that it cannot load and s
 compared is speed, on equal terms. The rest is written as a hub snapshot, the only local form that
 EvalScope's own benchmark loads.
 
-Run as a script by `throughput.py`, so that the process that measures stays small.
+Run as a script by `performance.py`, so that the process that measures stays small.
 """
 
 from __future__ import annotations

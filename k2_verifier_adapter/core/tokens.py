@@ -28,7 +28,7 @@ def estimate_prompt_tokens(*parts: bytes | None) -> float:
         if part is None:
             continue
         escapes = part.count(rb"\u")
-        beyond = len(part.translate(None, _ASCII))
+        beyond = 0 if part.isascii() else len(part.translate(None, _ASCII))
         tokens += (len(part) - beyond - escapes * _ESCAPE) / ASCII_PER_TOKEN
         tokens += (beyond / _UTF8_BYTES + escapes) / OTHERS_PER_TOKEN
     return tokens

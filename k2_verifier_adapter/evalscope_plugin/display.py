@@ -104,4 +104,4 @@ def _without_middle(text: str, limit: int) -> str:
 
 def _printable(text: str) -> str:
     """Replace what UTF-8 cannot hold: EvalScope writes its files without escapes."""
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
