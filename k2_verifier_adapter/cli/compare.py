@@ -11,7 +11,7 @@ import click
 from k2_verifier_adapter.cli.delivery import format_option, output_option
 
 if TYPE_CHECKING:
-    from k2_verifier_adapter.core.outcomes import Participant
+    from k2_verifier_adapter.core.comparison.outcomes import Participant
 
 
 @click.command(short_help="Compare runs case by case: leaderboard and differences.")
@@ -45,10 +45,10 @@ def compare(
     k2-verifier compare a.jsonl b.jsonl --baseline kimi-k2-thinking_results.jsonl --subset k2_thinking
     """
     from k2_verifier_adapter.cli.output import colour_wanted, columns, write_or_print
-    from k2_verifier_adapter.core.comparison import compare as compare_participants
+    from k2_verifier_adapter.core.comparison.compare import compare as compare_participants
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.reports.comparison_json import dump_comparison
-    from k2_verifier_adapter.reports.comparison_text import render_comparison
+    from k2_verifier_adapter.reports.comparison.json_report import dump_comparison
+    from k2_verifier_adapter.reports.comparison.text import render_comparison
 
     official = baseline if rows is None else rows
     if baseline is not None and rows is not None:
@@ -68,7 +68,7 @@ def compare(
 def _participants(run: Path, official: Path | str | None, subset: str | None) -> list[Participant]:
     """Read what one argument names; `official` is a path to official results, or the name of rows."""
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.formats.official import member_of, official_of_results, official_of_rows
+    from k2_verifier_adapter.formats.scoring.official import member_of, official_of_results, official_of_rows
     from k2_verifier_adapter.formats.upstream import open_lines
     from k2_verifier_adapter.reports.participants import participant_of_results, participants_of_run
 

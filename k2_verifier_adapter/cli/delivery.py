@@ -83,7 +83,7 @@ def deliver(
         redact: Whether to leave out whatever may repeat prompts, tools or answers.
         failed_cases: Gives the failed cases, for the formats that show them; called only for these.
     """
-    from k2_verifier_adapter.core.redaction import redact_summary
+    from k2_verifier_adapter.core.secrets.redaction import redact_summary
     from k2_verifier_adapter.reports.gate import exit_code
 
     if redact:
@@ -114,7 +114,7 @@ def _rendered(
 
         return render_junit(summary, gate).encode("utf-8", "backslashreplace")
     if form == "html":
-        from k2_verifier_adapter.reports.html_report import render_html
+        from k2_verifier_adapter.reports.html.page import render_html
 
         return render_html(summary, failed_cases()).encode("utf-8", "backslashreplace")
     from k2_verifier_adapter.reports.text import render_text

@@ -194,11 +194,11 @@ def _show(checks: list[Check], key: str | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from k2_verifier_adapter.core.credentials import secrets_in
-    from k2_verifier_adapter.core.masking import Masker
+    from k2_verifier_adapter.core.secrets.credentials import secrets_in
+    from k2_verifier_adapter.core.secrets.masking import Masker
     from k2_verifier_adapter.evalscope_plugin.hiding import environment_secrets
+    from k2_verifier_adapter.reports.layout import render
     from k2_verifier_adapter.reports.printable import printable
-    from k2_verifier_adapter.reports.text import render
 
     masker = Masker(secrets_in({"api_key": key}) | environment_secrets())
     table = Table.grid(padding=(0, 2))

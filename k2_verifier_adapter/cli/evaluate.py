@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from k2_verifier_adapter.cli.gate_flags import gate_flags, say
+from k2_verifier_adapter.cli.gate_flags import baseline_flags, gate_flags, say
 from k2_verifier_adapter.cli.output import print_report
 from k2_verifier_adapter.cli.pace_flags import pace_flags
 from k2_verifier_adapter.errors import DataError, RunInterruptedError
@@ -50,6 +50,7 @@ _CLOCK_SLACK_S = 2.0
     is_flag=True,
     help="Only say how many requests and about how many prompt tokens would be sent.",
 )
+@baseline_flags
 @gate_flags
 @click.argument("evalscope_flags", nargs=-1, type=click.UNPROCESSED, metavar="")
 @click.pass_context
@@ -87,6 +88,9 @@ def evaluate(
 
     from k2_verifier_adapter.evalscope_plugin.running import run_eval
 
+    if gate.baseline is not None:
+        # One that cannot be read is known before anything is paid for.
+        read_runs(gate.baseline)
     started = time.time()
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -137,11 +141,15 @@ def report_all(run: Path, started: float, gate: GateOptions) -> int:
     """Report on every model and subset that a session wrote; give the worst exit code."""
     from k2_verifier_adapter.formats.runs import find_runs, read_run
     from k2_verifier_adapter.reports.gate import exit_code, worst
+    from k2_verifier_adapter.reports.participants import held_against
     from k2_verifier_adapter.reports.stored import summary_of
 
     codes = []
     for paths in _written_since(find_runs(run), started):
-        summary = summary_of(read_run(paths), gate.minimums)
+        stored = read_run(paths)
+        summary = summary_of(stored, gate.minimums)
+        if gate.baseline is not None:
+            summary = held_against(stored, summary, gate.baseline, gate.margin)
         print_report(summary)
         click.echo()
         decision = exit_code(summary, gate)
@@ -149,6 +157,18 @@ def report_all(run: Path, started: float, gate: GateOptions) -> int:
         codes.append(decision.code)
     click.echo(f"k2-verifier: run directory {run}", err=True)
     return worst(codes)
+
+
+def read_runs(directory: Path) -> None:
+    """Read every run that a directory holds.
+
+    Raises:
+        DataError: If it holds none, or a part of one is missing or damaged.
+    """
+    from k2_verifier_adapter.formats.runs import find_runs, read_run
+
+    for paths in find_runs(directory):
+        read_run(paths)
 
 
 def _written_since(found: list[RunPaths], started: float) -> list[RunPaths]:

@@ -1,9 +1,10 @@
-"""The gate flags that `eval` and `report` share."""
+"""The gate flags that `eval`, `report` and `score` share; a baseline run is for the first two."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,32 @@ if TYPE_CHECKING:
     from k2_verifier_adapter.reports.gate import Decision
 
 _SHARE = click.FloatRange(0, 1)
+
+inconclusive_option = click.option(
+    "--inconclusive",
+    type=click.Choice(["fail", "ok"]),
+    help="What an inconclusive verdict means for the exit code: 1 (fail) or 0 (ok); 3 without it.",
+)
+
+margin_option = click.option(
+    "--margin",
+    type=_SHARE,
+    metavar="X",
+    help="How much worse than the baseline a run may be, as a share; 0.03 unless set.",
+)
+
+
+def baseline_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags of a baseline run, above `gate_flags`, which puts them into its `gate` argument."""
+    baseline = click.option(
+        "--baseline",
+        "baseline_run",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        metavar="RUN",
+        help="A run over the same rows, an earlier one or another vendor's: the exit code also says whether "
+        "this one is not worse.",
+    )
+    return baseline(margin_option(command))
 
 
 def gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,11 +52,7 @@ def gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         help="The rule that decides the exit code. upstream: value >= threshold. strict: the 95% "
         "interval's lower bound >= threshold.",
     )
-    @click.option(
-        "--inconclusive",
-        type=click.Choice(["fail", "ok"]),
-        help="What an inconclusive verdict means for the exit code: 1 (fail) or 0 (ok); 3 without it.",
-    )
+    @inconclusive_option
     @click.option(
         "--min-trigger-similarity",
         type=_SHARE,
@@ -52,8 +75,11 @@ def gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         min_trigger_similarity: float | None,
         min_schema_accuracy: float | None,
         min_coverage: float | None,
+        baseline_run: Path | None = None,
+        margin: float | None = None,
         **kwargs: Any,
     ) -> Any:
+        from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN
         from k2_verifier_adapter.core.verdict import Gate
         from k2_verifier_adapter.reports.gate import GateOptions, WhenInconclusive
 
@@ -66,8 +92,12 @@ def gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             inconclusive=None if inconclusive is None else WhenInconclusive(inconclusive),
             min_coverage=min_coverage,
             minimums={name: value for name, value in thresholds.items() if value is not None},
+            baseline=baseline_run,
+            margin=DEFAULT_MARGIN if margin is None else margin,
         )
-        if options.gate is Gate.NONE and (options.minimums or options.inconclusive):
+        if baseline_run is None and margin is not None:
+            raise click.UsageError("--margin goes with --baseline RUN: it says how much worse a run may be")
+        if options.gate is Gate.NONE and (options.minimums or (options.inconclusive and not options.decides)):
             click.echo(
                 "k2-verifier: without --gate upstream or --gate strict, thresholds are shown in the report "
                 "but do not decide the exit code",

@@ -15,7 +15,7 @@ from k2_verifier_adapter.cli.delivery import (
     redact_option,
     report_format_option,
 )
-from k2_verifier_adapter.cli.gate_flags import gate_flags
+from k2_verifier_adapter.cli.gate_flags import baseline_flags, gate_flags
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.reports.failed_cases import FailedCase
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @report_format_option
 @output_option
 @redact_option
+@baseline_flags
 @gate_flags
 @click.pass_context
 def report(
@@ -52,6 +53,7 @@ def report(
     k2-verifier report outputs/20261122_101500 --format html --output report.html
     k2-verifier report outputs/20261122_101500 --redact --output for-the-vendor.txt
     k2-verifier report outputs/20261122_101500 --gate strict --min-schema-accuracy 0.95
+    k2-verifier report outputs/20261122_101500 --baseline outputs/20261115_101500
     """
     from k2_verifier_adapter.formats.runs import choose_run, read_run
     from k2_verifier_adapter.reports.stored import summary_of
@@ -59,6 +61,10 @@ def report(
     check_destination(form, output)
     stored = read_run(choose_run(run, model, subset))
     summary = summary_of(stored, gate.minimums)
+    if gate.baseline is not None:
+        from k2_verifier_adapter.reports.participants import held_against
+
+        summary = held_against(stored, summary, gate.baseline, gate.margin)
 
     def failed_cases() -> Iterable[FailedCase]:
         from k2_verifier_adapter.reports.failed_cases import failed_cases_of_run

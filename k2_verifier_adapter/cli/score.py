@@ -21,7 +21,7 @@ from k2_verifier_adapter.cli.progress import progress
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.summary import Summary
-    from k2_verifier_adapter.formats.score_files import Log, OpenEngine
+    from k2_verifier_adapter.formats.scoring.log import Log, OpenEngine
     from k2_verifier_adapter.reports.failed_cases import FailedCase
     from k2_verifier_adapter.reports.gate import GateOptions
 
@@ -92,7 +92,7 @@ def score(
     from k2_verifier_adapter.core.log_facts import FailedRule
     from k2_verifier_adapter.errors import UsageError
     from k2_verifier_adapter.formats.result_files import find_result_files
-    from k2_verifier_adapter.formats.score_files import Log
+    from k2_verifier_adapter.formats.scoring.log import Log
 
     if (baseline is None) == (rows is None):
         raise UsageError("give the official answers, either by --baseline OFFICIAL.jsonl or by --rows ROWS")
@@ -116,21 +116,21 @@ def _open_engine(engine: str, workers: int) -> OpenEngine | None:
         UsageError: If the flags do not go together.
     """
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.formats.score_files import worker_processes
+    from k2_verifier_adapter.formats.scoring.log import worker_processes
 
     if engine == "local":
         return worker_processes(workers) if workers > 1 else None
     if workers > 1:
         raise UsageError("--engine ray uses the processes that Ray has; leave --workers away")
-    from k2_verifier_adapter.formats.score_ray import ray_engine
+    from k2_verifier_adapter.formats.scoring.ray_engine import ray_engine
 
     return ray_engine
 
 
 def _summary(log: Log, official: Path | str, gate: GateOptions, engine: OpenEngine | None) -> Summary:
     """Score a log; `official` is a path to official results, or the name of rows."""
-    from k2_verifier_adapter.formats.official import official_of_results, official_of_rows
-    from k2_verifier_adapter.formats.score_files import score_files
+    from k2_verifier_adapter.formats.scoring.log import score_files
+    from k2_verifier_adapter.formats.scoring.official import official_of_results, official_of_rows
 
     with ExitStack() as stack:
         with _bar("official answers", [Path(official)]) as read:

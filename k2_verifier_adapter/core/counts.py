@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from k2_verifier_adapter.core.causes import Outcome
 from k2_verifier_adapter.core.failure_classes import Failure
-from k2_verifier_adapter.core.judgement import Judgement
+from k2_verifier_adapter.core.judging.causes import Outcome
+from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.responses import FinishBucket
 
 SHARE_UNIT = 1 << 60

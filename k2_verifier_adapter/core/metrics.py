@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import sqrt
 
-from k2_verifier_adapter.core.clusters import ratio_variance
 from k2_verifier_adapter.core.counts import Counts
-from k2_verifier_adapter.core.intervals import (
+from k2_verifier_adapter.core.statistics.clusters import ratio_variance
+from k2_verifier_adapter.core.statistics.intervals import (
     Interval,
     clustered_f1,
     clustered_mean,
@@ -17,7 +17,7 @@ from k2_verifier_adapter.core.intervals import (
     mean_interval,
     wilson,
 )
-from k2_verifier_adapter.core.ratios import RATIOS
+from k2_verifier_adapter.core.statistics.ratios import RATIOS
 from k2_verifier_adapter.core.tally import Tally
 
 PRIMARY_METRIC = "trigger_similarity"

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from k2_verifier_adapter.core.causes import Fix, Outcome
 from k2_verifier_adapter.core.counts import FailedRequest
-from k2_verifier_adapter.core.detectors import token_limit_of
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.judgement import Judgement
-from k2_verifier_adapter.core.notes import Note
+from k2_verifier_adapter.core.judging.causes import Fix, Outcome
+from k2_verifier_adapter.core.judging.detectors import token_limit_of
+from k2_verifier_adapter.core.judging.judgement import Judgement
+from k2_verifier_adapter.core.judging.notes import Note
+from k2_verifier_adapter.core.judging.tool_use import ToolUse
 from k2_verifier_adapter.core.requests import RequestIdentity
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.core.stored_values import number
-from k2_verifier_adapter.core.tool_use import ToolUse
 
 METADATA_KEY = "k2_verifier"
 """Key of the record in a prediction's `model_output.metadata` and in a review's score metadata."""

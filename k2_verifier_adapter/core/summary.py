@@ -7,16 +7,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.counts import FailedRequest
-from k2_verifier_adapter.core.diagnosis import Finding, diagnose
-from k2_verifier_adapter.core.diagnosis_rules import RULES
+from k2_verifier_adapter.core.diagnosis.measures import Context
+from k2_verifier_adapter.core.diagnosis.rule import Finding, diagnose
+from k2_verifier_adapter.core.diagnosis.rules import RULES
+from k2_verifier_adapter.core.diagnosis.what_if import WhatIf, what_ifs
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.judgement import Judgement, judge
+from k2_verifier_adapter.core.judging.judgement import Judgement, judge
 from k2_verifier_adapter.core.log_facts import LogFacts
-from k2_verifier_adapter.core.measures import Context
 from k2_verifier_adapter.core.metrics import Metric, compute_metrics
 from k2_verifier_adapter.core.presets import SelfAgreement
 from k2_verifier_adapter.core.records import ResponseRecord
@@ -25,7 +26,10 @@ from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.tally import Tally, count_text, merge_texts
 from k2_verifier_adapter.core.tokens import reported_tokens
 from k2_verifier_adapter.core.verdict import Verdict, decide
-from k2_verifier_adapter.core.what_if import WhatIf, what_ifs
+
+if TYPE_CHECKING:
+    # The comparison of runs is made of their summaries.
+    from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 
 SYNTHETIC_REASON = "synthetic rows: no verdict"
 
@@ -123,9 +127,10 @@ class Summary:
         repairs: Evaluated cases by repair.
         warnings: Lines that a reader must see.
         log: What was found in the results file that was scored; None for a run.
-        redacted: Whether the words of prompts and answers are left out; see `core.redaction`.
+        redacted: Whether the words of prompts and answers are left out; see `core.secrets.redaction`.
         findings: Probable causes, those that explain most of the loss first.
         what_if: The two metrics as if one class were fixed, for every class that changes them.
+        baseline: Whether the run is not worse than a baseline; None if it was held against none.
     """
 
     facts: RunFacts
@@ -139,6 +144,7 @@ class Summary:
     redacted: bool = False
     findings: tuple[Finding, ...] = ()
     what_if: tuple[WhatIf, ...] = ()
+    baseline: NotWorse | None = None
 
     @property
     def self_agreement(self) -> SelfAgreement | None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from math import ceil
 
-from k2_verifier_adapter.core.intervals import Interval, interval_at, size_to_clear
 from k2_verifier_adapter.core.metrics import COMPLETED_COUNT, PRIMARY_METRIC, Metric
+from k2_verifier_adapter.core.statistics.intervals import Interval, interval_at, size_to_clear
 
 MOST_FURTHER = 1_000_000
 """Further answers beyond which an inconclusive check counts as one that more answers do not settle."""

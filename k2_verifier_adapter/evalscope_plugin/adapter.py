@@ -16,7 +16,7 @@ from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
 from k2_verifier_adapter.core.counts import FailedRequest
-from k2_verifier_adapter.core.judgement import Judgement
+from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.metrics import (
     DEFINITIONS,
     ERROR_RATE,
@@ -35,10 +35,10 @@ from k2_verifier_adapter.core.summary import judge_record
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError, EndpointError
 from k2_verifier_adapter.evalscope_plugin import asking, loading, settings
-from k2_verifier_adapter.evalscope_plugin.exchange import NoAnswer
 from k2_verifier_adapter.evalscope_plugin.metric_names import name_metrics
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
+from k2_verifier_adapter.evalscope_plugin.wire.exchange import NoAnswer
 from k2_verifier_adapter.evalscope_plugin.work import CASE_KEY
 from k2_verifier_adapter.formats.rows import LoadedRows
 from k2_verifier_adapter.version import __version__

@@ -24,7 +24,7 @@ from evalscope.utils.tqdm_utils import TqdmLogging
 
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure
-from k2_verifier_adapter.core.judgement import judge
+from k2_verifier_adapter.core.judging.judgement import judge
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request
@@ -33,8 +33,6 @@ from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.tokens import reported_tokens
 from k2_verifier_adapter.errors import StorageError
 from k2_verifier_adapter.evalscope_plugin import asking, hiding, settings
-from k2_verifier_adapter.evalscope_plugin.budget import Budget, BudgetSpentError
-from k2_verifier_adapter.evalscope_plugin.exchange import Answer, NoAnswer, TransportOptions, utc_now
 from k2_verifier_adapter.evalscope_plugin.failfast import FailFast
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.pool import run_pool
@@ -45,6 +43,8 @@ from k2_verifier_adapter.evalscope_plugin.run_files import (
     nothing_to_resume,
     writing_alone,
 )
+from k2_verifier_adapter.evalscope_plugin.wire.budget import Budget, BudgetSpentError
+from k2_verifier_adapter.evalscope_plugin.wire.exchange import Answer, NoAnswer, TransportOptions, utc_now
 from k2_verifier_adapter.evalscope_plugin.work import WorkItem, collect, cost_of, estimate_tokens
 from k2_verifier_adapter.formats.runs import RunPaths, read_facts
 from k2_verifier_adapter.version import __version__

@@ -19,16 +19,16 @@ from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from evalscope.run import run_task
 
 from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.judgement import Judgement, judge
+from k2_verifier_adapter.core.judging.judgement import Judgement, judge
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UsageError
 from k2_verifier_adapter.evalscope_plugin import asking, hiding, settings
-from k2_verifier_adapter.evalscope_plugin.exchange import NoAnswer
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
 from k2_verifier_adapter.evalscope_plugin.run_files import begun, storage_errors_told
 from k2_verifier_adapter.evalscope_plugin.takeover import require_active
+from k2_verifier_adapter.evalscope_plugin.wire.exchange import NoAnswer
 from k2_verifier_adapter.evalscope_plugin.work import Cost, collect, cost_of
 from k2_verifier_adapter.formats.runs import RunPaths
 

@@ -14,14 +14,14 @@ from evalscope.models.utils.openai import openai_completion_params
 from evalscope.utils import get_secret_value
 from yarl import URL
 
-from k2_verifier_adapter.core.credentials import secrets_in
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.presets import Preset
+from k2_verifier_adapter.core.secrets.credentials import secrets_in
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin import hiding
-from k2_verifier_adapter.evalscope_plugin.budget import RunLimits
-from k2_verifier_adapter.evalscope_plugin.exchange import Endpoint, TransportOptions
-from k2_verifier_adapter.evalscope_plugin.retries import RetryPolicy
+from k2_verifier_adapter.evalscope_plugin.wire.budget import RunLimits
+from k2_verifier_adapter.evalscope_plugin.wire.exchange import Endpoint, TransportOptions
+from k2_verifier_adapter.evalscope_plugin.wire.retries import RetryPolicy
 from k2_verifier_adapter.version import __version__
 
 EXTRA_PARAMS: Mapping[str, Mapping[str, Any]] = {

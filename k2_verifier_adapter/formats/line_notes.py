@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import Repairs
-from k2_verifier_adapter.core.judgement import Judgement
-from k2_verifier_adapter.core.notes import Note
-from k2_verifier_adapter.core.redaction import REDACTED, ToolNames, redact_failure, redact_note
-from k2_verifier_adapter.core.tool_use import ToolUse
+from k2_verifier_adapter.core.judging.judgement import Judgement
+from k2_verifier_adapter.core.judging.notes import Note
+from k2_verifier_adapter.core.judging.tool_use import ToolUse
+from k2_verifier_adapter.core.secrets.redaction import REDACTED, ToolNames, redact_failure, redact_note
 
 Item = TypeVar("Item")
 
@@ -31,7 +31,7 @@ _CONNECTION = "Connection error."
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """What a redacted line says in place of what was left out, see `core.redaction`.
+    """What a redacted line says in place of what was left out, see `core.secrets.redaction`.
 
     Attributes:
         failures: The failures that the response showed.

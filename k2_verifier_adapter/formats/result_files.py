@@ -10,8 +10,8 @@ from typing import Any
 
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.line_notes import NOTE_KEY
-from k2_verifier_adapter.formats.official import member_of
 from k2_verifier_adapter.formats.rows import SUFFIXES
+from k2_verifier_adapter.formats.scoring.official import member_of
 from k2_verifier_adapter.formats.upstream import ARCHIVE_SUFFIXES, open_lines
 
 _JSON_COLUMNS = ("request", "extra_body", "response", NOTE_KEY)

@@ -11,13 +11,13 @@ from typing import Any
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.judgement import Judgement
+from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.records import ResponseRecord
-from k2_verifier_adapter.core.redaction import ToolNames, redact_failure, redact_finish_reason
 from k2_verifier_adapter.core.responses import Response
+from k2_verifier_adapter.core.secrets.redaction import ToolNames, redact_failure, redact_finish_reason
 from k2_verifier_adapter.core.summary import Summary, judge_record
 from k2_verifier_adapter.formats.runs import StoredRun
-from k2_verifier_adapter.reports.marked_text import Piece, arguments_of_call, cut, marked, shown_lines
+from k2_verifier_adapter.reports.html.marked_text import Piece, arguments_of_call, cut, marked, shown_lines
 
 MOST_CASES = 3_000
 """Failed cases that are looked at; a page cannot hold more."""
@@ -188,7 +188,7 @@ def answered_case(
 
 
 def redacted(case: FailedCase, names: ToolNames) -> FailedCase:
-    """Give the case without a word of prompts, tools or answers; see `core.redaction`."""
+    """Give the case without a word of prompts, tools or answers; see `core.secrets.redaction`."""
     ended = case.ended.removeprefix(_ENDED)
     return FailedCase(
         row=case.row,

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
+from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN, NotWorse
 from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.core.verdict import Gate, Status
+from k2_verifier_adapter.core.verdict import Gate, Status, Verdict
 from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.reports.printable import percent_beside, plural
+from k2_verifier_adapter.reports.printable import percent_beside, plural, points
 
 PASSED = 0
 GATE_FAILED = 1
@@ -43,17 +45,26 @@ class GateOptions:
         min_coverage: Completed / all requests below which nothing is decided; if None,
             `DEFAULT_MIN_COVERAGE` with a gate, no check without.
         minimums: The user's thresholds by metric name.
+        baseline: The run directory that the run may not be worse than, or None.
+        margin: How much worse than the baseline it may be, as a share.
     """
 
     gate: Gate = Gate.NONE
     inconclusive: WhenInconclusive | None = None
     min_coverage: float | None = None
     minimums: Mapping[str, float] = field(default_factory=dict)
+    baseline: Path | None = None
+    margin: float = DEFAULT_MARGIN
+
+    @property
+    def decides(self) -> bool:
+        """Whether a verdict decides the exit code."""
+        return self.gate is not Gate.NONE or self.baseline is not None
 
     @property
     def required_coverage(self) -> float | None:
         """The coverage to check, or None."""
-        if self.min_coverage is None and self.gate is not Gate.NONE:
+        if self.min_coverage is None and self.decides:
             return DEFAULT_MIN_COVERAGE
         return self.min_coverage
 
@@ -97,26 +108,59 @@ def exit_code(summary: Summary, options: GateOptions) -> Decision:
             f"incomplete: {summary.completed} of {summary.total} requests completed "
             f"({percent_beside(coverage, required)}), below --min-coverage {required:g}",
         )
-    if options.gate is Gate.NONE:
-        return Decision(PASSED)
-    verdict = summary.verdict
+    decisions = []
+    if options.gate is not Gate.NONE:
+        decisions.append(_by_thresholds(summary.verdict, options))
+    if summary.baseline is not None:
+        decisions.append(by_baseline(summary.baseline, options.inconclusive))
+    reasons = [decision.reason for decision in decisions if decision.reason is not None]
+    return Decision(worst(decision.code for decision in decisions), "; ".join(reasons) or None)
+
+
+def _by_thresholds(verdict: Verdict, options: GateOptions) -> Decision:
+    gate = f"gate {options.gate.value}"
     status = verdict.status if options.gate is Gate.STRICT else verdict.upstream_status
     if status is Status.NONE:
-        return Decision(INCONCLUSIVE, f"gate {options.gate.value}: no verdict possible: {verdict.reason}")
-    if status is Status.INCONCLUSIVE:
-        return _inconclusive(options)
+        return Decision(INCONCLUSIVE, f"{gate}: no verdict possible: {verdict.reason}")
     if status is Status.FAIL:
-        return Decision(GATE_FAILED, f"gate {options.gate.value}: failed")
-    return Decision(PASSED, f"gate {options.gate.value}: passed")
+        return Decision(GATE_FAILED, f"{gate}: failed")
+    if status is Status.PASS:
+        return Decision(PASSED, f"{gate}: passed")
+    settled = "a metric is undefined: no answer counts towards it"
+    if options.gate is Gate.STRICT:
+        further = verdict.further
+        settled = (
+            "more answers of the same kind would hardly settle it"
+            if further is None
+            else f"about {plural(further, 'further answer')} would settle it"
+        )
+    return _inconclusive(gate, settled, options.inconclusive)
 
 
-def _inconclusive(options: GateOptions) -> Decision:
-    says = f"gate {options.gate.value}: inconclusive"
-    if options.inconclusive is WhenInconclusive.FAIL:
+def by_baseline(found: NotWorse, inconclusive: WhenInconclusive | None) -> Decision:
+    """Decide the exit code of a run that was held against a baseline.
+
+    Args:
+        found: The outcome.
+        inconclusive: What an inconclusive outcome means; exit code 3 if None.
+    """
+    gate = f"not worse than {found.baseline}"
+    if found.status is Status.NONE:
+        return Decision(INCONCLUSIVE, f"{gate}: no verdict possible: {found.reason}")
+    if found.status is Status.INCONCLUSIVE:
+        return _inconclusive(gate, "more common cases would settle it", inconclusive)
+    if found.status is Status.FAIL:
+        return Decision(GATE_FAILED, f"{gate}: failed, worse by more than {points(found.margin)} points")
+    return Decision(PASSED, f"{gate}: passed")
+
+
+def _inconclusive(gate: str, settled: str, means: WhenInconclusive | None) -> Decision:
+    says = f"{gate}: inconclusive"
+    if means is WhenInconclusive.FAIL:
         return Decision(GATE_FAILED, f"{says}, which fails (--inconclusive fail)")
-    if options.inconclusive is WhenInconclusive.OK:
+    if means is WhenInconclusive.OK:
         return Decision(PASSED, f"{says}, which passes (--inconclusive ok)")
-    return Decision(INCONCLUSIVE, f"{says}; more rows would settle it")
+    return Decision(INCONCLUSIVE, f"{says}; {settled}")
 
 
 def worst(codes: Iterable[int]) -> int:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.summary import Summary
@@ -65,6 +66,7 @@ def report_as_json(summary: Summary) -> dict[str, Any]:
         "metrics": {metric.name: metric_as_json(metric) for metric in summary.metrics},
         "self_agreement": None if agreement is None else {"lowest": agreement.lowest, "mean": agreement.mean},
         "verdict": verdict_as_json(summary.verdict),
+        "baseline": None if summary.baseline is None else baseline_as_json(summary.baseline),
         "failures": failures_as_json(tally),
         "findings": findings_as_json(summary),
         "what_if": what_if_as_json(summary),
@@ -143,8 +145,34 @@ def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
                 "value": check.value,
                 "upstream_met": check.upstream_met,
                 "status": check.status.value,
+                "further": check.further,
             }
             for check in verdict.checks
+        ],
+        "further": verdict.further,
+    }
+
+
+def baseline_as_json(found: NotWorse) -> dict[str, Any]:
+    """Give the outcome against a baseline; differences are shares, the run's less the baseline's."""
+    return {
+        "source": found.baseline,
+        "model": found.model,
+        "cases": found.cases,
+        "margin": found.margin,
+        "status": found.status.value,
+        "reason": found.reason,
+        "warnings": list(found.warnings),
+        "checks": [
+            {
+                "metric": check.metric,
+                "difference": None if check.difference is None else check.difference.value,
+                "low": None if check.difference is None else check.difference.low,
+                "high": None if check.difference is None else check.difference.high,
+                "n": 0 if check.difference is None else check.difference.n,
+                "status": check.status.value,
+            }
+            for check in found.checks
         ],
     }
 

@@ -13,9 +13,9 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Gate, Status
-from k2_verifier_adapter.reports import tables
+from k2_verifier_adapter.reports import tables, verdicts
 from k2_verifier_adapter.reports.gate import GateOptions, WhenInconclusive
-from k2_verifier_adapter.reports.printable import percent, percent_beside, plural, printable
+from k2_verifier_adapter.reports.printable import percent, percent_beside, plural, points, printable
 
 _LONGEST_LINE = 2_000
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
@@ -45,7 +45,12 @@ def render_junit(summary: Summary, options: GateOptions) -> str:
         summary: What to report.
         options: The gate; it decides which rule's checks can fail.
     """
-    outcomes = [_completeness(summary), _coverage(summary, options), *_checks(summary, options)]
+    outcomes = [
+        _completeness(summary),
+        _coverage(summary, options),
+        *_checks(summary, options),
+        *_margins(summary, options),
+    ]
     counts = {"tests": str(len(outcomes))}
     for plural_name, element in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         counts[plural_name] = str(sum(outcome.element == element for outcome in outcomes))
@@ -119,6 +124,22 @@ def _checks(summary: Summary, options: GateOptions) -> Iterator[_Outcome]:
                 yield _judged(name, _status(check, rule), found, rule, options)
 
 
+def _margins(summary: Summary, options: GateOptions) -> Iterator[_Outcome]:
+    """Hold the run against its baseline, which always decides where there is one."""
+    found, grid = summary.baseline, verdicts.baseline_checks(summary)
+    if found is None or grid is None:
+        return
+    for check, (metric, difference, interval, *_) in zip(found.checks, grid.rows, strict=True):
+        name = f"{metric}: not worse than the baseline by more than {points(found.margin)} points"
+        said = f"difference {difference}"
+        if interval:
+            said += f", {tables.INTERVAL} {interval}"
+        if found.reason is not None:
+            yield _Outcome(name, "skipped", f"{found.reason}; {said}")
+        else:
+            yield _decided(name, check.status, said, options)
+
+
 _RULES = {Gate.UPSTREAM: "upstream's rule (value)", Gate.STRICT: "strict rule (95% interval)"}
 _UPSTREAM_STATUS = {True: Status.PASS, False: Status.FAIL, None: Status.INCONCLUSIVE}
 
@@ -145,6 +166,12 @@ def _judged(name: str, status: Status, found: str, rule: Gate, options: GateOpti
     if rule is not options.gate:
         chosen = "no gate is chosen" if options.gate is Gate.NONE else f"the gate is {options.gate.value}"
         return _Outcome(name, "skipped", f"{word}, but {chosen}: {found}")
+    return _decided(name, status, found, options)
+
+
+def _decided(name: str, status: Status, found: str, options: GateOptions) -> _Outcome:
+    if status is Status.PASS:
+        return _Outcome(name, None, found)
     if status is Status.FAIL:
         return _Outcome(name, "failure", found, "threshold")
     if options.inconclusive is WhenInconclusive.FAIL:
@@ -167,10 +194,12 @@ def _properties(summary: Summary, options: GateOptions) -> Iterator[tuple[str, s
 
 
 def _words(summary: Summary) -> Iterator[str]:
-    word, rest = tables.headline(summary)
+    word, rest = verdicts.headline(summary)
     yield f"Verdict: {word} ({rest})"
     yield f"Requests: {tables.requests(summary)}"
-    yield from (f"WARNING: {line}" for line in summary.warnings)
+    if (against := verdicts.baseline_headline(summary)) is not None:
+        yield f"Against the baseline: {against[0]} ({against[1]})"
+    yield from (f"WARNING: {line}" for line in verdicts.warnings(summary))
     for finding in summary.findings:
         yield f"Probable cause: {finding.hypothesis} {finding.evidence}"
     if (grid := tables.failures(summary)) is not None:

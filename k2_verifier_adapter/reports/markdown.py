@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from k2_verifier_adapter.core.json_text import excerpt
 from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.reports import tables
+from k2_verifier_adapter.reports import tables, verdicts
 from k2_verifier_adapter.reports.log_notes import log_as_pairs
 from k2_verifier_adapter.reports.printable import plural, printable
 
@@ -66,7 +66,7 @@ def render_markdown(summary: Summary) -> str:
 
 
 def _render(summary: Summary, room: _Room) -> str:
-    blocks = [f"## {plain(tables.title(summary))}", _verdict(summary)]
+    blocks = [f"## {plain(tables.title(summary))}", _verdict(summary), *_baseline(summary)]
     if summary.redacted:
         blocks.append("*Redacted: what may repeat prompts, tools or answers is left out.*")
     blocks += _warnings(summary, room.warnings)
@@ -135,24 +135,34 @@ def _neighbours(match: re.Match[str]) -> tuple[str, str]:
 
 
 def _verdict(summary: Summary) -> str:
-    word, rest = tables.headline(summary)
+    word, rest = verdicts.headline(summary)
     mark = _STATUS_MARKS[word]
     if word == "none":
         lines = [f"**{mark} Verdict: none** ({plain(excerpt(rest, _LONGEST_LINE))})"]
-        unused = tables.thresholds_not_applied(summary)
+        unused = verdicts.thresholds_not_applied(summary)
         if unused:
             lines.append(f"Thresholds not applied: {plain(unused)}")
         return "\n\n".join(lines)
     lines = [f"**{mark} Verdict: {word.upper()}** {plain(rest)}"]
-    if (grid := tables.checks(summary)) is not None:
+    if (grid := verdicts.checks(summary)) is not None:
         lines.append(_grid(grid))
-    lines += [plain(line) for line in (tables.settling(summary), tables.against_itself(summary)) if line]
+    lines += [plain(line) for line in (verdicts.settling(summary), verdicts.against_itself(summary)) if line]
     return "\n\n".join(lines)
 
 
+def _baseline(summary: Summary) -> list[str]:
+    headline, grid = verdicts.baseline_headline(summary), verdicts.baseline_checks(summary)
+    if headline is None or grid is None:
+        return []
+    word, rest = headline
+    said = plain(excerpt(rest, _LONGEST_LINE))
+    return [f"**{_STATUS_MARKS[word]} Against the baseline: {word.upper()}** {said}", _grid(grid)]
+
+
 def _warnings(summary: Summary, most: int) -> list[str]:
-    lines = [excerpt(printable(line), _LONGEST_LINE) for line in summary.warnings[:most]]
-    more = len(summary.warnings) - len(lines)
+    warnings = verdicts.warnings(summary)
+    lines = [excerpt(line, _LONGEST_LINE) for line in warnings[:most]]
+    more = len(warnings) - len(lines)
     return [f"> ⚠️ {plain(line)}" for line in lines] + ([f"> … and {more} more"] if more else [])
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.comparison.compare import compare
+from k2_verifier_adapter.core.comparison.not_worse import not_worse
+from k2_verifier_adapter.core.comparison.outcomes import Outcome, Participant
 from k2_verifier_adapter.core.counts import FailedRequest
-from k2_verifier_adapter.core.judgement import Judgement
-from k2_verifier_adapter.core.outcomes import Outcome, Participant
+from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.request_marks import marks_of
-from k2_verifier_adapter.core.summary import judge_record
+from k2_verifier_adapter.core.summary import Summary, judge_record
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.formats.official_index import OfficialIndex
 from k2_verifier_adapter.formats.runs import StoredRun, find_runs, read_run
-from k2_verifier_adapter.formats.scoring import score_results
+from k2_verifier_adapter.formats.scoring.line_scorer import score_results
+from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
 from k2_verifier_adapter.reports.stored import summary_of
 
 
@@ -61,6 +64,29 @@ def _outcome(outcomes: dict[int, Outcome], case: Case) -> Outcome:
         content = marks_of({"messages": case.messages(), "tools": case.tools()}).content
         outcomes[case.data_index] = Outcome(case.index, content, case.official.should_call)
     return outcomes[case.data_index]
+
+
+def held_against(run: StoredRun, summary: Summary, baseline: Path, margin: float) -> Summary:
+    """Add to the summary of a run whether it is not worse than a baseline.
+
+    Args:
+        run: The run.
+        summary: Its summary.
+        baseline: A run directory; of several models in it, the one of the same name counts.
+        margin: How much worse the run may be, as a share.
+
+    Raises:
+        DataError: If the baseline is missing or damaged, or the two have no case in common.
+        UsageError: If it holds no such subset, or several models and none of this name.
+    """
+    found = participants_of_run(baseline, run.paths.subset)
+    named = [participant for participant in found if participant.label == run.facts.model]
+    if len(found) > 1 and len(named) != 1:
+        models = ", ".join(participant.label for participant in found)
+        raise UsageError(f"{baseline}: holds several models ({models}), none of them {run.facts.model!r}")
+    chosen = named[0] if named else found[0]
+    own = replace(participant_of_run(run), summary=summary)
+    return replace(summary, baseline=not_worse(compare([own, chosen]), margin))
 
 
 def participant_of_results(

@@ -56,6 +56,15 @@ def amount(metric: Metric, value: float | None) -> str:
     return f"{value:,.0f}" if metric.name in _COUNTS else percent(value)
 
 
+def points(share: float, *, signed: bool = False) -> str:
+    """Give a difference of shares in percentage points; what is not exactly 0 is never shown as that."""
+    text = f"{100 * share:{'+' if signed else ''}.2f}"
+    if float(text) == 0:
+        sign = ("+" if share > 0 else "-") if signed or share < 0 else ""
+        return "0.00" if share == 0 else f"{sign}<0.01"
+    return text
+
+
 def plural(number: int, noun: str) -> str:
     """Give a number with its noun."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

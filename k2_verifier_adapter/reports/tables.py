@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from k2_verifier_adapter.core.diagnosis import Finding
-from k2_verifier_adapter.core.intervals import Interval
+from k2_verifier_adapter.core.diagnosis.rule import Finding
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
-from k2_verifier_adapter.core.metrics import ERROR_RATE, FLIP_RATE, PRIMARY_METRIC, Metric
+from k2_verifier_adapter.core.metrics import ERROR_RATE, FLIP_RATE, Metric
+from k2_verifier_adapter.core.statistics.intervals import Interval
 from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.core.verdict import Check, Status
 from k2_verifier_adapter.reports.json_report import failures_as_json
-from k2_verifier_adapter.reports.printable import amount, percent, percent_beside, plural, printable
+from k2_verifier_adapter.reports.printable import amount, percent, plural, printable
 
 INTERVAL = "95% interval"
 
@@ -26,8 +25,6 @@ _MOST_NAMES = 8
 _LONGEST_VALUE = 200
 _LONGEST_NAME = 80
 _LONGEST_LINE = 1_000
-_MET = {True: "met", False: "not met", None: "undefined"}
-_UPSTREAM = {Status.PASS: "met", Status.FAIL: "not met"}
 
 Pairs = list[tuple[str, str]]
 
@@ -46,6 +43,13 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
     numbers: int
 
+    def without(self, column: str) -> Grid:
+        """Give the same table without one of its columns of words."""
+        place = self.columns.index(column)
+        rows = (self.columns, *self.rows)
+        columns, *kept = ((*row[:place], *row[place + 1 :]) for row in rows)
+        return Grid(columns, tuple(kept), self.numbers)
+
 
 def title(summary: Summary) -> str:
     """Give the title: what was verified."""
@@ -53,78 +57,24 @@ def title(summary: Summary) -> str:
     return "K2 vendor verification: " + ", ".join(name(text) for text in named if text)
 
 
-def headline(summary: Summary) -> tuple[str, str]:
-    """Give the verdict as a word, and what stands behind it."""
-    verdict = summary.verdict
-    if verdict.status is Status.NONE:
-        return "none", printable(verdict.reason or "no check")
-    upstream = _UPSTREAM.get(verdict.upstream_status, "undefined")
-    return verdict.status.value, f"by the strict rule; upstream's rule: {upstream}"
-
-
-def thresholds_not_applied(summary: Summary) -> str | None:
-    """Name the thresholds that a void verdict leaves without effect, or None."""
-    verdict = summary.verdict
-    if verdict.status is not Status.NONE or not verdict.checks:
-        return None
-    return ", ".join(f"{check.metric} {percent(check.threshold)}" for check in verdict.checks)
-
-
-def checks(summary: Summary) -> Grid | None:
-    """Give each check by both rules; None where there is no verdict to check for."""
-    verdict = summary.verdict
-    if verdict.status is Status.NONE or not verdict.checks:
-        return None
-    intervals = {metric.name: metric.interval for metric in summary.metrics}
-    rows = tuple(
-        (
-            check.metric,
-            _checked_value(check),
-            percent(check.threshold),
-            bounds(intervals.get(check.metric)),
-            _MET[check.upstream_met],
-            check.status.value,
-        )
-        for check in verdict.checks
-    )
-    return Grid(("check", "value", "minimum", INTERVAL, "upstream", "strict"), rows, 3)
-
-
-def settling(summary: Summary) -> str | None:
-    """Say how many further answers would settle an inconclusive verdict; None for any other."""
-    verdict = summary.verdict
-    if verdict.status is not Status.INCONCLUSIVE:
-        return None
-    if verdict.further is None:
-        return "Inconclusive, and more answers of the same kind would hardly settle it."
-    return f"Inconclusive; about {plural(verdict.further, 'further answer')} would settle it."
-
-
-def against_itself(summary: Summary) -> str | None:
-    """Say how well the official model agrees with itself, and where the vendor stands.
-
-    None if it is not known, and on synthetic rows, which it says nothing about.
-    """
-    agreement = summary.self_agreement
-    if agreement is None or summary.facts.rows.synthetic:
-        return None
-    official = (
-        f"The official model against itself: lowest {percent(agreement.lowest)}, "
-        f"mean {percent(agreement.mean)}"
-    )
-    value = next(metric.value for metric in summary.metrics if metric.name == PRIMARY_METRIC)
-    return official if value is None else f"{official}; this vendor: {percent(value)}"
-
-
 def requests(summary: Summary) -> str:
+    """Count the requests, and say so where not all of them completed."""
+    return "; ".join(filter(None, (request_counts(summary), incomplete(summary))))
+
+
+def request_counts(summary: Summary) -> str:
     """Count the requests."""
-    line = (
+    return (
         f"{summary.total:,} total, {summary.completed:,} completed, "
         f"{summary.tally.failed:,} failed, {summary.missing:,} missing"
     )
+
+
+def incomplete(summary: Summary) -> str | None:
+    """Say how many of the requests completed, where it is not all of them."""
     if summary.coverage is None or summary.coverage == 1:
-        return line
-    return f"{line}; INCOMPLETE: {percent(summary.coverage)} of the requests completed"
+        return None
+    return f"INCOMPLETE: {percent(summary.coverage)} of the requests completed"
 
 
 def metrics(summary: Summary) -> Grid:
@@ -291,10 +241,6 @@ def listed(counter: Mapping[str, int]) -> str:
 def name(text: str) -> str:
     """Give a foreign name, shortened."""
     return excerpt(printable(text), _LONGEST_NAME)
-
-
-def _checked_value(check: Check) -> str:
-    return "undefined" if check.value is None else percent_beside(check.value, check.threshold)
 
 
 def _without_repaired(metric: Metric) -> str:

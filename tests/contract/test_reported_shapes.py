@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 
 from k2_verifier_adapter.core.cases import decode_row
-from k2_verifier_adapter.core.detectors import token_limit_of
-from k2_verifier_adapter.core.event_stream import DONE, ChunkAssembler, EventDecoder
 from k2_verifier_adapter.core.failure_classes import FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judgement import judge
+from k2_verifier_adapter.core.judging.detectors import token_limit_of
+from k2_verifier_adapter.core.judging.judgement import judge
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
+from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
+from k2_verifier_adapter.core.streams.decoder import DONE, EventDecoder
 
 FOLDER = Path(__file__).parent / "reported_shapes"
 SHAPES: dict[str, dict[str, Any]] = {

@@ -343,7 +343,7 @@ def test_the_wheel_brings_everything(tmp_path):
         "k2_verifier_adapter/py.typed",
         "k2_verifier_adapter/data/bundled_rows.jsonl",
         "k2_verifier_adapter/evalscope_plugin/registration.py",
-        *(f"k2_verifier_adapter/reports/assets/report.{kind}" for kind in ("css", "js")),
+        *(f"k2_verifier_adapter/reports/html/assets/report.{kind}" for kind in ("css", "js")),
         "k2_verifier_adapter/reports/schema/report.schema.json",
     }
     assert wanted <= names

@@ -12,7 +12,7 @@ import pytest
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judgement import Judgement, judge
+from k2_verifier_adapter.core.judging.judgement import Judgement, judge
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
 
 MISSING = object()

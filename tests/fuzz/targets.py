@@ -20,10 +20,8 @@ import seeds
 from hostile import EVIL_TEXT, SCHEMAS
 from mutation import Shape
 
-from k2_verifier_adapter.core import schemas, tool_calls
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
 from k2_verifier_adapter.core.counts import Counts, FailedRequest
-from k2_verifier_adapter.core.event_stream import DONE, ChunkAssembler, EventDecoder
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.json_text import (
@@ -32,7 +30,8 @@ from k2_verifier_adapter.core.json_text import (
     escape_to_ascii,
     loads_strict,
 )
-from k2_verifier_adapter.core.judgement import Judgement, judge
+from k2_verifier_adapter.core.judging import tool_calls
+from k2_verifier_adapter.core.judging.judgement import Judgement, judge
 from k2_verifier_adapter.core.metrics import compute_metrics
 from k2_verifier_adapter.core.records import (
     ResponseRecord,
@@ -41,16 +40,19 @@ from k2_verifier_adapter.core.records import (
 )
 from k2_verifier_adapter.core.requests import RequestIdentity, build_request
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion, read_completion
+from k2_verifier_adapter.core.schemas import compiled as schemas
+from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
+from k2_verifier_adapter.core.streams.decoder import DONE, EventDecoder
 from k2_verifier_adapter.core.summary import judge_record
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError, K2VerifierError
-from k2_verifier_adapter.formats.official import official_of_results, official_of_rows
-from k2_verifier_adapter.formats.official_index import OfficialIndex
 from k2_verifier_adapter.formats.official_runs import Source, load_official_run
 from k2_verifier_adapter.formats.results import results_of, upstream_summary
 from k2_verifier_adapter.formats.rows import BadRow, Place, Record, decode_or_explain
 from k2_verifier_adapter.formats.runs import RunPaths, read_run
-from k2_verifier_adapter.formats.scoring import score_results
+from k2_verifier_adapter.formats.scoring.line_scorer import score_results
+from k2_verifier_adapter.formats.scoring.official import official_of_results, official_of_rows
+from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
 from k2_verifier_adapter.reports.json_report import dump_report
 from k2_verifier_adapter.reports.stored import summary_of
 from k2_verifier_adapter.reports.text import render_text

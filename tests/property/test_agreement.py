@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from k2_verifier_adapter.core.agreement import argument_agreement, same_tool_names
+from k2_verifier_adapter.core.judging.agreement import argument_agreement, same_tool_names
 
 
 def call(arguments: Any, name: Any = "f") -> dict[str, Any]:

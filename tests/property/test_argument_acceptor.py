@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from k2_verifier_adapter.core.argument_acceptor import surely_satisfies
-from k2_verifier_adapter.core.schema_acceptor import is_surely_valid
+from k2_verifier_adapter.core.schemas.argument_acceptor import surely_satisfies
+from k2_verifier_adapter.core.schemas.schema_acceptor import is_surely_valid
 
 DRAFTS = [None, "http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2020-12/schema"]
 NAMES = st.sampled_from(["a", "b", "c", "é", "$ref", "type"])

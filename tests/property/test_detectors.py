@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 
 from k2_verifier_adapter.core.cases import Case, decode_row
 from k2_verifier_adapter.core.counts import Counts, FailedRequest
-from k2_verifier_adapter.core.detectors import token_limit_of
-from k2_verifier_adapter.core.diagnosis import diagnose
-from k2_verifier_adapter.core.diagnosis_rules import RULES
+from k2_verifier_adapter.core.diagnosis.measures import Context
+from k2_verifier_adapter.core.diagnosis.rule import diagnose
+from k2_verifier_adapter.core.diagnosis.rules import RULES
+from k2_verifier_adapter.core.diagnosis.what_if import metrics_if_fixed, metrics_of, what_ifs
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judgement import Judgement, judge
-from k2_verifier_adapter.core.k2_markup import (
+from k2_verifier_adapter.core.judging.detectors import token_limit_of
+from k2_verifier_adapter.core.judging.judgement import Judgement, judge
+from k2_verifier_adapter.core.judging.k2_markup import (
     FOREIGN_TOKENS,
     K2_TOKENS,
     MARKERS,
@@ -29,14 +31,12 @@ from k2_verifier_adapter.core.k2_markup import (
     may_hold_markup,
     read_calls,
 )
-from k2_verifier_adapter.core.leaks import names_in_history, texts_of
-from k2_verifier_adapter.core.lenient_json import is_repairable
-from k2_verifier_adapter.core.measures import Context
-from k2_verifier_adapter.core.notes import notes_on
+from k2_verifier_adapter.core.judging.leaks import names_in_history, texts_of
+from k2_verifier_adapter.core.judging.lenient_json import is_repairable
+from k2_verifier_adapter.core.judging.notes import notes_on
 from k2_verifier_adapter.core.records import judgement_as_json, judgement_from_json
 from k2_verifier_adapter.core.responses import Response, read_completion
 from k2_verifier_adapter.core.tally import Tally
-from k2_verifier_adapter.core.what_if import metrics_if_fixed, metrics_of, what_ifs
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}

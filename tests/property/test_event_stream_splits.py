@@ -6,7 +6,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2_verifier_adapter.core.event_stream import ChunkAssembler, EventDecoder
+from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
+from k2_verifier_adapter.core.streams.decoder import EventDecoder
 
 LINES = st.sampled_from(
     [

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from k2_verifier_adapter.core.intervals import (
+from k2_verifier_adapter.core.metrics import COMPLETED_COUNT, Metric
+from k2_verifier_adapter.core.statistics.intervals import (
     Interval,
     clustered_f1,
     clustered_mean,
@@ -16,7 +17,6 @@ from k2_verifier_adapter.core.intervals import (
     size_to_clear,
     wilson,
 )
-from k2_verifier_adapter.core.metrics import COMPLETED_COUNT, Metric
 from k2_verifier_adapter.core.verdict import (
     MOST_FURTHER,
     Check,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2_verifier_adapter.core.intervals import clustered_f1, f1_interval, mean_interval, wilson
+from k2_verifier_adapter.core.statistics.intervals import clustered_f1, f1_interval, mean_interval, wilson
 
 COUNTS = st.integers(0, 10**7)
 PAIRS = st.tuples(COUNTS, COUNTS).map(sorted)

@@ -10,8 +10,8 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, validators
 
-from k2_verifier_adapter.core.schema_acceptor import is_surely_valid
-from k2_verifier_adapter.core.schemas import BrokenSchemaError, compile_schema
+from k2_verifier_adapter.core.schemas.compiled import BrokenSchemaError, compile_schema
+from k2_verifier_adapter.core.schemas.schema_acceptor import is_surely_valid
 
 DRAFTS = [
     "http://json-schema.org/draft-03/schema#",

@@ -15,14 +15,14 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, validators
 
-from k2_verifier_adapter.core import patterns
-from k2_verifier_adapter.core.bounded_keywords import bounded_class
-from k2_verifier_adapter.core.schemas import (
+from k2_verifier_adapter.core.schemas import patterns
+from k2_verifier_adapter.core.schemas.bounded_keywords import bounded_class
+from k2_verifier_adapter.core.schemas.compiled import (
     VALIDATION_TIME_S,
     BrokenSchemaError,
     compile_schema,
 )
-from k2_verifier_adapter.core.time_limits import SchemaTimeoutError, time_budget
+from k2_verifier_adapter.core.schemas.time_limits import SchemaTimeoutError, time_budget
 
 SECONDS_ALLOWED = 40 * VALIDATION_TIME_S
 D4 = "http://json-schema.org/draft-04/schema#"

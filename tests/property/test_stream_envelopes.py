@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.plain_streams import PlainAssembler, plain_events
 
-from k2_verifier_adapter.core import stream_envelopes
-from k2_verifier_adapter.core.event_stream import ChunkAssembler, EventDecoder
 from k2_verifier_adapter.core.responses import NotACompletion, Response
-from k2_verifier_adapter.core.stream_envelopes import find_envelope
+from k2_verifier_adapter.core.streams import envelopes as stream_envelopes
+from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
+from k2_verifier_adapter.core.streams.decoder import EventDecoder
+from k2_verifier_adapter.core.streams.envelopes import find_envelope
 
 PIECES = st.one_of(
     st.text(max_size=4),

@@ -7,10 +7,10 @@ from dataclasses import replace
 from unit.stored_runs import answering, calling, failed, make_cases, make_facts, make_record, make_row
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.judging.tool_use import ToolCounts, ToolTally
 from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.summary import summarize
-from k2_verifier_adapter.core.tool_use import ToolCounts, ToolTally
 
 HOSTILE = [
     "| a | b |\n|---|---|\n| c | d |",
@@ -85,8 +85,8 @@ def with_texts(text):
 
 def some_finding():
     """Make a finding."""
-    from k2_verifier_adapter.core.diagnosis import Finding
-    from k2_verifier_adapter.core.what_if import TwoMetrics
+    from k2_verifier_adapter.core.diagnosis.rule import Finding
+    from k2_verifier_adapter.core.diagnosis.what_if import TwoMetrics
 
     return Finding(
         rule="truncated",

@@ -9,14 +9,14 @@ import pytest
 from judged_answers import END, GOOD, LEAKED, call, case_of, judged, text
 
 from k2_verifier_adapter.core.cases import decode_row
-from k2_verifier_adapter.core.causes import INVALID_CALL, REST, WITHOUT_CALL
-from k2_verifier_adapter.core.detectors import token_limit_of
 from k2_verifier_adapter.core.failure_classes import Failure, Group
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judgement import judgement_of_log
-from k2_verifier_adapter.core.lenient_json import is_repairable
-from k2_verifier_adapter.core.notes import NoteKind
+from k2_verifier_adapter.core.judging.causes import INVALID_CALL, REST, WITHOUT_CALL
+from k2_verifier_adapter.core.judging.detectors import token_limit_of
+from k2_verifier_adapter.core.judging.judgement import judgement_of_log
+from k2_verifier_adapter.core.judging.lenient_json import is_repairable
+from k2_verifier_adapter.core.judging.notes import NoteKind
 from k2_verifier_adapter.core.records import judgement_as_json, judgement_from_json
 
 

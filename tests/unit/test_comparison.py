@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from stored_runs import FACTS, answering, calling, failed, make_cases, make_row, write_run
 
-from k2_verifier_adapter.core.comparison import (
+from k2_verifier_adapter.core.comparison.compare import (
     DEFAULT_MARGIN,
     Comparison,
     NotWorse,
@@ -14,17 +14,21 @@ from k2_verifier_adapter.core.comparison import (
     margin_status,
     not_worse,
 )
+from k2_verifier_adapter.core.comparison.outcomes import Outcome, Participant, State
+from k2_verifier_adapter.core.comparison.paired import Difference, WinsLosses
+from k2_verifier_adapter.core.comparison.pairs import MAX_LISTED_CHANGES
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.core.judgement import judge
-from k2_verifier_adapter.core.outcomes import Outcome, Participant, State
-from k2_verifier_adapter.core.paired import Difference, WinsLosses
-from k2_verifier_adapter.core.pairs import MAX_LISTED_CHANGES
+from k2_verifier_adapter.core.judging.judgement import judge
 from k2_verifier_adapter.core.responses import read_completion
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.verdict import Status
 from k2_verifier_adapter.errors import DataError, UsageError
-from k2_verifier_adapter.reports.comparison_json import comparison_as_json, dump_comparison, upstream_table
-from k2_verifier_adapter.reports.comparison_text import render_comparison
+from k2_verifier_adapter.reports.comparison.json_report import (
+    comparison_as_json,
+    dump_comparison,
+    upstream_table,
+)
+from k2_verifier_adapter.reports.comparison.text import render_comparison
 from k2_verifier_adapter.reports.participants import participants_of_run
 
 TRUNCATED = '{"city": '

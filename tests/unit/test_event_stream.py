@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from k2_verifier_adapter.core.event_stream import ChunkAssembler, EventDecoder
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.responses import NotACompletion, Response
+from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
+from k2_verifier_adapter.core.streams.decoder import EventDecoder
 
 
 def events(*chunks: bytes) -> list[bytes]:

@@ -11,23 +11,25 @@ from typing import Any
 import pytest
 from stored_runs import FACTS, calling, make_row, write_run
 
-from k2_verifier_adapter.core import patterns, tool_calls
-from k2_verifier_adapter.core.agreement import argument_agreement
 from k2_verifier_adapter.core.cases import RowError, decode_row
-from k2_verifier_adapter.core.event_stream import ChunkAssembler, EventDecoder
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import MAX_DEPTH, MAX_PARAMETER_DEPTH, is_too_deep, reportable
-from k2_verifier_adapter.core.judgement import judge
-from k2_verifier_adapter.core.lenient_json import is_repairable
-from k2_verifier_adapter.core.masking import Masker
-from k2_verifier_adapter.core.patterns import PatternTimeoutError
+from k2_verifier_adapter.core.judging import tool_calls
+from k2_verifier_adapter.core.judging.agreement import argument_agreement
+from k2_verifier_adapter.core.judging.judgement import judge
+from k2_verifier_adapter.core.judging.lenient_json import is_repairable
 from k2_verifier_adapter.core.records import ResponseRecord, failed_request_from_json
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion, read_completion
 from k2_verifier_adapter.core.run_facts import facts_as_json, facts_from_json
-from k2_verifier_adapter.core.schemas import compile_schema
+from k2_verifier_adapter.core.schemas import patterns
+from k2_verifier_adapter.core.schemas.compiled import compile_schema
+from k2_verifier_adapter.core.schemas.patterns import PatternTimeoutError
+from k2_verifier_adapter.core.schemas.time_limits import SchemaTimeoutError, time_budget
+from k2_verifier_adapter.core.secrets.masking import Masker
+from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
+from k2_verifier_adapter.core.streams.decoder import EventDecoder
 from k2_verifier_adapter.core.tally import MAX_TEXT, Tally
-from k2_verifier_adapter.core.time_limits import SchemaTimeoutError, time_budget
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats import row_check
 from k2_verifier_adapter.formats.runs import choose_run, read_facts, read_run

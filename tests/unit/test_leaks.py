@@ -9,9 +9,9 @@ import pytest
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass, Group, LeakedCall
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judgement import judge
-from k2_verifier_adapter.core.k2_markup import MARKERS, find_markers, find_tokens, name_of, read_calls
-from k2_verifier_adapter.core.leaks import MessageTexts, Surroundings, leak_failures, texts_of
+from k2_verifier_adapter.core.judging.judgement import judge
+from k2_verifier_adapter.core.judging.k2_markup import MARKERS, find_markers, find_tokens, name_of, read_calls
+from k2_verifier_adapter.core.judging.leaks import MessageTexts, Surroundings, leak_failures, texts_of
 from k2_verifier_adapter.core.responses import read_completion
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

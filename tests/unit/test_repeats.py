@@ -10,10 +10,15 @@ import pytest
 
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.intervals import clustered_mean, clustered_wilson, f1_interval, wilson
-from k2_verifier_adapter.core.judgement import Judgement
+from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.metrics import compute_metrics
 from k2_verifier_adapter.core.responses import FinishBucket
+from k2_verifier_adapter.core.statistics.intervals import (
+    clustered_mean,
+    clustered_wilson,
+    f1_interval,
+    wilson,
+)
 from k2_verifier_adapter.core.tally import Tally
 
 RATES = (

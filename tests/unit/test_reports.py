@@ -17,10 +17,10 @@ from stored_runs import (
 )
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.core.intervals import wilson
 from k2_verifier_adapter.core.metrics import Metric
-from k2_verifier_adapter.core.redaction import redact_summary
 from k2_verifier_adapter.core.run_facts import RowsInfo
+from k2_verifier_adapter.core.secrets.redaction import redact_summary
+from k2_verifier_adapter.core.statistics.intervals import wilson
 from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.core.verdict import Check, Gate, Status, Verdict
 from k2_verifier_adapter.errors import DataError

@@ -22,14 +22,15 @@ from stored_runs import PARAMETERS, TOOL, answering, calling
 from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core.log_facts import FailedRule
 from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.formats import line_blocks, scoring
-from k2_verifier_adapter.formats.line_blocks import Block, plan_blocks
-from k2_verifier_adapter.formats.official import official_of_results, official_of_rows
-from k2_verifier_adapter.formats.official_index import SharedIndex
-from k2_verifier_adapter.formats.score_files import Log, OpenEngine, score_files, worker_processes
-from k2_verifier_adapter.formats.score_workers import ScoreWorkers, score_block
-from k2_verifier_adapter.formats.scored_lines import ScoredLines
-from k2_verifier_adapter.formats.scoring import LineScorer
+from k2_verifier_adapter.formats.scoring import blocks as line_blocks
+from k2_verifier_adapter.formats.scoring import line_scorer as scoring
+from k2_verifier_adapter.formats.scoring.blocks import Block, plan_blocks
+from k2_verifier_adapter.formats.scoring.line_scorer import LineScorer
+from k2_verifier_adapter.formats.scoring.log import Log, OpenEngine, score_files, worker_processes
+from k2_verifier_adapter.formats.scoring.official import official_of_results, official_of_rows
+from k2_verifier_adapter.formats.scoring.official_index import SharedIndex
+from k2_verifier_adapter.formats.scoring.scored_lines import ScoredLines
+from k2_verifier_adapter.formats.scoring.workers import ScoreWorkers, score_block
 from k2_verifier_adapter.reports.json_report import dump_report
 
 TRUNCATED = '{"city": '
@@ -436,7 +437,7 @@ class TestCommand:
 def test_ray_gives_the_same_report(big: tuple[Path, Path], tmp_path: Path) -> None:
     """On a local instance of Ray the report is that of this process, to the byte."""
     ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    from k2_verifier_adapter.formats.score_ray import ray_engine
+    from k2_verifier_adapter.formats.scoring.ray_engine import ray_engine
 
     results, official = big
     log = TestFiles.parquet(tmp_path / "log.parquet", [line(7, calling(), request=None)])

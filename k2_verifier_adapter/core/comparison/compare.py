@@ -1,0 +1,190 @@
+"""Several runs over the same cases: who stands where, and what differs case by case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from k2_verifier_adapter.core.comparison.outcomes import Participant
+from k2_verifier_adapter.core.comparison.pairs import Pair, compare_pairs
+from k2_verifier_adapter.core.comparison.setup import SetupDifference, setup_differences
+from k2_verifier_adapter.core.counts import Counts
+from k2_verifier_adapter.core.metrics import PRIMARY_METRIC, Metric, compute_metrics
+from k2_verifier_adapter.core.tally import Tally
+from k2_verifier_adapter.core.verdict import NO_THRESHOLD, Verdict, decide
+from k2_verifier_adapter.errors import DataError
+
+_SHOWN_PLACES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What one run is worth over the common cases.
+
+    Attributes:
+        participant: The run.
+        counts: Counts over the common cases.
+        metrics: Metrics over the common cases.
+        verdict: The verdict over the common cases.
+        left_out: Cases of the run that are not common to all.
+    """
+
+    participant: Participant
+    counts: Counts
+    metrics: Mapping[str, Metric]
+    verdict: Verdict
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Several runs, held against each other over the cases that they share.
+
+    Attributes:
+        standings: The runs, in the order in which they were given.
+        ranking: Their places in that order, the highest trigger_similarity first.
+        cases: Number of common cases.
+        official_calls: Common cases in which the official API calls.
+        official_valid: Those in which its calls are valid, or not known.
+        other_content: `data_index` of cases that hold different requests in different runs; left out.
+        setup: How the runs were made differently.
+        pairs: Every two runs.
+        warnings: Lines that a reader must see.
+    """
+
+    standings: Sequence[Standing]
+    ranking: Sequence[int]
+    cases: int
+    official_calls: int
+    official_valid: int
+    other_content: Sequence[int]
+    setup: Sequence[SetupDifference]
+    pairs: Sequence[Pair]
+    warnings: Sequence[str]
+
+
+def compare(participants: Sequence[Participant]) -> Comparison:
+    """Hold runs against each other over the cases that all of them hold.
+
+    Raises:
+        DataError: If they have no case in common, or were held against different official decisions.
+    """
+    common, other_content = _common_cases(participants)
+    standings = [_standing(participant, common) for participant in participants]
+    official = [_official(participants, case) for case in common]
+    return Comparison(
+        standings=standings,
+        ranking=sorted(range(len(standings)), key=lambda place: _rank(standings[place])),
+        cases=len(common),
+        official_calls=sum(should_call for should_call, _ in official),
+        official_valid=sum(should_call and valid for should_call, valid in official),
+        other_content=other_content,
+        setup=setup_differences([participant.summary for participant in participants]),
+        pairs=compare_pairs([participant.outcomes for participant in participants], common),
+        warnings=_warnings(standings, len(common), other_content),
+    )
+
+
+def _common_cases(participants: Sequence[Participant]) -> tuple[list[int], list[int]]:
+    """Give the cases that all runs hold, and those of the same number that are not the same case."""
+    shared = set[int].intersection(*(set(participant.outcomes) for participant in participants))
+    common, other_content, other_decision = [], [], []
+    for case in sorted(shared):
+        outcomes = [participant.outcomes[case] for participant in participants]
+        contents = {outcome.content for outcome in outcomes} - {None}
+        if len(contents) > 1:
+            other_content.append(case)
+        elif len({outcome.should_call for outcome in outcomes}) > 1:
+            other_decision.append(case)
+        else:
+            common.append(case)
+    if other_decision:
+        raise DataError(
+            f"the official decision differs between the runs in {len(other_decision)} of "
+            f"{len(common) + len(other_decision)} common cases ({_places(other_decision)}): they were held "
+            "against different official runs; export them, and compare the results files with one --baseline"
+        )
+    if not common:
+        held = ", ".join(f"{item.source}: {len(item.outcomes)} cases" for item in participants)
+        why = (
+            f"the {len(other_content)} cases of the same data_index hold different requests"
+            if other_content
+            else "no data_index stands in all of them"
+        )
+        raise DataError(f"the runs have no case in common: {why} ({held}); compare runs over the same rows")
+    return common, other_content
+
+
+def _places(cases: Sequence[int]) -> str:
+    shown = ", ".join(map(str, cases[:_SHOWN_PLACES]))
+    return f"data_index {shown}{', ...' if len(cases) > _SHOWN_PLACES else ''}"
+
+
+def _standing(participant: Participant, common: Sequence[int]) -> Standing:
+    tally = Tally()
+    for case in common:
+        outcome = participant.outcomes[case]
+        for answer in outcome.answers:
+            tally.add(outcome.case_index, answer)
+        for request in outcome.failed:
+            tally.add_failed(request)
+    metrics = compute_metrics(tally)
+    standard = participant.summary.facts.standard
+    return Standing(
+        participant=participant,
+        counts=tally.counts,
+        metrics={metric.name: metric for metric in metrics},
+        verdict=decide(
+            metrics,
+            threshold=None if standard is None else standard.threshold,
+            void_reason=void_reason(participant),
+        ),
+        left_out=len(participant.outcomes) - len(common),
+    )
+
+
+def void_reason(participant: Participant) -> str | None:
+    """Say why the numbers of a run may carry no verdict; None if nothing speaks against one."""
+    reason = participant.summary.verdict.reason
+    return None if reason == NO_THRESHOLD else reason
+
+
+def _rank(standing: Standing) -> float:
+    value = standing.metrics[PRIMARY_METRIC].value
+    return 1.0 if value is None else -value
+
+
+def _official(participants: Sequence[Participant], case: int) -> tuple[bool, bool]:
+    """Give the official decision of a case, and whether its calls are valid or not known."""
+    outcomes = [participant.outcomes[case] for participant in participants]
+    judged = [answer.official_valid for outcome in outcomes for answer in outcome.answers]
+    return outcomes[0].should_call, False not in judged
+
+
+def _warnings(standings: Sequence[Standing], common: int, other_content: Sequence[int]) -> list[str]:
+    warnings = []
+    if any(standing.left_out for standing in standings):
+        held = ", ".join(f"{len(standing.participant.outcomes):,}" for standing in standings)
+        warnings.append(
+            f"The runs hold different cases ({held}): all is over the {common:,} that all of them hold."
+        )
+    if other_content:
+        warnings.append(
+            f"{len(other_content):,} cases hold other requests in other runs and are left out "
+            f"({_places(other_content)}): the runs may be over different rows."
+        )
+    each = [standing.participant.summary.warnings for standing in standings]
+    shared = [warning for warning in each[0] if all(warning in others for others in each)]
+    own = [
+        f"{letter(place)}: {warning}"
+        for place, found in enumerate(each)
+        for warning in found
+        if warning not in shared
+    ]
+    return [*shared, *warnings, *own]
+
+
+def letter(place: int) -> str:
+    """Name a run by its place: A to Z, then AA, AB and so on."""
+    place, last = divmod(place, 26)
+    return (letter(place - 1) if place else "") + chr(ord("A") + last)

@@ -1,0 +1,178 @@
+"""The numbers that the rules of the diagnosis compare and quote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from k2_verifier_adapter.core.diagnosis.traits import AS_WRITTEN, Trait
+from k2_verifier_adapter.core.failure_classes import FailureClass as C
+from k2_verifier_adapter.core.tally import Tally
+
+
+class Measure(str, Enum):
+    """One number; the value is the name by which evidence quotes it.
+
+    Shares are written as percentages, all others as whole numbers.
+    """
+
+    PARSED_SHARE = "parsed_share"
+    VALID_IN_CONTENT = "valid_in_content"
+    VALID_IN_REASONING = "valid_in_reasoning"
+    MISSED_OF_DIFFERING = "missed_of_differing"
+    MISSED_BEYOND_NOISE = "missed_beyond_noise"
+    EXTRA_BEYOND_NOISE = "extra_beyond_noise"
+    DIFFERING_BEYOND_NOISE = "differing_beyond_noise"
+    VALID_SHARE = "valid_share"
+    OF_FAILURES_CUT = "of_failures_cut"
+    WITH_OWN_IDS = "with_own_ids"
+    IN_HISTORY = "in_history"
+    FOREIGN = "foreign"
+    EMPTY_OBJECT_FITS = "empty_object_fits"
+    REPAIRABLE = "repairable"
+    UNDER_NULL = "under_null"
+    BAD_REQUESTS = "bad_requests"
+    OTHERS_SERVED = "others_served"
+    RETRIED = "retried"
+    FAILURES = "failures"
+    MISSED = "missed"
+    EXTRA = "extra"
+    DIFFERING = "differing"
+
+
+_NUMBERS = frozenset(
+    {
+        Measure.OTHERS_SERVED,
+        Measure.RETRIED,
+        Measure.FAILURES,
+        Measure.MISSED,
+        Measure.EXTRA,
+        Measure.DIFFERING,
+    }
+)
+
+_BAD_REQUEST_STATUSES = (400, 422)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What is known of a run beside its tally.
+
+    Attributes:
+        models: Responses by the model that they name.
+        providers: Responses by the provider that they name.
+        retried: Requests that took more than one attempt until an answer came.
+        self_agreement: Mean F1 of the official model against itself, or None if it is not known or
+            does not apply. What differs as much as that is noise.
+    """
+
+    models: Mapping[str, int] = field(default_factory=dict)
+    providers: Mapping[str, int] = field(default_factory=dict)
+    retried: int = 0
+    self_agreement: float | None = None
+
+
+class Measures:
+    """The measures of one run."""
+
+    def __init__(self, tally: Tally, context: Context) -> None:
+        self._tally = tally
+        self._values = _values(tally, context)
+        agreement = context.self_agreement
+        self._noise = (
+            "how often the official model differs from itself is not known"
+            if agreement is None
+            else f"against itself, the official model reaches {100 * agreement:.0f} %"
+        )
+
+    def value(self, measure: Measure) -> float | None:
+        """Give a measure; None if it is undefined."""
+        return self._values[measure]
+
+    def words(self) -> dict[str, str]:
+        """Give all measures as evidence quotes them, and the statuses of failed requests."""
+        words = {measure.value: _word(measure, value) for measure, value in self._values.items()}
+        statuses = sorted(self._tally.failed_statuses.items())
+        words["noise"] = self._noise
+        words["statuses"] = ", ".join(f"{count} x {status}" for status, count in statuses) or "no status"
+        return words
+
+    def tools_showing(self, kinds: Iterable[C]) -> str:
+        """Say how many tools show any of these classes."""
+        number = self._tally.tools.showing(kinds)
+        return "1 tool" if number == 1 else f"{number:,} tools"
+
+
+def _word(measure: Measure, value: float | None) -> str:
+    if value is None:
+        return "an unknown share"
+    return f"{value:,.0f}" if measure in _NUMBERS else f"{100 * value:.0f} %"
+
+
+def _share(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def _beyond(share: float | None, noise: float) -> float | None:
+    return None if share is None else share - noise
+
+
+def _values(tally: Tally, context: Context) -> dict[Measure, float | None]:
+    counts, primary, traits = tally.counts, tally.primary_counts, tally.traits
+    shown, statuses = tally.failure_counts, tally.failed_statuses
+    missed, extra = primary[C.MISSED_CALL], primary[C.EXTRA_CALL]
+    leaked = primary[C.MARKUP_IN_CONTENT]
+    refused = sum(count for status, count in statuses.items() if 400 <= status < 500 and status != 429)
+    bad = sum(statuses[status] for status in _BAD_REQUEST_STATUSES)
+    noise, differing_noise = _noise(context.self_agreement)
+    others = max(_not_the_first(context.models), _not_the_first(context.providers))
+    failures = sum(primary.values())
+    return {
+        Measure.PARSED_SHARE: _share(counts.tool_calls, counts.tool_calls + leaked),
+        Measure.VALID_IN_CONTENT: _share(traits[Trait.VALID_CALL_IN_CONTENT], shown[C.MARKUP_IN_CONTENT]),
+        Measure.VALID_IN_REASONING: _share(
+            traits[Trait.VALID_CALL_IN_REASONING], shown[C.MARKUP_IN_REASONING]
+        ),
+        Measure.MISSED_OF_DIFFERING: _share(missed, missed + extra),
+        Measure.MISSED_BEYOND_NOISE: _beyond(_share(missed, counts.tp + counts.fn), noise),
+        Measure.EXTRA_BEYOND_NOISE: _beyond(_share(extra, counts.tp + counts.fp), noise),
+        Measure.DIFFERING_BEYOND_NOISE: _beyond(
+            _share(missed + extra, counts.tp + counts.fp + counts.fn), differing_noise
+        ),
+        Measure.VALID_SHARE: _share(counts.successful, counts.tool_calls),
+        Measure.OF_FAILURES_CUT: _share(primary[C.TRUNCATED_BY_LENGTH], failures),
+        Measure.WITH_OWN_IDS: _share(
+            shown[C.NONSTANDARD_TOOL_CALL_ID] - shown[C.STREAM_ID_MISSING], shown[C.NONSTANDARD_TOOL_CALL_ID]
+        ),
+        Measure.IN_HISTORY: _share(traits[Trait.UNDECLARED_BUT_IN_HISTORY], shown[C.UNDECLARED_TOOL]),
+        Measure.FOREIGN: _share(traits[Trait.FOREIGN_MARKUP], shown[C.SPECIAL_TOKEN_LEAK]),
+        Measure.EMPTY_OBJECT_FITS: _share(traits[Trait.EMPTY_OBJECT_FITS], shown[C.EMPTY_ARGUMENTS]),
+        Measure.REPAIRABLE: _share(
+            traits[Trait.REPAIRABLE_JSON],
+            sum(shown[kind] for kind in AS_WRITTEN),
+        ),
+        Measure.UNDER_NULL: _share(traits[Trait.CALLS_UNDER_NULL], shown[C.CALLS_WITHOUT_FINISH_TOOL_CALLS]),
+        Measure.BAD_REQUESTS: _share(bad, refused),
+        Measure.OTHERS_SERVED: others,
+        Measure.RETRIED: context.retried,
+        Measure.FAILURES: failures,
+        Measure.MISSED: missed,
+        Measure.EXTRA: extra,
+        Measure.DIFFERING: missed + extra,
+    }
+
+
+def _noise(self_agreement: float | None) -> tuple[float, float]:
+    """Tell how much the official model differs from itself.
+
+    Its F1 of m against itself means that, misses and extra calls being as many, 1 - m of its calls are
+    missed, and that 1 - m / (2 - m) of all cases where either run calls are decided differently.
+    """
+    if self_agreement is None:
+        return 0.0, 0.0
+    return 1 - self_agreement, 1 - self_agreement / (2 - self_agreement)
+
+
+def _not_the_first(served: Mapping[str, int]) -> int:
+    return sum(served.values()) - max(served.values(), default=0)

@@ -1,0 +1,1 @@
+"""What one response is worth, and which failures it shows."""

@@ -1,0 +1,300 @@
+"""What one response is worth, by upstream's rules, and which failures it shows.
+
+The rules are those of `tool_calls_eval.py`; where a rule is a declared deviation, the code says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from k2_verifier_adapter.core.cases import OfficialAnswer
+from k2_verifier_adapter.core.failure_classes import INVALID_JSON, Failure, FailureClass, Group
+from k2_verifier_adapter.core.history import Repairs
+from k2_verifier_adapter.core.judging.agreement import argument_agreement, same_tool_names
+from k2_verifier_adapter.core.judging.causes import Fix, Outcome, Situation, primary_and_fixes
+from k2_verifier_adapter.core.judging.detectors import (
+    decision_failures,
+    finish_failures,
+    first_tool_name,
+    nothing_failures,
+)
+from k2_verifier_adapter.core.judging.leaks import (
+    Surroundings,
+    leak_failures,
+    names_in_history,
+    texts_of,
+    tokens_in_calls,
+)
+from k2_verifier_adapter.core.judging.notes import Note, NoteKind, notes_on
+from k2_verifier_adapter.core.judging.request_tools import RequestTools
+from k2_verifier_adapter.core.judging.tool_calls import INVALIDATING, id_failures
+from k2_verifier_adapter.core.judging.tool_use import ToolUse, tool_uses
+from k2_verifier_adapter.core.responses import FinishBucket, Response
+from k2_verifier_adapter.core.schemas.compiled import MAX_COUNTED, MAX_VIOLATIONS
+
+
+class Asked(Protocol):
+    """What has to be known of a request to judge its response; `core.cases.Case` is one."""
+
+    @property
+    def official(self) -> OfficialAnswer:
+        """The official answer."""
+
+    @property
+    def repairs(self) -> Repairs:
+        """Repairs that were made in the messages."""
+
+    def tools(self) -> Any:
+        """Give the decoded tools; an empty list if there are none."""
+
+    def official_tool_calls(self) -> list[Any] | None:
+        """Give the decoded official tool calls, or None if they are not known."""
+
+    def messages(self) -> list[Any] | None:
+        """Give the decoded messages, or None if they are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one completed response is worth.
+
+    Attributes:
+        finish_reason: The literal finish_reason, None if in no bucket.
+        bucket: The bucket that it is counted in.
+        tool_calls_valid: As upstream's field: None unless finish_reason is `tool_calls` and calls
+            are present; else whether every call is valid.
+        should_call: The official decision.
+        official_bucket: The bucket of the official finish_reason.
+        official_valid: Whether the official calls are valid; None if the official answer is no
+            call. Official calls that the row does not carry count as valid.
+        same_names: Whether both sides call the same multiset of names; None unless both call and
+            the row carries the official calls.
+        argument_agreement: Share of equal leaf values over aligned calls, or None.
+        repaired: Whether upstream would have sent this case differently.
+        failures: Every failure seen, in the order in which the response shows them.
+        primary: The class of the failure that the others follow from, by a fixed order; None where
+            there is no failure.
+        fixes: What the response would be worth without a class, for those classes whose fix would
+            change it.
+        notes: What is worth knowing of its calls, but is no failure.
+        tools: The calls by tool; empty unless finish_reason is `tool_calls`.
+    """
+
+    finish_reason: str | None
+    bucket: FinishBucket
+    tool_calls_valid: bool | None
+    should_call: bool
+    official_bucket: FinishBucket
+    official_valid: bool | None
+    same_names: bool | None
+    argument_agreement: float | None
+    repaired: bool
+    failures: tuple[Failure, ...]
+    primary: FailureClass | None = None
+    fixes: tuple[Fix, ...] = ()
+    notes: tuple[Note, ...] = ()
+    tools: tuple[ToolUse, ...] = ()
+
+    @property
+    def calls(self) -> bool:
+        """The vendor's decision: finish_reason is `tool_calls`."""
+        return self.bucket is FinishBucket.TOOL_CALLS
+
+    @property
+    def successful(self) -> bool:
+        """Whether the response counts as a successful tool call."""
+        return self.calls and self.tool_calls_valid is True
+
+    @property
+    def schema_error(self) -> bool:
+        """Whether the response counts as a schema validation error, an empty call list included."""
+        return self.calls and self.tool_calls_valid is not True
+
+
+def judge(
+    case: Asked,
+    response: Response,
+    stream_anomalies: Iterable[FailureClass] = (),
+    *,
+    token_limit: int | None = None,
+) -> Judgement:
+    """Judge one completed response.
+
+    Args:
+        case: The case that was asked.
+        response: Choice 0 of the raw completion.
+        stream_anomalies: Stream failure classes noticed while the response was assembled.
+        token_limit: The most completion tokens that the request allows; None if there is no limit, or
+            it is not known.
+    """
+    calls = response.tool_calls
+    official = case.official_tool_calls() if case.official.should_call else None
+    called = response.bucket is FinishBucket.TOOL_CALLS and bool(calls)
+    # Decoded and compiled once for both sides, which mostly call the same tool.
+    tools = RequestTools(case.tools)
+    found = tools.judge(calls) if called else []
+    invalid = _invalid_positions(found)
+    valid = not invalid if called else None
+
+    failures = [Failure(kind, _STREAM_DETAILS[kind]) for kind in stream_anomalies]
+    failures += finish_failures(response, case.official, token_limit)
+    if called:
+        failures += _with_history(found, case)
+        failures += tokens_in_calls(calls, sorted(invalid))
+    failures += id_failures(calls)
+    texts = texts_of(response.message)
+    failures += leak_failures(texts, Surroundings(case.messages, tools.names, tools.judge))
+    failures += nothing_failures(response, texts)
+    failures += decision_failures(response, case.official, official)
+
+    primary: FailureClass | None = None
+    fixes: tuple[Fix, ...] = ()
+    if failures:
+        primary, fixes = primary_and_fixes(
+            Situation(
+                failures,
+                now=Outcome(response.bucket is FinishBucket.TOOL_CALLS, valid is True),
+                should_call=case.official.should_call,
+                payload_valid=bool(calls) and (valid is True if called else not tools.judge(calls)),
+            )
+        )
+    compared = official if called else None
+    return Judgement(
+        finish_reason=response.finish_reason,
+        bucket=response.bucket,
+        tool_calls_valid=valid,
+        should_call=case.official.should_call,
+        official_bucket=_official_bucket(case),
+        official_valid=_official_valid(case, official, tools),
+        same_names=same_tool_names(calls, compared) if compared else None,
+        argument_agreement=argument_agreement(calls, compared) if compared else None,
+        repaired=case.repairs.beyond_upstream,
+        failures=tuple(failures),
+        primary=primary,
+        fixes=fixes,
+        notes=tuple(_notes(calls, found, tools)) if called else (),
+        tools=tool_uses(calls, invalid) if called else (),
+    )
+
+
+def judgement_of_log(
+    case: Asked,
+    *,
+    finish_reason: str | None,
+    tool_calls_valid: bool | None,
+    failures: Sequence[Failure],
+) -> Judgement:
+    """Take a judgement from what a log says, where the log does not hold the response.
+
+    The calls are not known, so only the decision is compared with the official answer.
+
+    Args:
+        case: The case that was asked.
+        finish_reason: The literal finish_reason as logged, None if in no bucket.
+        tool_calls_valid: As logged.
+        failures: The failures as logged; those of the decision are found anew.
+    """
+    response = Response(finish_reason, None, {})
+    failures = [failure for failure in failures if failure.failure_class.group is not Group.DECISION]
+    failures += decision_failures(response, case.official, None)
+    bucket = response.bucket
+    calls = bucket is FinishBucket.TOOL_CALLS
+    valid = tool_calls_valid if calls and isinstance(tool_calls_valid, bool) else None
+    now, should_call = Outcome(calls, valid is True), case.official.should_call
+    situation = Situation(failures, now=now, should_call=should_call, payload_valid=True)
+    primary, fixes = primary_and_fixes(situation)
+    official = case.official_tool_calls() if should_call else None
+    return Judgement(
+        finish_reason=finish_reason,
+        bucket=bucket,
+        tool_calls_valid=valid,
+        should_call=should_call,
+        official_bucket=_official_bucket(case),
+        official_valid=_official_valid(case, official, RequestTools(case.tools)),
+        same_names=None,
+        argument_agreement=None,
+        repaired=case.repairs.beyond_upstream,
+        failures=tuple(failures),
+        primary=primary,
+        fixes=fixes,
+    )
+
+
+def _invalid_positions(found: Iterable[Failure]) -> frozenset[int]:
+    positions = (failure.call for failure in found if failure.failure_class in INVALIDATING)
+    return frozenset(position for position in positions if position is not None)
+
+
+def _with_history(found: list[Failure], case: Asked) -> list[Failure]:
+    """Say of undeclared tools whether the request's messages name them."""
+    if not any(failure.failure_class is FailureClass.UNDECLARED_TOOL for failure in found):
+        return found
+    messages = case.messages()
+    if messages is None:
+        return found
+    names = names_in_history(messages)
+    return [
+        replace(failure, in_history=failure.tool in names)
+        if failure.failure_class is FailureClass.UNDECLARED_TOOL
+        else failure
+        for failure in found
+    ]
+
+
+def _notes(calls: list[Any], found: list[Failure], tools: RequestTools) -> Iterable[Note]:
+    """List what is worth knowing of the calls; empty arguments are tried as an empty object."""
+    kinds: dict[int, list[FailureClass]] = {}
+    for failure in found:
+        if failure.call is not None:
+            kinds.setdefault(failure.call, []).append(failure.failure_class)
+    not_json = (position for position, classes in kinds.items() if classes[0] in INVALID_JSON)
+    yield from notes_on(calls, frozenset(not_json))
+    full = [position for position, classes in kinds.items() if len(classes) >= MAX_VIOLATIONS]
+    for position in full[:_COUNTED_CALLS]:
+        count = tools.count_violations(calls[position])
+        if count > len(kinds[position]):
+            at_least = "at least " if count == MAX_COUNTED else ""
+            detail = f"{at_least}{count} violations of the schema, {len(kinds[position])} of them listed"
+            tool = first_tool_name(calls[position : position + 1])
+            yield Note(NoteKind.FURTHER_VIOLATIONS, detail, position, tool)
+    empty = {
+        failure.tool: failure
+        for failure in found
+        if failure.failure_class is FailureClass.EMPTY_ARGUMENTS and failure.tool is not None
+    }
+    if empty:
+        tried = [{"function": {"name": name, "arguments": "{}"}} for name in empty]
+        unfit = _invalid_positions(tools.judge(tried))
+        for position, failure in enumerate(empty.values()):
+            if position not in unfit:
+                detail = "the call has no arguments; it would be valid, were they written as {}"
+                yield Note(NoteKind.EMPTY_OBJECT_FITS, detail, failure.call or 0, failure.tool)
+
+
+_COUNTED_CALLS = 5
+"""Calls of one response whose violations are counted beyond those that are listed."""
+
+_STREAM_DETAILS = {
+    FailureClass.STREAM_INDEX_MISSING: "a tool call delta without index; counted as index 0",
+    FailureClass.STREAM_ID_MISSING: "a streamed tool call whose id never arrived",
+    FailureClass.STREAM_NAME_REPEATED: "a tool call's name arrived more than once; the last counts",
+}
+
+
+def _official_bucket(case: Asked) -> FinishBucket:
+    if case.official.should_call:
+        return FinishBucket.TOOL_CALLS
+    if case.official.finish_reason in (None, "stop"):
+        return FinishBucket.STOP
+    # Empty: the official answer is known to have ended without one.
+    return FinishBucket.OTHERS if case.official.finish_reason else FinishBucket.MISSING
+
+
+def _official_valid(case: Asked, official: list[Any] | None, tools: RequestTools) -> bool | None:
+    if not case.official.should_call:
+        return None
+    if official is None:
+        return True
+    return bool(official) and not tools.judge(official)

@@ -1,0 +1,1 @@
+"""JSON Schemas: upstream's verdict, within bounded time."""

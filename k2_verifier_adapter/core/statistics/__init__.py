@@ -1,0 +1,1 @@
+"""Intervals and the sums that they are made of."""

@@ -1,0 +1,1 @@
+"""Event streams: from bytes to one completion."""

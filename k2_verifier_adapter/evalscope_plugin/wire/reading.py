@@ -1,0 +1,235 @@
+"""Reading a response of status 200: a body or an event stream, within size and silence limits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+
+import aiohttp
+
+from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.json_text import dumps_ascii, escape_to_ascii, excerpt
+from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
+from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
+from k2_verifier_adapter.core.streams.decoder import DONE, EventDecoder
+from k2_verifier_adapter.evalscope_plugin.wire.deadlines import deadline
+
+_AFTER_DONE_S = 0.25
+"""Seconds that a server may take to end the body behind `[DONE]`, so that the connection is reused."""
+
+_AFTER_FINISH_S = 10.0
+"""Seconds that a stream may go on behind its finish_reason: the usage comes then, or never."""
+
+_REFUSAL_BYTES = 64 * 1024
+_REFUSAL_S = 5.0
+"""Size and seconds of an error body that are waited for."""
+
+
+class NoCompletionError(Exception):
+    """What was read is no completion.
+
+    Attributes:
+        failure_class: The transport class.
+        detail: One line that says what came instead.
+    """
+
+    def __init__(self, failure_class: FailureClass, detail: str) -> None:
+        super().__init__(detail)
+        self.failure_class = failure_class
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much and how long is read.
+
+    Attributes:
+        timeout_s: Seconds without progress; see `TransportOptions`.
+        max_bytes: Decompressed size.
+    """
+
+    timeout_s: float
+    max_bytes: int
+
+    @property
+    def silence(self) -> str:
+        """What is said of an attempt that went without progress for too long."""
+        return f"no progress for {self.timeout_s:g} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A completion that was read.
+
+    Attributes:
+        response: Choice 0.
+        text: The completion as ASCII-escaped JSON text.
+        anomalies: Stream failure classes noticed on the way.
+        ttft_s: Seconds from the request to the first output of a stream, else None.
+    """
+
+    response: Response
+    text: str
+    anomalies: tuple[FailureClass, ...] = ()
+    ttft_s: float | None = None
+
+
+class _Meter:
+    """Measure what comes against the limits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._size = 0
+        self._progress = time.monotonic()
+
+    def take(self, chunk: bytes, now: float, *, progress: bool = False) -> None:
+        """Count a chunk.
+
+        Raises:
+            NoCompletionError: If a limit is passed.
+        """
+        self._size += len(chunk)
+        if self._size > self._limits.max_bytes:
+            detail = f"more than {self._limits.max_bytes} bytes"
+            raise NoCompletionError(FailureClass.RESPONSE_TOO_LARGE, detail)
+        if progress:
+            self._progress = now
+        elif now - self._progress > self._limits.timeout_s:
+            raise NoCompletionError(FailureClass.TIMED_OUT, self._limits.silence)
+
+
+async def read_body(response: aiohttp.ClientResponse, limits: Limits) -> Reading:
+    """Read a body that has to be whole within the timeout.
+
+    Raises:
+        NoCompletionError: If it is no completion, or passes a limit.
+        aiohttp.ClientError: If the connection breaks.
+    """
+    meter = _Meter(limits)
+    parts: list[bytes] = []
+    async for chunk in response.content.iter_any():
+        parts.append(chunk)
+        meter.take(chunk, time.monotonic())
+    text = b"".join(parts).decode("utf-8", "replace")
+    result = parse_completion(text)
+    if isinstance(result, NotACompletion):
+        raise NoCompletionError(result.failure_class, result.reason)
+    return Reading(result, escape_to_ascii(text))
+
+
+async def read_refusal(response: aiohttp.ClientResponse, limits: Limits) -> bytes:
+    """Read what an error status says, as far as it comes soon; the status says what matters."""
+    body = bytearray()
+    with contextlib.suppress(asyncio.TimeoutError, aiohttp.ClientError):
+        async with deadline(min(limits.timeout_s, _REFUSAL_S)):
+            async for chunk in response.content.iter_any():
+                body.extend(chunk)
+                if len(body) >= _REFUSAL_BYTES:
+                    break
+    return bytes(body[:_REFUSAL_BYTES])
+
+
+async def read_stream(response: aiohttp.ClientResponse, limits: Limits, started: float) -> Reading:
+    """Read an event stream, of which each event is progress.
+
+    Args:
+        response: The response, its head read.
+        limits: Size and silence.
+        started: When the request was sent, by the monotonic clock.
+
+    Raises:
+        NoCompletionError: If it is no complete event stream, or passes a limit.
+        aiohttp.ServerTimeoutError: If nothing at all came for the timeout.
+    """
+    stream = _Stream(limits, started)
+    patience: asyncio.TimerHandle | None = None
+    try:
+        async for chunk in response.content.iter_any():
+            if stream.ends_with(chunk):
+                break
+            if patience is None and stream.finished:
+                loop = asyncio.get_running_loop()
+                patience = loop.call_later(_AFTER_FINISH_S, response.close)
+    except aiohttp.ServerTimeoutError:
+        if not stream.finished:
+            raise
+    except aiohttp.ClientError as error:
+        # A connection that breaks behind the finish_reason takes nothing away.
+        if not stream.finished:
+            raise NoCompletionError(FailureClass.STREAM_CUT, describe(error)) from None
+    else:
+        await stream.end(response)
+    finally:
+        if patience is not None:
+            patience.cancel()
+    return stream.reading()
+
+
+class _Stream:
+    """A stream that is being read."""
+
+    def __init__(self, limits: Limits, started: float) -> None:
+        self._meter = _Meter(limits)
+        self._started = started
+        self._decoder = EventDecoder()
+        self._assembler = ChunkAssembler()
+        self._ttft_s: float | None = None
+        self._done = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether a finish_reason has come."""
+        return self._assembler.finished
+
+    def ends_with(self, chunk: bytes) -> bool:
+        """Take a chunk; tell whether nothing behind it matters."""
+        now = time.monotonic()
+        before = self._assembler.events
+        for data in self._decoder.feed(chunk):
+            if data.strip() == DONE:
+                self._done = True
+                break
+            self._assembler.add(data)
+        if self._ttft_s is None and self._assembler.has_output:
+            self._ttft_s = now - self._started
+        self._meter.take(chunk, now, progress=self._done or self._assembler.events > before)
+        return self._done or self._assembler.failed
+
+    async def end(self, response: aiohttp.ClientResponse) -> None:
+        """Take what the end of the stream still holds, and free the connection."""
+        if self._done:
+            await _drain(response)
+        elif not self._assembler.failed:
+            for data in self._decoder.close():
+                if data.strip() != DONE:
+                    self._assembler.add(data)
+
+    def reading(self) -> Reading:
+        """Give the completion.
+
+        Raises:
+            NoCompletionError: If the stream holds none.
+        """
+        result = self._assembler.result()
+        if isinstance(result, NotACompletion):
+            raise NoCompletionError(result.failure_class, result.reason)
+        anomalies = tuple(self._assembler.anomalies)
+        return Reading(result, dumps_ascii(result.completion), anomalies, self._ttft_s)
+
+
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    """Read to the end of the body, so that the connection can be used again."""
+    if response.content.at_eof():
+        return
+    try:
+        await asyncio.wait_for(response.content.readany(), _AFTER_DONE_S)
+    except (asyncio.TimeoutError, aiohttp.ClientError):
+        response.close()
+
+
+def describe(error: BaseException) -> str:
+    """Name an error in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {excerpt(text, 300)}" if text else type(error).__name__

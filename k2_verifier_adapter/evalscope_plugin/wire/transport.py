@@ -1,0 +1,221 @@
+"""The transport: the exact request out, the raw bytes in, one retry layer around both.
+
+aiohttp, because EvalScope's own client both costs most of the time of a run and hides what must be
+judged; streams are read by this package's own parser.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.json_text import excerpt
+from k2_verifier_adapter.core.requests import Request
+from k2_verifier_adapter.evalscope_plugin.wire.budget import Budget, RunLimits
+from k2_verifier_adapter.evalscope_plugin.wire.deadlines import deadline
+from k2_verifier_adapter.evalscope_plugin.wire.exchange import (
+    Answer,
+    Endpoint,
+    NoAnswer,
+    TransportOptions,
+    environment_proxy,
+    utc_now,
+)
+from k2_verifier_adapter.evalscope_plugin.wire.pacing import Pacer
+from k2_verifier_adapter.evalscope_plugin.wire.reading import (
+    Limits,
+    NoCompletionError,
+    describe,
+    read_body,
+    read_refusal,
+    read_stream,
+)
+from k2_verifier_adapter.evalscope_plugin.wire.retries import RetryBudget, retry_after_seconds
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_CONNECT_TIMEOUT_S = 30.0
+_ANY_NUMBER = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One failed attempt."""
+
+    failure: Failure
+    status: int | None = None
+    retry_after_s: float | None = None
+
+
+class Transport:
+    """One HTTP session for one endpoint, on one event loop."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        options: TransportOptions,
+        *,
+        concurrency: int = _ANY_NUMBER,
+        budget: Budget | None = None,
+        on_event: Callable[[str], None] = lambda _: None,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Prepare the session; nothing is sent before `ask`.
+
+        Args:
+            endpoint: Where the requests go.
+            options: How they go.
+            concurrency: Requests in flight at most; by default, the caller bounds them.
+            budget: What may be spent; without one, everything.
+            on_event: Told, in a line, of every attempt that is repeated.
+            rng: Source of the jitter.
+        """
+        self._endpoint = endpoint
+        self._options = options
+        self._on_event = on_event
+        self._rng = rng or random.Random()
+        self._proven = False
+        self._budget = budget or Budget(RunLimits())
+        self._pacer = Pacer(self._budget, concurrency, options.requests_per_minute, on_change=on_event)
+        self._proxy = environment_proxy(endpoint.url)
+        self._limits = Limits(options.timeout_s, options.max_response_bytes)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        # The evaluator bounds the concurrency; total time is bounded by progress, not as a whole.
+        timeout = aiohttp.ClientTimeout(
+            total=None,
+            sock_connect=min(_CONNECT_TIMEOUT_S, self._options.timeout_s),
+            sock_read=self._options.timeout_s,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def ask(self, request: Request) -> Answer | NoAnswer:
+        """Send one request, as often as the retry policy says.
+
+        Raises:
+            BudgetSpentError: If a maximum is reached before it is answered or given up.
+        """
+        retries = RetryBudget(self._options.retry, self._rng)
+        first = time.monotonic()
+        attempts = 0
+        while True:
+            async with self._pacer.turn() as started:
+                attempts += 1
+                outcome = await self._attempt(request, attempts)
+            if isinstance(outcome, Answer):
+                self._proven = True
+                self._pacer.answered()
+                return outcome
+            kind = outcome.failure.failure_class
+            delay = retries.next_delay(kind, outcome.status, outcome.retry_after_s, proven=self._proven)
+            if delay is None:
+                return NoAnswer(outcome.failure, outcome.status, attempts, time.monotonic() - first)
+            self._on_event(f"{outcome.failure.detail}; again in {delay:.1f} s (attempt {attempts})")
+            if kind is FailureClass.RATE_LIMITED:
+                self._pacer.rate_limited(delay, started)
+            else:
+                await self._budget.pause(delay)
+
+    async def _attempt(self, request: Request, attempts: int) -> Answer | _Attempt:
+        assert self._session is not None, "the transport is used as a context manager"
+        started = time.monotonic()
+        status: int | None = None
+        try:
+            # `sock_read` alone lets a head that comes byte by byte take for ever.
+            async with deadline(self._options.timeout_s):
+                asked = await self._session.post(
+                    self._endpoint.url,
+                    params=self._endpoint.query,
+                    data=request.body,
+                    # Not the session's: aiohttp (3.14) sends those to the proxy as well, the key included.
+                    headers=self._endpoint.headers,
+                    proxy=self._proxy,
+                    allow_redirects=False,
+                )
+            async with asked as response:
+                status = response.status
+                if status != 200:
+                    return await self._refusal(response)
+                try:
+                    if request.stream:
+                        reading = await read_stream(response, self._limits, started)
+                    else:
+                        reading = await read_body(response, self._limits)
+                except NoCompletionError as error:
+                    # What is left of the body is not worth waiting for.
+                    response.close()
+                    return self._failed(error.failure_class, error.detail, status)
+        except aiohttp.ClientError as error:
+            kind = _class_of(error)
+            detail = self._limits.silence if kind is FailureClass.TIMED_OUT else describe(error)
+            return self._failed(kind, detail, status)
+        except (TimeoutError, asyncio.TimeoutError):
+            return self._failed(FailureClass.TIMED_OUT, self._limits.silence, status)
+        except OSError as error:
+            return self._failed(FailureClass.CONNECTION_RESET, describe(error), status)
+        return Answer(
+            response=reading.response,
+            text=reading.text,
+            anomalies=reading.anomalies,
+            attempts=attempts,
+            duration_s=time.monotonic() - started,
+            ttft_s=reading.ttft_s,
+            finished_at=utc_now(),
+        )
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> _Attempt:
+        body = await read_refusal(response, self._limits)
+        status = response.status
+        text = " ".join(body.decode("utf-8", "replace").split())
+        detail = f"HTTP {status}: {excerpt(text, 500)}" if text else f"HTTP {status}"
+        retry_after = retry_after_seconds(response.headers.get("Retry-After"), time.time())
+        if 300 <= status < 400:
+            target = response.headers.get("Location", "nowhere")
+            detail = f"HTTP {status}: redirected to {target}; give that address as the API URL"
+            return self._failed(FailureClass.NOT_A_COMPLETION, detail, status)
+        if status == 429:
+            return self._failed(FailureClass.RATE_LIMITED, detail, status, retry_after)
+        if status >= 500:
+            return self._failed(FailureClass.HTTP_5XX, detail, status, retry_after)
+        if status >= 400:
+            return self._failed(FailureClass.HTTP_4XX, detail, status, retry_after)
+        return self._failed(FailureClass.NOT_A_COMPLETION, detail, status)
+
+    def _failed(
+        self, kind: FailureClass, detail: str, status: int | None, retry_after_s: float | None = None
+    ) -> _Attempt:
+        return _Attempt(Failure(kind, self._endpoint.masked(detail)), status, retry_after_s)
+
+
+def _class_of(error: aiohttp.ClientError) -> FailureClass:
+    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+        return FailureClass.CONNECTION_FAILED
+    if isinstance(error, aiohttp.ServerTimeoutError):
+        return FailureClass.TIMED_OUT
+    if isinstance(error, aiohttp.ClientResponseError):
+        return FailureClass.NOT_A_COMPLETION
+    return FailureClass.CONNECTION_RESET

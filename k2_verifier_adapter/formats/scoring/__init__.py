@@ -1,0 +1,1 @@
+"""Scoring results files offline: in this process, in several, or on Ray."""

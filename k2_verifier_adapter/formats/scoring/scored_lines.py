@@ -1,0 +1,187 @@
+"""What lines of a results file add up to: sums that merge, and the summary at the end."""
+
+from __future__ import annotations
+
+import platform
+from array import array
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from k2_verifier_adapter.core.cases import NOT_PARAMETERS
+from k2_verifier_adapter.core.history import Repairs
+from k2_verifier_adapter.core.json_text import differ, reportable
+from k2_verifier_adapter.core.log_facts import LogFacts, Places
+from k2_verifier_adapter.core.run_facts import RunFacts
+from k2_verifier_adapter.core.secrets.masking import hide_secrets
+from k2_verifier_adapter.core.summary import Observed, Summary, build_summary
+from k2_verifier_adapter.core.tally import Tally, count_text, merge_texts
+from k2_verifier_adapter.errors import DataError
+from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
+from k2_verifier_adapter.version import __version__
+
+
+@dataclass(slots=True)
+class ScoredLines:
+    """What some lines add up to.
+
+    Attributes:
+        log: What was found in them.
+        tally: The judgements.
+        observed: What the responses say of themselves.
+        repairs: Cases by repair.
+        models: Requests by the model that they ask for.
+        parameters: The parameters that all requests share; None before the first request.
+        first_at: When the first request was made, as logged.
+        last_at: When the last one was made.
+        repeats: The most lines of one case.
+        positions: Places in the official file of the cases that the lines answer, each once.
+    """
+
+    log: LogFacts
+    tally: Tally = field(default_factory=Tally)
+    observed: Observed = field(default_factory=Observed)
+    repairs: dict[str, int] = field(
+        default_factory=lambda: {"malformed_history": 0, "input_role": 0, "tool_call_ids": 0}
+    )
+    models: Counter[str] = field(default_factory=Counter)
+    parameters: dict[str, Any] | None = None
+    first_at: str | None = None
+    last_at: str | None = None
+    repeats: int = 0
+    positions: array[int] = field(default_factory=lambda: array("q"))
+
+    def note_request(self, body: Mapping[str, Any] | None, run_at: str | None) -> None:
+        """Take in a request as sent, None if it is not known, and when it was made."""
+        if run_at is not None:
+            self._note_times(run_at, run_at)
+        if body is None:
+            return
+        model = body.get("model")
+        if isinstance(model, str) and model:
+            count_text(self.models, model)
+        if self.parameters is None:
+            self.parameters = {
+                name: value for name, value in body.items() if name == "model" or name not in NOT_PARAMETERS
+            }
+        else:
+            self._keep_shared(self.parameters, body)
+
+    def note_repairs(self, repairs: Repairs) -> None:
+        """Take in the repairs of one case."""
+        for name in self.repairs:
+            self.repairs[name] += bool(getattr(repairs, name))
+
+    def _note_times(self, first: str, last: str) -> None:
+        self.first_at = first if self.first_at is None else min(self.first_at, first)
+        self.last_at = last if self.last_at is None else max(self.last_at, last)
+
+    @staticmethod
+    def _keep_shared(parameters: dict[str, Any], others: Mapping[str, Any]) -> None:
+        differing = [
+            name for name, value in parameters.items() if name not in others or differ(others[name], value)
+        ]
+        for name in differing:
+            del parameters[name]
+
+    def merge(self, other: ScoredLines) -> None:
+        """Take in what the lines that follow add up to; no case has lines on both sides."""
+        self.log.merge(other.log)
+        self.tally.merge(other.tally)
+        self.observed.merge(other.observed)
+        for name, count in other.repairs.items():
+            self.repairs[name] += count
+        merge_texts(self.models, other.models)
+        if other.first_at is not None and other.last_at is not None:
+            self._note_times(other.first_at, other.last_at)
+        self.repeats = max(self.repeats, other.repeats)
+        if other.parameters is not None:
+            if self.parameters is None:
+                self.parameters = dict(other.parameters)
+            else:
+                self._keep_shared(self.parameters, other.parameters)
+
+    def summary(
+        self, official: OfficialIndex, subset: str | None, minimums: Mapping[str, float] | None
+    ) -> Summary:
+        """Put the summary together.
+
+        Args:
+            official: The official answers, those that were answered marked as used.
+            subset: Name of the subset, or None if it is not known.
+            minimums: The user's thresholds by metric name.
+
+        Raises:
+            DataError: If no line could be scored.
+        """
+        log = self.log
+        if not log.scored:
+            found = ", ".join(
+                f"{name} {places.count}" for name, places in log.left_out.items() if places.count
+            )
+            raise DataError(
+                f"no line of the results could be scored against {official.info.source}: "
+                f"{found or 'the file is empty'}"
+            )
+        official.count_unused()
+        several = len(self.models) > 1
+        asked = ", ".join(f"{name} ({count})" for name, count in self.models.most_common(5))
+        void_reason = f"the requests ask for several models: {asked}" if several else None
+        model = self.models or self.observed.models or Counter({"unknown": 1})
+        # A log of the client's own arguments may hold headers.
+        parameters = {name: reportable(value) for name, value in (self.parameters or {}).items()}
+        facts = RunFacts(
+            model=model.most_common(1)[0][0],
+            subset=subset or "",
+            parameters=hide_secrets(parameters),
+            rows=official.info,
+            planned=log.scored,
+            repeats=self.repeats,
+            started_at=self.first_at or "",
+            finished_at=self.last_at,
+            complete=True,
+            endpoint_host=None,
+            adapter=__version__,
+            evalscope="",
+            python=platform.python_version(),
+            standard=official.standard,
+        )
+        summary = build_summary(
+            facts,
+            self.tally,
+            self.observed,
+            self.repairs,
+            minimums=minimums,
+            void_reason=void_reason,
+            log=log,
+        )
+        warnings = [*summary.warnings, *_warnings(log)]
+        if several:
+            warnings.append(f"No verdict: {void_reason}.")
+        return replace(summary, warnings=tuple(warnings))
+
+
+def _warnings(log: LogFacts) -> list[str]:
+    warnings = []
+    if log.other_request.count:
+        warnings.append(
+            f"{_lines(log.other_request)} hold other messages or tools than the official request of the "
+            "same data_index: the official file may belong to another prompt set."
+        )
+    if log.redacted:
+        warnings.append(
+            f"{log.redacted} of the lines are redacted: taken as logged, not judged again, their calls not "
+            "compared with the official ones."
+        )
+    if log.official.unused:
+        answers = log.official.rows - log.official.failed
+        warnings.append(
+            f"{log.official.unused} of {answers} official answers have no line in the results; they are not "
+            "in these numbers."
+        )
+    return warnings
+
+
+def _lines(places: Places) -> str:
+    return "1 line" if places.count == 1 else f"{places.count} lines"
