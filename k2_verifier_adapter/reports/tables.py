@@ -112,11 +112,20 @@ def responses(summary: Summary) -> Pairs:
         ("finish reasons", ", ".join(finish)),
         ("repaired cases", ", ".join(repairs) or "none"),
     ]
-    repeated = summary.tally.repeated
     if summary.facts.repeats > 1:
-        flips = f"{repeated.flips:,} of {plural(repeated.pairs, 'pair')} decide differently"
-        pairs.append(("repeats", f"{summary.facts.repeats}; {flips}"))
+        pairs.append(("repeats", _repeats(summary)))
     return pairs
+
+
+def _repeats(summary: Summary) -> str:
+    repeats, repeated = summary.facts.repeats, summary.tally.repeated
+    if not repeated.pairs:
+        return f"{repeats}; no two of them completed for one case"
+    share = percent(repeated.flips / repeated.pairs)
+    return (
+        f"{repeats}; of {plural(repeated.pairs, 'pair')} of responses to the same case, "
+        f"{repeated.flips:,} decide differently ({share})"
+    )
 
 
 def failures(summary: Summary) -> Grid | None:

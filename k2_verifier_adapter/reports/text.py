@@ -76,7 +76,7 @@ def _baseline(summary: Summary) -> list[RenderableType]:
         return []
     word, rest = headline
     line = Text.assemble("Against the baseline: ", (word.upper(), STATUS_STYLES[found.status]), f" {rest}")
-    return [Text(), line, laid_out(grid)]
+    return [Text(), line, laid_out(grid), Text("'k2-verifier compare' shows which cases differ", "dim")]
 
 
 def _requests(summary: Summary) -> RenderableType:
@@ -108,7 +108,8 @@ def _lines(finding: Finding, summary: Summary) -> Iterable[RenderableType]:
     yield Text(finding.hypothesis, "bold")
     yield Text(finding.evidence)
     for gain in tables.gains(finding, summary):
-        yield Text(f"If fixed: {gain}")
+        # Terminals that know no arrow are still about.
+        yield Text(f"If fixed: {gain}".replace("→", "->"))
     if finding.cases:
         more = ", ..." if finding.count > len(finding.cases) else ""
         yield Text(f"Cases (rows, from 0): {', '.join(map(str, finding.cases))}{more}")

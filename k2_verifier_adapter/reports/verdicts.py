@@ -14,6 +14,7 @@ from k2_verifier_adapter.reports.tables import INTERVAL, Grid, bounds, name
 
 _MET = {True: "met", False: "not met", None: "undefined"}
 _UPSTREAM = {Status.PASS: "met", Status.FAIL: "not met"}
+_WORSE = {Status.PASS: "not worse", Status.FAIL: "worse", Status.INCONCLUSIVE: "perhaps worse"}
 
 
 def headline(summary: Summary) -> tuple[str, str]:
@@ -93,7 +94,7 @@ def baseline_headline(summary: Summary) -> tuple[str, str] | None:
     held = f"{name(found.model)} ({printable(found.baseline)}), {plural(found.cases, 'common case')}"
     if found.status is Status.NONE:
         return "none", f"{printable(found.reason or 'no check')}; baseline {held}"
-    return found.status.value, f"not worse by more than {points(found.margin)} points than {held}"
+    return found.status.value, f"{_WORSE[found.status]} by more than {points(found.margin)} points than {held}"
 
 
 def baseline_checks(summary: Summary) -> Grid | None:
@@ -111,7 +112,7 @@ def baseline_checks(summary: Summary) -> Grid | None:
         )
         for check in found.checks
     )
-    return Grid(("run − baseline", "difference", INTERVAL, "at least", "result"), rows, 3)
+    return Grid(("run - baseline", "difference", INTERVAL, "at least", "result"), rows, 3)
 
 
 def difference_bounds(difference: Difference | None) -> str:

@@ -248,7 +248,7 @@ def test_a_stream_that_shares_nothing_is_not_learnt_from_for_ever(monkeypatch: p
         learnt.append(text)
         return plain(text, chunk)
 
-    monkeypatch.setattr("k2_verifier_adapter.core.event_stream.find_envelope", counting)
+    monkeypatch.setattr("k2_verifier_adapter.core.streams.assembler.find_envelope", counting)
     assembler = ChunkAssembler()
     for number in range(50):
         assembler.add(content("x", created=number).encode())

@@ -5,15 +5,8 @@ from dataclasses import replace
 import pytest
 from stored_runs import FACTS, answering, calling, failed, make_cases, make_row, write_run
 
-from k2_verifier_adapter.core.comparison.compare import (
-    DEFAULT_MARGIN,
-    Comparison,
-    NotWorse,
-    compare,
-    letter,
-    margin_status,
-    not_worse,
-)
+from k2_verifier_adapter.core.comparison.compare import Comparison, compare, letter
+from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN, NotWorse, margin_status, not_worse
 from k2_verifier_adapter.core.comparison.outcomes import Outcome, Participant, State
 from k2_verifier_adapter.core.comparison.paired import Difference, WinsLosses
 from k2_verifier_adapter.core.comparison.pairs import MAX_LISTED_CHANGES

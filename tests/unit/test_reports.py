@@ -114,7 +114,7 @@ class TestJson:
         assert set(DESIGN_KEYS) <= set(report)
         assert set(report) - set(DESIGN_KEYS) == {
             *("complete", "stopped", "warnings", "self_agreement"),
-            *("findings", "what_if", "tools"),
+            *("findings", "what_if", "tools", "baseline"),
         }
 
     def test_counts(self):
@@ -222,6 +222,7 @@ class TestJson:
                 "value": 1.0,
                 "upstream_met": True,
                 "status": "pass",
+                "further": None,
             },
             {
                 "metric": "schema_accuracy",
@@ -229,6 +230,7 @@ class TestJson:
                 "value": 1.0,
                 "upstream_met": True,
                 "status": "pass",
+                "further": None,
             },
         ]
 
@@ -263,7 +265,7 @@ class TestText:
     def test_shows_the_reports_numbers(self):
         """Values, intervals, denominators, counts and failure classes stand in the text."""
         text = words(render_text(mixed_summary()))
-        assert "schema_accuracy 66.67% 20.77 - 93.85% 3" in text
+        assert "schema_accuracy 66.67% 20.77% - 93.85% 3" in text
         assert "count_finish_reason_tool_calls 3 6" in text
         assert "inference_error_rate 25.00%" in text
         assert "both call 2 (TP), only the vendor 1 (FP), only the official 2 (FN), neither 1 (TN)" in text
@@ -284,7 +286,7 @@ class TestText:
         """An undefined rate reads so, and is no percentage."""
         text = render_text(summary_of([make_row(call=False)], [answering()]))
         line = next(line for line in text.splitlines() if "schema_accuracy" in line)
-        assert words(line) == "schema_accuracy undefined (n = 0)"
+        assert words(line) == "schema_accuracy undefined 0"
 
     def test_unrepaired_column(self):
         """Values without repaired cases are shown where there are repaired cases, and only there."""
@@ -350,7 +352,7 @@ class TestText:
         check = Check("trigger_similarity", 0.73, 0.729999, upstream_met=False, status=Status.INCONCLUSIVE)
         summary = replace(faithful_summary(), verdict=Verdict(Status.INCONCLUSIVE, (check,)))
         text = words(render_text(summary))
-        assert "trigger_similarity 72.9999% 73.00% 98.16 - 100.00% not met inconclusive" in text
+        assert "trigger_similarity 72.9999% 73.00% 98.16% - 100.00% not met inconclusive" in text
 
     def test_undefined_check(self):
         """A check of an undefined metric says so, by both rules."""
