@@ -8,6 +8,7 @@
     intervals  coverage and width of the candidates for the interval of trigger_similarity
     rules      how often vendors of a known F1 meet upstream's rule and pass or fail the strict one
     calls      the same of schema_accuracy, whose denominator is the calls
+    sample     the same of subsets that hold the share of official calls of the full set
     pairs      coverage of the paired interval of the difference in F1
     validity   coverage of the paired interval of the difference in schema_accuracy
     power      how often two runs are told apart, and which difference can be told
@@ -31,6 +32,7 @@ from typing import Any
 import numpy as np
 from calibration_pairs import margin, margin_tables, pairs, pairs_tables, power, power_tables
 from calibration_rules import calls, calls_tables, rules, rules_tables
+from calibration_sampling import sample, sample_tables
 from calibration_single import intervals, intervals_tables, repeats, repeats_tables
 from calibration_validity import validity, validity_tables
 from checks import check_formulas
@@ -42,6 +44,7 @@ PARTS: Mapping[str, tuple[Callable[[Draws], Cells], Callable[[Cells], list[str]]
     "intervals": (intervals, intervals_tables),
     "rules": (rules, rules_tables),
     "calls": (calls, calls_tables),
+    "sample": (sample, sample_tables),
     "pairs": (pairs, pairs_tables),
     "validity": (validity, validity_tables),
     "power": (power, power_tables),

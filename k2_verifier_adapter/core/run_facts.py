@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from k2_verifier_adapter.core.presets import Standard
+from k2_verifier_adapter.core.sampling import RowsSample
 from k2_verifier_adapter.core.stored_values import json_object, text, text_or_none, whole
 
 
@@ -19,11 +20,30 @@ class RowsInfo:
         source: Path or hub id as the user gave it.
         sha256: Digest over the content of all rows of the source, in order.
         synthetic: Whether any row is synthetic.
+        sample: Which of the source's rows; None if it was all of them.
     """
 
     source: str
     sha256: str
     synthetic: bool
+    sample: RowsSample | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that files and reports hold."""
+        value: dict[str, Any] = {"source": self.source, "sha256": self.sha256, "synthetic": self.synthetic}
+        if self.sample is not None:
+            value["sample"] = self.sample.as_json()
+        return value
+
+    @classmethod
+    def from_json(cls, value: Any) -> RowsInfo:
+        """Read the form that files hold back.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is not one.
+        """
+        source, digest, synthetic = text(value["source"]), text(value["sha256"]), bool(value["synthetic"])
+        return cls(source, digest, synthetic, RowsSample.from_json(value.get("sample")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +87,12 @@ class RunFacts:
 
 def facts_as_json(facts: RunFacts) -> dict[str, Any]:
     """Give the stored form of the facts."""
-    rows = facts.rows
     return {
         "schema_version": 1,
         "model": facts.model,
         "subset": facts.subset,
         "parameters": dict(facts.parameters),
-        "rows": {"source": rows.source, "sha256": rows.sha256, "synthetic": rows.synthetic},
+        "rows": facts.rows.as_json(),
         "planned": facts.planned,
         "repeats": facts.repeats,
         "started_at": facts.started_at,
@@ -94,12 +113,11 @@ def facts_from_json(value: Mapping[str, Any]) -> RunFacts:
     Raises:
         KeyError, TypeError, ValueError: If it is not one.
     """
-    rows = value["rows"]
     return RunFacts(
         model=text(value["model"]),
         subset=text(value["subset"]),
         parameters=json_object(value["parameters"]),
-        rows=RowsInfo(text(rows["source"]), text(rows["sha256"]), bool(rows["synthetic"])),
+        rows=RowsInfo.from_json(value["rows"]),
         planned=whole(value["planned"]),
         repeats=whole(value["repeats"]),
         started_at=text(value["started_at"]),

@@ -9,6 +9,7 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.sampling import RowsSample, SampleMethod, draw_stratified
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
 from k2_verifier_adapter.formats.rows import BUNDLED, LoadedRows, decode_records, load_cases, records_of
@@ -141,8 +143,16 @@ def to_sample(case: Case, case_key: str) -> Sample:
     return Sample(input="", metadata={case_key: case})
 
 
-def to_dataset(adapter: K2VerifierAdapter, rows: LoadedRows, case_key: str) -> MemoryDataset:
-    """Apply shuffle, limit and repeats, in this order, as EvalScope's loaders do.
+def choose_rows(adapter: K2VerifierAdapter, rows: LoadedRows, stratified: int | None) -> LoadedRows:
+    """Apply shuffle and limit, in this order, as EvalScope's loaders do; or draw as many rows stratified.
+
+    Args:
+        adapter: Knows shuffle, seed and limit.
+        rows: All rows of a subset.
+        stratified: Seed of the stratified draw; None for EvalScope's way.
+
+    Returns:
+        The rows to ask, in the order to ask them, and which part of the subset they are.
 
     Raises:
         UsageError: If the limit leaves no row.
@@ -153,11 +163,26 @@ def to_dataset(adapter: K2VerifierAdapter, rows: LoadedRows, case_key: str) -> M
     limit = resolve_dataset_limit(adapter.limit, len(cases)) if adapter.limit else None
     if limit == 0:
         raise UsageError(f"limit {adapter.limit!r} of {len(cases)} rows leaves none")
-    if limit is not None:
-        cases = cases[:limit]
+    if limit is None or limit >= len(cases):
+        return replace(rows, cases=cases)
+    chosen = cases[:limit]
+    if stratified is not None:
+        decisions = {case.data_index: case.official.should_call for case in cases}
+        drawn = draw_stratified(decisions, limit, stratified)
+        chosen = [case for case in cases if case.data_index in drawn]
+        sample = RowsSample(SampleMethod.STRATIFIED, stratified, limit, len(cases))
+    elif adapter.shuffle:
+        sample = RowsSample(SampleMethod.SHUFFLED, adapter.seed, limit, len(cases))
+    else:
+        sample = RowsSample(SampleMethod.FIRST, None, limit, len(cases))
+    return replace(rows, cases=chosen, info=replace(rows.info, sample=sample))
+
+
+def to_dataset(adapter: K2VerifierAdapter, rows: LoadedRows, case_key: str) -> MemoryDataset:
+    """Make samples of the rows that were chosen, each as often as it is to be asked."""
     repeats = adapter.repeats
     dataset = MemoryDataset(
-        samples=[to_sample(case, case_key) for case in cases for _ in range(repeats)],
+        samples=[to_sample(case, case_key) for case in rows.cases for _ in range(repeats)],
         name=rows.info.source,
         location=rows.info.source,
         shuffled=adapter.shuffle,
@@ -166,14 +191,18 @@ def to_dataset(adapter: K2VerifierAdapter, rows: LoadedRows, case_key: str) -> M
     return dataset
 
 
-def log_rows(subset: str, rows: LoadedRows) -> None:
-    """Say what was loaded, and what was repaired."""
+def log_rows(subset: str, rows: LoadedRows, chosen: LoadedRows) -> None:
+    """Say what was loaded, what was repaired, and which rows were chosen of it."""
     cases = rows.cases
     label = " SYNTHETIC" if rows.info.synthetic else ""
     logger.info(
         f"{subset}: {len(cases)}{label} rows from {rows.info.source}, "
-        f"{sum(case.official.should_call for case in cases)} with an official call"
+        f"{_official_calls(rows)} with an official call"
     )
+    if chosen.info.sample is not None:
+        logger.info(
+            f"{subset}: rows asked: {chosen.info.sample}; {_official_calls(chosen)} with an official call"
+        )
     malformed = sum(bool(case.repairs.malformed_history) for case in cases)
     if malformed:
         calls = sum(case.repairs.malformed_history for case in cases)
@@ -189,3 +218,7 @@ def log_rows(subset: str, rows: LoadedRows) -> None:
         logger.info(
             f"{subset}: {ids} historical tool call ids are renamed (extra_params.normalize_tool_call_ids)"
         )
+
+
+def _official_calls(rows: LoadedRows) -> int:
+    return sum(case.official.should_call for case in rows.cases)

@@ -16,6 +16,7 @@ from yarl import URL
 
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.presets import Preset
+from k2_verifier_adapter.core.sampling import SampleMethod
 from k2_verifier_adapter.core.secrets.credentials import secrets_in
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin import hiding
@@ -23,6 +24,8 @@ from k2_verifier_adapter.evalscope_plugin.wire.budget import RunLimits
 from k2_verifier_adapter.evalscope_plugin.wire.exchange import Endpoint, TransportOptions
 from k2_verifier_adapter.evalscope_plugin.wire.retries import RetryPolicy
 from k2_verifier_adapter.version import __version__
+
+DEFAULT_SAMPLE_SEED = 42
 
 EXTRA_PARAMS: Mapping[str, Mapping[str, Any]] = {
     "malformed_history": {
@@ -38,6 +41,19 @@ EXTRA_PARAMS: Mapping[str, Mapping[str, Any]] = {
         "`tool_call_id` that refers to them.",
         "value": False,
         "choices": [True, False],
+    },
+    "sample": {
+        "type": "str",
+        "description": "Which rows a limit leaves: `first`, EvalScope's way, the first ones (of the shuffled "
+        "rows, with `shuffle`); `stratified`, a draw with the share of official calls of all rows.",
+        "value": "first",
+        "choices": ["first", "stratified"],
+    },
+    "sample_seed": {
+        "type": "int",
+        "description": "Seed of the stratified draw. With the same seed a larger limit keeps the rows of a "
+        "smaller one.",
+        "value": DEFAULT_SAMPLE_SEED,
     },
     "max_response_mb": {
         "type": "int",
@@ -107,6 +123,29 @@ def history_options(extra_params: Mapping[str, Any]) -> HistoryOptions:
     if not isinstance(normalize, bool):
         raise UsageError(f"extra_params.normalize_tool_call_ids is {normalize!r}, expected true or false")
     return HistoryOptions(malformed, normalize)
+
+
+def sample_seed(extra_params: Mapping[str, Any]) -> int | None:
+    """Give the seed of the stratified draw; None if the rows are chosen in EvalScope's way.
+
+    Raises:
+        UsageError: If a value is none of the choices, or the seed would have no effect.
+    """
+    sample = extra_params.get("sample", SampleMethod.FIRST.value)
+    choices = (SampleMethod.FIRST.value, SampleMethod.STRATIFIED.value)
+    if sample not in choices:
+        raise UsageError(f"extra_params.sample is {sample!r}, expected 'first' or 'stratified'")
+    seed = extra_params.get("sample_seed", DEFAULT_SAMPLE_SEED)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UsageError(f"extra_params.sample_seed is {seed!r}, expected a whole number")
+    if sample == SampleMethod.STRATIFIED.value:
+        return seed
+    if seed != DEFAULT_SAMPLE_SEED:
+        raise UsageError(
+            f"extra_params.sample_seed is {seed!r}, but sample is {sample!r}, which draws nothing; "
+            "set sample to 'stratified', or leave sample_seed out"
+        )
+    return None
 
 
 def user_parameters(task_config: TaskConfig, api: ModelAPI | None) -> UserParameters:

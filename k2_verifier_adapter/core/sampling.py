@@ -1,0 +1,96 @@
+"""Which rows a limit leaves: the draw that keeps the share of official calls, and the note of any choice."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from k2_verifier_adapter.core.stored_values import whole
+
+
+class SampleMethod(Enum):
+    """How the rows were chosen that a limit leaves."""
+
+    FIRST = "first"
+    SHUFFLED = "shuffled"
+    STRATIFIED = "stratified"
+
+
+@dataclass(frozen=True, slots=True)
+class RowsSample:
+    """The part of a source's rows that a run asks about.
+
+    Attributes:
+        method: How they were chosen.
+        seed: Seed of the choice; None for the first rows, and where EvalScope shuffles without one.
+        rows: Rows that were chosen.
+        of: Rows of the source.
+    """
+
+    method: SampleMethod
+    seed: int | None
+    rows: int
+    of: int
+
+    def __str__(self) -> str:
+        """Say it in a few words."""
+        if self.method is SampleMethod.FIRST:
+            return f"the first {self.rows:,} of {self.of:,}"
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.rows:,} of {self.of:,}, {self.method.value}{seed}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that files hold."""
+        return {"method": self.method.value, "seed": self.seed, "rows": self.rows, "of": self.of}
+
+    @classmethod
+    def from_json(cls, value: Any) -> RowsSample | None:
+        """Read the form that files hold back; None for None.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is neither.
+        """
+        if value is None:
+            return None
+        seed, rows, of = value["seed"], whole(value["rows"]), whole(value["of"])
+        if not 0 < rows <= of:
+            raise ValueError(f"{rows} of {of} rows are no part of them")
+        return cls(SampleMethod(value["method"]), None if seed is None else whole(seed), rows, of)
+
+
+def draw_stratified(decisions: Mapping[int, bool], size: int, seed: int) -> frozenset[int]:
+    """Draw rows without replacement, as many official calls among them, in proportion, as in all rows.
+
+    In each stratum the rows come first whose SHA-256 of seed and number is the smallest. So the draw is
+    the same wherever it is made, does not depend on the order of the rows, and a larger one of the same
+    seed holds a smaller one.
+
+    Args:
+        decisions: The official decision of each row, by the row's number.
+        size: Rows to draw, at least 1; all rows if there are no more.
+        seed: Another seed draws other rows.
+
+    Returns:
+        The numbers drawn.
+    """
+    calling = [number for number, calls in decisions.items() if calls]
+    others = [number for number, calls in decisions.items() if not calls]
+    size = min(size, len(decisions))
+    calls = _share_of_calls(size, len(calling), len(decisions))
+    return frozenset((*_first(calling, calls, seed), *_first(others, size - calls, seed)))
+
+
+def _share_of_calls(size: int, calling: int, total: int) -> int:
+    """Give the whole number nearest to the share, halves up; two rows or more hold one of each kind."""
+    # With one row more it grows by one or not at all, so neither stratum ever shrinks.
+    share = (2 * size * calling + total) // (2 * total)
+    if size >= 2 and 0 < calling < total:
+        return min(max(share, 1), size - 1)
+    return share
+
+
+def _first(numbers: Iterable[int], count: int, seed: int) -> list[int]:
+    return sorted(numbers, key=lambda number: hashlib.sha256(f"{seed}:{number}".encode()).digest())[:count]
