@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.delivery import format_option, output_option
+from k2_verifier_adapter.cli.delivery import check_destination, output_option
+from k2_verifier_adapter.cli.gate_flags import inconclusive_option, margin_option, say
 
 if TYPE_CHECKING:
+    from k2_verifier_adapter.core.comparison.compare import Comparison
+    from k2_verifier_adapter.core.comparison.not_worse import NotWorse
     from k2_verifier_adapter.core.comparison.outcomes import Participant
 
 
@@ -23,9 +26,27 @@ if TYPE_CHECKING:
 )
 @click.option("--rows", help="Rows to hold results files against: a file, a directory, or 'bundled'.")
 @click.option("--subset", help="The subset, where a run holds several; whose threshold results files have.")
-@format_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown", "html"]),
+    default="text",
+    show_default=True,
+    help="The comparison owns standard output; everything else goes to standard error.",
+)
 @output_option
+@click.option(
+    "--gate",
+    type=click.Choice(["none", "not-worse"]),
+    default="none",
+    show_default=True,
+    help="not-worse: of two runs, the exit code says whether the first is not worse than the second.",
+)
+@margin_option
+@inconclusive_option
+@click.pass_context
 def compare(
+    ctx: click.Context,
     runs: tuple[Path, ...],
     *,
     baseline: Path | None,
@@ -33,6 +54,9 @@ def compare(
     subset: str | None,
     form: str,
     output: Path | None,
+    gate: str,
+    margin: float | None,
+    inconclusive: str | None,
 ) -> None:
     """Compare each RUN, a run directory or a results.jsonl, with every other.
 
@@ -41,28 +65,76 @@ def compare(
 
     \b
     k2-verifier compare outputs/vendor_a outputs/vendor_b outputs/vendor_c
-    k2-verifier compare outputs/today outputs/last_week --format json
-    k2-verifier compare a.jsonl b.jsonl --baseline kimi-k2-thinking_results.jsonl --subset k2_thinking
+    k2-verifier compare outputs/today outputs/last_week --format html \\
+        --output comparison.html
+    k2-verifier compare outputs/today outputs/last_week --gate not-worse \\
+        --margin 0.02
+    k2-verifier compare a.jsonl b.jsonl \\
+        --baseline kimi-k2-thinking_results.jsonl --subset k2_thinking
     """
-    from k2_verifier_adapter.cli.output import colour_wanted, columns, write_or_print
     from k2_verifier_adapter.core.comparison.compare import compare as compare_participants
+    from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.reports.comparison.json_report import dump_comparison
-    from k2_verifier_adapter.reports.comparison.text import render_comparison
+    from k2_verifier_adapter.reports.comparison.gate import check_two, outcome
+    from k2_verifier_adapter.reports.gate import WhenInconclusive, by_baseline
 
     official = baseline if rows is None else rows
+    gated = gate == "not-worse"
     if baseline is not None and rows is not None:
         raise UsageError("give the official answers either by --baseline or by --rows, not by both")
+    if not gated and (margin is not None or inconclusive is not None):
+        raise click.UsageError(
+            "--margin and --inconclusive go with --gate not-worse: they say how it decides"
+        )
+    check_destination(form, output)
+    if gated and len(runs) > 2:
+        check_two(len(runs))
     participants = [found for run in runs for found in _participants(run, official, subset)]
+    if gated:
+        check_two(len(participants))
     if len(participants) < 2:
         raise UsageError(f"{runs[0]}: holds one run, and one is given; a comparison needs two or more")
     comparison = compare_participants(participants)
-    if form == "json":
-        write_or_print(dump_comparison(comparison), output)
-    elif output is None:
-        click.echo(render_comparison(comparison, colour=colour_wanted(), width=columns()), nl=False)
+    if not gated:
+        _deliver(comparison, None, form, output)
+        return
+    found = outcome(comparison, DEFAULT_MARGIN if margin is None else margin)
+    decision = by_baseline(found, None if inconclusive is None else WhenInconclusive(inconclusive))
+    _deliver(comparison, found, form, output)
+    say(decision)
+    ctx.exit(decision.code)
+
+
+def _deliver(comparison: Comparison, found: NotWorse | None, form: str, output: Path | None) -> None:
+    """Print or write a comparison."""
+    from k2_verifier_adapter.cli.output import colour_wanted, columns, write_or_print
+
+    if form == "text" and output is None:
+        from k2_verifier_adapter.reports.comparison.text import render_comparison
+
+        text = render_comparison(comparison, found, colour=colour_wanted(), width=columns())
+        click.echo(text, nl=False)
     else:
-        write_or_print(render_comparison(comparison), output)
+        write_or_print(_rendered(comparison, found, form), output)
+
+
+def _rendered(comparison: Comparison, found: NotWorse | None, form: str) -> str | bytes:
+    # Documents are bytes in UTF-8, whatever the terminal speaks.
+    if form == "json":
+        from k2_verifier_adapter.reports.comparison.json_report import dump_comparison
+
+        return dump_comparison(comparison, found)
+    if form == "markdown":
+        from k2_verifier_adapter.reports.comparison.markdown import render_markdown
+
+        return render_markdown(comparison, found).encode("utf-8", "backslashreplace")
+    if form == "html":
+        from k2_verifier_adapter.reports.comparison.html import render_html
+
+        return render_html(comparison, found).encode("utf-8", "backslashreplace")
+    from k2_verifier_adapter.reports.comparison.text import render_comparison
+
+    return render_comparison(comparison, found)
 
 
 def _participants(run: Path, official: Path | str | None, subset: str | None) -> list[Participant]:

@@ -81,8 +81,10 @@ def laid_out(grid: Grid, *, bold_first: bool = False) -> Table:
         bold_first: Whether the first row is what matters most.
     """
     table = start_table(*grid.columns)
-    for column in table.columns[1 + grid.numbers :]:
-        column.justify, column.no_wrap, column.overflow = "left", False, "fold"
+    for place, column in enumerate(table.columns):
+        # A name alone stays on one line; of several, vendors have chosen some.
+        if not grid.holds_numbers(place) and (place or grid.names > 1):
+            column.justify, column.no_wrap, column.overflow = "left", False, "fold"
     for number, row in enumerate(grid.rows):
         cells = (Text(cell, _CELL_STYLES.get(cell, "")) for cell in row)
         table.add_row(*cells, style="bold" if bold_first and not number else None)

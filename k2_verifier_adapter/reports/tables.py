@@ -34,21 +34,32 @@ class Grid:
     """A table.
 
     Attributes:
-        columns: The headings; the first column names the row.
+        columns: The headings; the first columns name the row.
         rows: The cells, as many in each row as there are columns.
-        numbers: How many of the columns behind the first hold numbers; those after them hold words.
+        numbers: How many of the columns behind the names hold numbers; those after them hold words.
+        names: How many columns name the row.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numbers: int
+    names: int = 1
+
+    def holds_numbers(self, place: int) -> bool:
+        """Whether the column at a place, counted from 0, holds numbers."""
+        return self.names <= place < self.names + self.numbers
 
     def without(self, column: str) -> Grid:
         """Give the same table without one of its columns of words."""
         place = self.columns.index(column)
         rows = (self.columns, *self.rows)
         columns, *kept = ((*row[:place], *row[place + 1 :]) for row in rows)
-        return Grid(columns, tuple(kept), self.numbers)
+        return Grid(columns, tuple(kept), self.numbers, self.names - (place < self.names))
+
+    def first_rows(self, most: int) -> tuple[Grid, int]:
+        """Give the table of the first rows, and the number of the others."""
+        rows = self.rows[:most]
+        return Grid(self.columns, rows, self.numbers, self.names), len(self.rows) - len(rows)
 
 
 def title(summary: Summary) -> str:
@@ -214,6 +225,7 @@ def provenance(summary: Summary) -> Pairs:
         ("providers", listed(observed.providers)),
         ("fingerprints", listed(observed.system_fingerprints)),
         ("rows", f"SYNTHETIC, {rows}" if facts.rows.synthetic else rows),
+        ("rows asked", "" if facts.rows.sample is None else str(facts.rows.sample)),
         ("threshold from", "" if standard is None else standard.source),
         ("started", facts.started_at or "-"),
         ("finished", facts.finished_at or ("not finished" if summary.log is None else "-")),

@@ -5,11 +5,12 @@ Nothing is escaped here, but every foreign text is `printable`.
 
 from __future__ import annotations
 
+from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 from k2_verifier_adapter.core.comparison.paired import Difference
 from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Status
-from k2_verifier_adapter.reports.printable import percent, percent_beside, plural, points, printable
+from k2_verifier_adapter.reports.printable import amount, percent, percent_beside, plural, points, printable
 from k2_verifier_adapter.reports.tables import INTERVAL, Grid, bounds, name
 
 _MET = {True: "met", False: "not met", None: "undefined"}
@@ -24,6 +25,19 @@ def headline(summary: Summary) -> tuple[str, str]:
         return "none", printable(verdict.reason or "no check")
     upstream = _UPSTREAM.get(verdict.upstream_status, "undefined")
     return verdict.status.value, f"by the strict rule; upstream's rule: {upstream}"
+
+
+def one_line(summary: Summary) -> str:
+    """Give the verdict with its numbers in one line."""
+    word, rest = headline(summary)
+    metrics = {metric.name: metric for metric in summary.metrics}
+    said = []
+    for metric_name in (PRIMARY_METRIC, "schema_accuracy"):
+        metric = metrics[metric_name]
+        interval = bounds(metric.interval)
+        said.append(f"{metric_name} {amount(metric, metric.value)}" + (f" ({interval})" if interval else ""))
+    named = name(summary.facts.subset) if summary.facts.subset else name(summary.facts.model)
+    return f"{named}: verdict {word.upper() if word != 'none' else word} ({rest}); {', '.join(said)}"
 
 
 def thresholds_not_applied(summary: Summary) -> str | None:
@@ -88,20 +102,30 @@ def warnings(summary: Summary) -> list[str]:
 
 def baseline_headline(summary: Summary) -> tuple[str, str] | None:
     """Give the outcome against the baseline as a word, and what stands behind it; None without one."""
-    found = summary.baseline
-    if found is None:
-        return None
+    return None if summary.baseline is None else not_worse_headline(summary.baseline)
+
+
+def not_worse_headline(found: NotWorse) -> tuple[str, str]:
+    """Give the outcome against a baseline as a word, and what stands behind it."""
     held = f"{name(found.model)} ({printable(found.baseline)}), {plural(found.cases, 'common case')}"
     if found.status is Status.NONE:
         return "none", f"{printable(found.reason or 'no check')}; baseline {held}"
-    return found.status.value, f"{_WORSE[found.status]} by more than {points(found.margin)} points than {held}"
+    margin = f"{points(found.margin)} points"
+    return found.status.value, f"{_WORSE[found.status]} by more than {margin} than {held}"
 
 
 def baseline_checks(summary: Summary) -> Grid | None:
     """Give each difference from the baseline, in percentage points; None without one."""
-    found = summary.baseline
-    if found is None:
-        return None
+    return None if summary.baseline is None else not_worse_checks(summary.baseline, "run - baseline")
+
+
+def not_worse_checks(found: NotWorse, what: str) -> Grid:
+    """Give each difference from a baseline, in percentage points.
+
+    Args:
+        found: The outcome against the baseline.
+        what: What is less what.
+    """
     rows = tuple(
         (
             check.metric,
@@ -112,7 +136,7 @@ def baseline_checks(summary: Summary) -> Grid | None:
         )
         for check in found.checks
     )
-    return Grid(("run - baseline", "difference", INTERVAL, "at least", "result"), rows, 3)
+    return Grid((what, "difference", INTERVAL, "at least", "result"), rows, 3)
 
 
 def difference_bounds(difference: Difference | None) -> str:

@@ -344,7 +344,8 @@ def test_the_wheel_brings_everything(tmp_path):
         "k2_verifier_adapter/data/bundled_rows.jsonl",
         "k2_verifier_adapter/evalscope_plugin/registration.py",
         *(f"k2_verifier_adapter/reports/html/assets/report.{kind}" for kind in ("css", "js")),
-        "k2_verifier_adapter/reports/schema/report.schema.json",
+        "k2_verifier_adapter/reports/html/assets/comparison.css",
+        *(f"k2_verifier_adapter/reports/schema/{name}.schema.json" for name in ("report", "comparison")),
     }
     assert wanted <= names
     assert names == recorded, "pip uninstall removes what RECORD lists"

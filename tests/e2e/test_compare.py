@@ -1,9 +1,12 @@
 """Two runs of stock EvalScope against simulated vendors, compared by the command."""
 
 import json
+from importlib import resources
 
+import jsonschema
 import pytest
 from click.testing import CliRunner
+from support.compared import words_of_html, words_of_markdown
 from support.runs import EVALSCOPES_WARNINGS, bundled_rows, evaluate, write_rows
 
 from k2_verifier_adapter.cli import main
@@ -62,3 +65,23 @@ def test_what_was_done_differently_is_said(compared):
     assert "WARNING: The rows are synthetic" in text
     assert "A true; B false" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_every_format_says_the_same(compared):
+    """Text, Markdown and HTML of the two runs show the differences of the JSON, which is as published."""
+    folder, _ = compared
+    value = json.loads(command(folder, "--format", "json"))
+    schema = resources.files("k2_verifier_adapter.reports") / "schema" / "comparison.schema.json"
+    jsonschema.validate(value, json.loads(schema.read_text(encoding="utf-8")))
+    (pair,) = value["pairs"]
+    similarity, agreement = pair["trigger_similarity"], pair["agreement"]
+    low, high = (f"{100 * similarity[bound]:+.2f}" for bound in ("low", "high"))
+    counts = " ".join(str(agreement[key]) for key in ("first_better", "second_better", "ties"))
+    for said in (
+        " ".join(command(folder).split()),
+        words_of_markdown(command(folder, "--format", "markdown")),
+        words_of_html(command(folder, "--format", "html")),
+    ):
+        assert f"A - B {100 * similarity['difference']:+.2f} {low} to {high}" in said
+        assert f"A - B {pair['cases']['completed_by_both']} {counts}" in said
+        assert "parameters.stream" in said

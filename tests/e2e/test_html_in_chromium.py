@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.chromium import Chromium, find_chromium
+from support.chromium import PALE_TEXTS, Chromium, find_chromium
 from support.hostile_summaries import HOSTILE, with_texts
 from unit.stored_runs import answering, calling, make_row, write_run
 
@@ -132,33 +132,6 @@ def test_nothing_is_wider_than_the_screen(browser, page, width):
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
-CONTRAST = """
-(() => {
-  const channel = (v) => ((v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  const parse = (c) => c.match(/[\\d.]+/g).map(Number);
-  const light = (c) => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
-  const ground = (node) => {
-    for (; node; node = node.parentElement) {
-      const c = parse(getComputedStyle(node).backgroundColor);
-      if (c.length < 4 || c[3] > 0) return c;
-    }
-    return [255, 255, 255];
-  };
-  const bad = [];
-  for (const node of document.querySelectorAll("body *")) {
-    const own = [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    if (!own || !node.checkVisibility() || ["SCRIPT", "STYLE"].includes(node.tagName)) continue;
-    const svg = node.tagName === "text";
-    const a = light(parse(svg ? getComputedStyle(node).fill : getComputedStyle(node).color));
-    const b = light(ground(node));
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) bad.push([node.tagName, node.className.baseVal ?? node.className, ratio]);
-  }
-  return bad;
-})()
-"""
-
-
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("word", ["pass", "fail", "inconclusive", "none"])
 def test_every_text_has_the_contrast_of_aa(browser, page, tmp_path, word, dark):
@@ -173,7 +146,7 @@ def test_every_text_has_the_contrast_of_aa(browser, page, tmp_path, word, dark):
     )
     browser.open(file, "#case-3", dark=dark)
     browser.evaluate("new Promise((done) => setTimeout(done))")
-    assert browser.evaluate(CONTRAST) == []
+    assert browser.evaluate(PALE_TEXTS) == []
     assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == (
         "rgb(15, 20, 26)" if dark else "rgb(255, 255, 255)"
     )

@@ -25,6 +25,34 @@ FLAGS = (
 )
 
 
+PALE_TEXTS = """
+(() => {
+  const channel = (v) => ((v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const parse = (c) => c.match(/[\\d.]+/g).map(Number);
+  const light = (c) => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
+  const ground = (node) => {
+    for (; node; node = node.parentElement) {
+      const c = parse(getComputedStyle(node).backgroundColor);
+      if (c.length < 4 || c[3] > 0) return c;
+    }
+    return [255, 255, 255];
+  };
+  const bad = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || !node.checkVisibility() || ["SCRIPT", "STYLE"].includes(node.tagName)) continue;
+    const svg = node.tagName === "text";
+    const a = light(parse(svg ? getComputedStyle(node).fill : getComputedStyle(node).color));
+    const b = light(ground(node));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) bad.push([node.tagName, node.className.baseVal ?? node.className, ratio]);
+  }
+  return bad;
+})()
+"""
+"""An expression that lists the texts below the contrast of AA, 4.5 to 1."""
+
+
 def find_chromium():
     """Give the path of a Chromium on this machine, or None."""
     return next((path for path in map(shutil.which, NAMES) if path), None)

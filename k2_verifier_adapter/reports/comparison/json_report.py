@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from k2_verifier_adapter.core.comparison.compare import Comparison, Standing, letter
+from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 from k2_verifier_adapter.core.comparison.paired import Difference, WinsLosses
 from k2_verifier_adapter.core.comparison.pairs import Change, Pair
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.reports.json_report import metric_as_json, verdict_as_json
+from k2_verifier_adapter.reports.json_report import baseline_as_json, metric_as_json, verdict_as_json
 
 SCHEMA_VERSION = 1
 
@@ -27,13 +28,19 @@ UPSTREAM_COLUMNS = (
 OFFICIAL = "official"
 
 
-def comparison_as_json(comparison: Comparison) -> dict[str, Any]:
-    """Give the comparison's content; the same comparison gives the same keys in the same order."""
+def comparison_as_json(comparison: Comparison, found: NotWorse | None = None) -> dict[str, Any]:
+    """Give the comparison's content; the same comparison gives the same keys in the same order.
+
+    Args:
+        comparison: What to report.
+        found: Whether the first run is not worse than the second, where it was asked.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "cases": comparison.cases,
         "warnings": list(comparison.warnings),
         "other_content": list(comparison.other_content),
+        "not_worse": None if found is None else baseline_as_json(found),
         "runs": [_run(place, standing) for place, standing in enumerate(comparison.standings)],
         "leaderboard": [letter(place) for place in comparison.ranking],
         "upstream_table": upstream_table(comparison),
@@ -48,9 +55,9 @@ def comparison_as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def dump_comparison(comparison: Comparison) -> str:
+def dump_comparison(comparison: Comparison, found: NotWorse | None = None) -> str:
     """Give the text, in printable ASCII, so that nothing that a vendor sent can harm a reader."""
-    text = json.dumps(comparison_as_json(comparison), indent=2, ensure_ascii=True)
+    text = json.dumps(comparison_as_json(comparison, found), indent=2, ensure_ascii=True)
     # The one control character that JSON leaves as it is.
     return text.replace("\x7f", "\\u007f") + "\n"
 

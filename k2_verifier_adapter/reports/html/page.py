@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import b64encode
 from collections.abc import Callable, Iterable
-from hashlib import sha256
-from importlib import resources
 from typing import Any
 
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.reports import tables
 from k2_verifier_adapter.reports.failed_cases import MOST_CASES, FailedCase
 from k2_verifier_adapter.reports.html import sections
+from k2_verifier_adapter.reports.html.document import asset, document
 from k2_verifier_adapter.reports.html.elements import Markup, element, join
 from k2_verifier_adapter.reports.printable import plural
 
@@ -38,8 +36,8 @@ def render_html(summary: Summary, cases: Iterable[FailedCase]) -> str:
         summary: What to report; already redacted, if it is to be.
         cases: The failed cases, in row order; redacted as well.
     """
-    shown, note = fit(list(cases))
-    style, script = _asset("report.css"), _asset("report.js")
+    shown, note = fit(cases)
+    style, script = asset("report.css"), asset("report.js")
     links = _linker({case["row"] for case in shown})
     main = join(
         sections.verdict_section(summary),
@@ -51,73 +49,62 @@ def render_html(summary: Summary, cases: Iterable[FailedCase]) -> str:
         _cases_section(shown, note),
         sections.details_sections(summary),
     )
-    title = tables.title(summary)
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("title", title),
-        element("style", Markup(style)),
-    )
-    body = element(
-        "body",
-        element("a", "Skip to the verdict", class_="skip", href="#main"),
+    return document(
+        tables.title(summary),
         _header(summary),
-        element("main", main, id="main", tabindex="-1"),
-        element("script", Markup(_data(shown)), type="application/json", id="cases-data"),
-        element("script", Markup(script)),
+        main,
+        skip="Skip to the verdict",
+        style=style,
+        data=element("script", Markup(_data(shown)), type="application/json", id="cases-data"),
+        script=script,
     )
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 
-def fit(cases: list[FailedCase]) -> tuple[list[dict[str, Any]], str | None]:
-    """Shorten the cases until they fit a page; also give a note on what was left out, or None."""
-    notes = [f"only the first {MOST_CASES:,} are here"] if len(cases) >= MOST_CASES else []
-    # The longest limit at which all cases fit; halving the list of limits, as every trial costs.
-    low, high = 0, len(_LIMITS) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if _size(cases, _LIMITS[middle]) <= MAX_CASE_BYTES:
-            high = middle
-        else:
-            low = middle + 1
-    limit = _LIMITS[low]
-    shown: list[dict[str, Any]] = []
-    total = 0
+def fit(cases: Iterable[FailedCase]) -> tuple[list[dict[str, Any]], str | None]:
+    """Shorten the cases until they fit a page; also give a note on what was left out, or None.
+
+    Of the limits the longest is taken at which all cases fit. They are tried side by side, and one at
+    which the cases have become too many is given up: no case is held with the whole of its texts.
+    """
+    tried = {limit: _Shortened() for limit in _LIMITS}
+    found, has_texts = 0, False
     for case in cases:
-        value = case.as_json(limit)
-        total += len(_data([value]).encode())
-        if total > MAX_CASE_BYTES:
-            notes = [f"only the first {len(shown):,} of {plural(len(cases), 'failed case')} are here"]
-            break
-        shown.append(value)
-    if any(case.ended for case in cases):
+        found += 1
+        has_texts = has_texts or bool(case.ended)
+        for limit in list(tried):
+            tried[limit].add(case.as_json(limit))
+            if tried[limit].is_over and limit != _LIMITS[-1]:
+                del tried[limit]
+    limit = max(tried)
+    shown = tried[limit].cases
+    notes = [f"only the first {MOST_CASES:,} are here"] if found >= MOST_CASES else []
+    if len(shown) < found:
+        notes = [f"only the first {len(shown):,} of {plural(found, 'failed case')} are here"]
+    if has_texts:
         notes.append(f"texts are cut after {limit:,} characters")
     said = "; ".join([*notes, "the run itself holds everything"])
     return shown, f"{said[:1].upper()}{said[1:]}." if notes else None
 
 
-def _size(cases: list[FailedCase], limit: int) -> int:
-    return sum(len(_data([case.as_json(limit)]).encode()) for case in cases)
+class _Shortened:
+    """The cases as they are at one limit, as many of the first ones as fit.
 
+    Attributes:
+        cases: What the page would hold of them.
+        is_over: Whether there were more than fit.
+    """
 
-def _asset(name: str) -> str:
-    return (resources.files("k2_verifier_adapter.reports.html") / "assets" / name).read_text(encoding="utf-8")
+    def __init__(self) -> None:
+        self.cases: list[dict[str, Any]] = []
+        self.is_over = False
+        self._bytes = 0
 
-
-def _policy(style: str, script: str) -> str:
-    """Allow this style and this script, by their digests, and nothing else."""
-    return (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+    def add(self, case: dict[str, Any]) -> None:
+        """Take in the next case, if it fits."""
+        self._bytes += len(_data([case]).encode())
+        self.is_over = self.is_over or self._bytes > MAX_CASE_BYTES
+        if not self.is_over:
+            self.cases.append(case)
 
 
 def _data(cases: list[dict[str, Any]]) -> str:

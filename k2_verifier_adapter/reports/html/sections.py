@@ -198,15 +198,16 @@ def section(name: str, title: str, *children: str | None) -> Markup:
 
 def table(grid: tables.Grid, label: str, shown: Callable[[str, str], Markup | None] | None = None) -> Markup:
     """Build a table; `shown` may give a cell another form, from its column and its text."""
-    kinds = ["", *["num"] * grid.numbers]
-    kinds += [""] * (len(grid.columns) - len(kinds))
+    kinds = ["num" if grid.holds_numbers(place) else "" for place in range(len(grid.columns))]
     body = []
     for row in grid.rows:
         cells = []
         for place, (column, kind, text) in enumerate(zip(grid.columns, kinds, row, strict=True)):
             content = (shown(column, text) if shown else None) or text
             cells.append(
-                element("td", content, class_=kind or None) if place else element("th", content, scope="row")
+                element("th", content, scope="row")
+                if place < grid.names
+                else element("td", content, class_=kind or None)
             )
         body.append(element("tr", *cells))
     head = heads(*zip(grid.columns, kinds, strict=True))
