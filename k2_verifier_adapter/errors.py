@@ -26,6 +26,20 @@ class UsageError(K2VerifierError):
     """A setting, flag or file name cannot be used as given."""
 
 
+class UnknownFlagError(UsageError):
+    """A flag is none of EvalScope's.
+
+    Attributes:
+        flag: The flag.
+        known: Those of EvalScope.
+    """
+
+    def __init__(self, flag: str, known: list[str]) -> None:
+        self.flag = flag
+        self.known = known
+        super().__init__(f"unknown flag {flag!r}; see `k2-verifier eval --help`, `evalscope eval --help`")
+
+
 class DataError(K2VerifierError):
     """Rows, results or a run directory cannot be read."""
 

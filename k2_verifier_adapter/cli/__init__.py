@@ -6,9 +6,6 @@ the command that needs it, so that `--help`, `report` and `export` start fast.
 
 from __future__ import annotations
 
-import sys
-from typing import IO, Any
-
 import click
 
 from k2_verifier_adapter.cli import (
@@ -22,44 +19,14 @@ from k2_verifier_adapter.cli import (
     score,
     simulate,
 )
-from k2_verifier_adapter.errors import K2VerifierError
+from k2_verifier_adapter.cli.commands import Commands
+from k2_verifier_adapter.cli.verbosity import verbose_option
 from k2_verifier_adapter.version import __version__
 
 __all__ = ["main"]
 
 
-class _Failure(click.ClickException):
-    """An expected error: one line on standard error."""
-
-    exit_code = 2
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Print the message, made safe for a terminal."""
-        from k2_verifier_adapter.reports.printable import printable
-
-        click.echo(f"k2-verifier: error: {printable(self.format_message())}", file=file, err=file is None)
-
-
-class _Commands(click.Group):
-    """The commands; expected errors end without traceback, an interruption as incomplete."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the chosen command."""
-        for stream in (sys.stdout, sys.stderr):
-            # A terminal or pipe that cannot show a character gets its escape instead of an error.
-            reconfigure = getattr(stream, "reconfigure", None)
-            if reconfigure is not None:
-                reconfigure(errors="backslashreplace")
-        try:
-            return super().invoke(ctx)
-        except K2VerifierError as error:
-            raise _Failure(str(error)) from None
-        except KeyboardInterrupt:
-            click.echo("k2-verifier: interrupted", err=True)
-            ctx.exit(evaluate.INTERRUPTED)
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="k2-verifier")
 def main() -> None:
     """Verify how a vendor's Kimi K2 endpoint calls tools, against the official API.
@@ -75,6 +42,7 @@ def main() -> None:
     """
 
 
+main.params.append(verbose_option())
 main.add_command(evaluate.evaluate)
 main.add_command(demo.demo)
 main.add_command(simulate.simulate)

@@ -21,7 +21,13 @@ UNUSABLE = 2
 
 @click.group(short_help="Build rows from official results, or check rows.")
 def dataset() -> None:
-    """Build rows from official results, or check rows."""
+    """Build rows from official results, or check rows.
+
+    \b
+    k2-verifier dataset build --archive tool-calls.tar.gz --subset k2_0905 \\
+        --output rows
+    k2-verifier dataset check rows --subset k2_0905
+    """
 
 
 @dataset.command(short_help="Build the rows of a subset from official results.")
@@ -68,9 +74,12 @@ def build(
     Samples and results are joined by data_index. What cannot be joined for sure is left out and listed.
 
     \b
-    k2-verifier dataset build --archive tool-calls.tar.gz --subset k2_0905 --output rows
-    k2-verifier dataset build --samples samples.jsonl --baseline results.jsonl --subset k2_5 --output rows
-    k2-verifier dataset build --baseline run1.jsonl --baseline run2.jsonl --subset mine --output rows
+    k2-verifier dataset build --archive tool-calls.tar.gz --subset k2_0905 \\
+        --output rows
+    k2-verifier dataset build --samples samples.jsonl --baseline results.jsonl \\
+        --subset k2_5 --output rows
+    k2-verifier dataset build --baseline run1.jsonl --baseline run2.jsonl \\
+        --subset mine --output rows
     """
     from k2_verifier_adapter.formats.baselines import build_subset
     from k2_verifier_adapter.reports.dataset_text import render_build

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from k2_verifier_adapter.cli.gate_flags import say
-from k2_verifier_adapter.cli.output import print_report, write_or_print
+from k2_verifier_adapter.cli.output import printed_report, write_or_print
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.summary import Summary
     from k2_verifier_adapter.reports.failed_cases import FailedCase
-    from k2_verifier_adapter.reports.gate import GateOptions
+    from k2_verifier_adapter.reports.gate import Decision, GateOptions
 
 format_option = click.option(
     "--format",
@@ -64,7 +65,28 @@ def check_destination(form: str, output: Path | None) -> None:
         raise UsageError("--format html: a page is not for a terminal; add --output report.html")
 
 
-def deliver(
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A report that waits to be printed or written, and what the gate decides.
+
+    Attributes:
+        content: The report; documents are bytes in UTF-8, whatever the terminal speaks.
+        output: The file to write, or None to print.
+        decision: What the gate decides.
+    """
+
+    content: str | bytes
+    output: Path | None
+    decision: Decision
+
+    def deliver(self) -> int:
+        """Print or write the report, say what the gate decides, and give the exit code."""
+        write_or_print(self.content, self.output)
+        say(self.decision)
+        return self.decision.code
+
+
+def prepare(
     summary: Summary,
     form: str,
     output: Path | None,
@@ -72,8 +94,8 @@ def deliver(
     *,
     redact: bool,
     failed_cases: Callable[[], Iterable[FailedCase]],
-) -> int:
-    """Print or write a report, say what the gate decides, and give the exit code.
+) -> Prepared:
+    """Make a report, and decide.
 
     Args:
         summary: What to report.
@@ -88,19 +110,14 @@ def deliver(
 
     if redact:
         summary = redact_summary(summary)
-    decision = exit_code(summary, gate)
-    if form == "text" and output is None:
-        print_report(summary)
-    else:
-        write_or_print(_rendered(summary, form, gate, failed_cases), output)
-    say(decision)
-    return decision.code
+    is_printed_text = form == "text" and output is None
+    content = printed_report(summary) if is_printed_text else _rendered(summary, form, gate, failed_cases)
+    return Prepared(content, output, exit_code(summary, gate))
 
 
 def _rendered(
     summary: Summary, form: str, gate: GateOptions, failed_cases: Callable[[], Iterable[FailedCase]]
 ) -> str | bytes:
-    # Documents are bytes in UTF-8, whatever the terminal speaks.
     if form == "json":
         from k2_verifier_adapter.reports.json_report import dump_report
 

@@ -75,7 +75,7 @@ def demo(*, profile_name: str, limit: int | None, work_dir: Path | None) -> None
         click.echo(f"  {name:<18} {path}")
     click.echo("\nNext")
     click.echo("  k2-verifier doctor --api-url URL --model MODEL      one real row at your endpoint")
-    click.echo("  k2-verifier eval --config configs/k2_thinking.yaml  the real verification")
+    click.echo("  k2-verifier eval --api-url URL --model MODEL        the real verification")
 
 
 def _unused_directory(work_dir: Path | None) -> Path:
@@ -177,7 +177,10 @@ def _tail(log: Path) -> str:
 
 
 def _files(run: Path) -> Iterator[tuple[str, Path]]:
+    from k2_verifier_adapter.formats.runs import choose_run
+
+    paths = choose_run(run)
     yield "run directory", run
-    for name, pattern in (("EvalScope's JSON", "*.json"), ("EvalScope's HTML", "*.html")):
-        for path in sorted((run / "reports").rglob(pattern)):
-            yield name, path
+    yield "report", paths.reports / f"{paths.subset}.html"
+    yield "EvalScope's JSON", paths.reports.with_suffix(".json")
+    yield "EvalScope's HTML", run / "reports" / "report.html"

@@ -6,8 +6,6 @@ import json
 import os
 import platform
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +18,8 @@ from k2_verifier_adapter.cli.output import colour_wanted, columns
 from k2_verifier_adapter.version import __version__
 
 if TYPE_CHECKING:
+    from urllib.request import OpenerDirector
+
     from k2_verifier_adapter.core.cases import Case
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
@@ -69,7 +69,8 @@ def doctor(
 
     \b
     k2-verifier doctor
-    k2-verifier doctor --api-url https://api.example.com/v1 --model kimi-k2-thinking
+    k2-verifier doctor --api-url https://api.example.com/v1 \\
+        --model kimi-k2-thinking
     """
     if model is not None and api_url is None:
         raise click.UsageError("--model needs --api-url", ctx)
@@ -137,29 +138,36 @@ def _row(rows: str, subset: str) -> tuple[Case | None, Check]:
     return (calls or loaded.cases)[0], Check(OK, "rows", detail)
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow no redirect: urllib would send the key along, to whatever host is named."""
+def _opener() -> OpenerDirector:
+    """Give what follows no redirect: urllib would send the key along, to whatever host is named."""
+    from urllib.request import HTTPRedirectHandler, build_opener
 
-    def redirect_request(self, *_: object) -> None:
-        return None
+    class NoRedirects(HTTPRedirectHandler):
+        def redirect_request(self, *_: object) -> None:
+            return None
+
+    return build_opener(NoRedirects)
 
 
 def _models(api_url: str, key: str | None, model: str | None) -> Check:
     """Ask the endpoint for its models; many serve no list, which is no fault."""
+    from urllib.error import HTTPError, URLError
+    from urllib.request import Request
+
     from k2_verifier_adapter.reports.printable import plural
 
     url = f"{api_url.rstrip('/')}/models"
     headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310 - http(s), checked above
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=_TIMEOUT_S) as response:
+        request = Request(url, headers=headers)  # noqa: S310 - http(s), checked above
+        with _opener().open(request, timeout=_TIMEOUT_S) as response:
             listing = json.loads(response.read(_LARGEST_LISTING))
-    except urllib.error.HTTPError as error:
+    except HTTPError as error:
         with error:
             refused = error.code in (401, 403)
         hint = "; is the key right? (--api-key or K2_VERIFIER_API_KEY)" if refused else "; no list of models"
         return Check(FAILED if refused else WARNING, "endpoint", f"{url}: HTTP {error.code}{hint}")
-    except urllib.error.URLError as error:
+    except URLError as error:
         return Check(FAILED, "endpoint", f"{url}: cannot be reached: {error.reason}")
     except (OSError, ValueError, RecursionError) as error:
         state = WARNING if isinstance(error, ValueError) else FAILED

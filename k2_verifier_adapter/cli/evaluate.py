@@ -15,6 +15,7 @@ import click
 from k2_verifier_adapter.cli.gate_flags import baseline_flags, gate_flags, say
 from k2_verifier_adapter.cli.output import print_report
 from k2_verifier_adapter.cli.pace_flags import pace_flags
+from k2_verifier_adapter.cli.sample_flags import sample_flags
 from k2_verifier_adapter.errors import DataError, RunInterruptedError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ _CLOCK_SLACK_S = 2.0
     help="A task file, YAML or JSON; ${NAME} and ${NAME:-default} come from the environment. Flags "
     "override it.",
 )
+@sample_flags
 @pace_flags
 @click.option(
     "--dry-run",
@@ -60,6 +62,7 @@ def evaluate(
     config_file: Path | None,
     evalscope_flags: tuple[str, ...],
     pace: Mapping[str, float],
+    sample: Mapping[str, Any],
     dry_run: bool,
     gate: GateOptions,
 ) -> None:
@@ -70,8 +73,9 @@ def evaluate(
 
     \b
     k2-verifier eval --config configs/k2_thinking.yaml --limit 200
-    k2-verifier eval --model kimi-k2-thinking --api-url https://api.example.com/v1 \\
-        --datasets k2_verifier --eval-batch-size 32 --gate strict
+    k2-verifier eval --model kimi-k2-thinking \\
+        --api-url https://api.example.com/v1 --datasets k2_verifier \\
+        --eval-batch-size 32 --gate strict
     """
     if config_file is None and not evalscope_flags:
         raise click.UsageError("nothing to run: give --config FILE, or --model and --api-url", ctx)
@@ -83,7 +87,7 @@ def evaluate(
     config = with_api_key(config, evalscope_flags, os.environ)
 
     if dry_run or (config or {}).get("dry_run"):
-        say_estimate(list(evalscope_flags), config, pace)
+        say_estimate(list(evalscope_flags), config, pace, sample)
         return
 
     from k2_verifier_adapter.evalscope_plugin.running import run_eval
@@ -94,7 +98,7 @@ def evaluate(
     started = time.time()
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            run = run_eval(list(evalscope_flags), config, pace)
+            run = run_eval(list(evalscope_flags), config, {**pace, **sample})
     except RunInterruptedError as error:
         click.echo(f"k2-verifier: {error}", err=True)
         with contextlib.suppress(DataError):
@@ -105,7 +109,10 @@ def evaluate(
 
 
 def say_estimate(
-    evalscope_flags: Sequence[str], config: Mapping[str, Any] | None, pace: Mapping[str, float]
+    evalscope_flags: Sequence[str],
+    config: Mapping[str, Any] | None,
+    pace: Mapping[str, float],
+    sample: Mapping[str, Any],
 ) -> None:
     """Print what a run would send."""
     from k2_verifier_adapter.core.json_text import dumps_ascii
@@ -113,7 +120,7 @@ def say_estimate(
     from k2_verifier_adapter.reports.printable import printable
 
     with contextlib.redirect_stdout(sys.stderr):
-        estimates = estimate_eval(evalscope_flags, config, pace)
+        estimates = estimate_eval(evalscope_flags, config, {**pace, **sample})
     for estimate in estimates:
         click.echo(f"{printable(estimate.subset)}: {estimate.cost}")
         where = f" at {estimate.host}" if estimate.host else ""
@@ -122,6 +129,8 @@ def say_estimate(
         )
     for name, value in pace.items():
         click.echo(f"  {name}: {value:g}")
+    for name, chosen in sample.items():
+        click.echo(f"  {name}: {chosen}")
     click.echo("Dry run: nothing was sent, nothing was written.")
 
 

@@ -40,7 +40,8 @@ def export(
     """Write RUN as upstream's results.jsonl, every response judged again.
 
     \b
-    k2-verifier export outputs/20261122_101500 --output results.jsonl --summary summary.json
+    k2-verifier export outputs/20261122_101500 --output results.jsonl \\
+        --summary summary.json
     k2-verifier export outputs/20261122_101500 --output shared.jsonl --redact
     """
     from k2_verifier_adapter.core.secrets.redaction import redact_summary

@@ -10,8 +10,8 @@ import click
 
 from k2_verifier_adapter.cli.delivery import (
     check_destination,
-    deliver,
     output_option,
+    prepare,
     redact_option,
     report_format_option,
 )
@@ -51,8 +51,10 @@ def report(
     k2-verifier report outputs/20261122_101500
     k2-verifier report outputs/20261122_101500 --format json --output report.json
     k2-verifier report outputs/20261122_101500 --format html --output report.html
-    k2-verifier report outputs/20261122_101500 --redact --output for-the-vendor.txt
-    k2-verifier report outputs/20261122_101500 --gate strict --min-schema-accuracy 0.95
+    k2-verifier report outputs/20261122_101500 --redact \\
+        --output for-the-vendor.txt
+    k2-verifier report outputs/20261122_101500 --gate strict \\
+        --min-schema-accuracy 0.95
     k2-verifier report outputs/20261122_101500 --baseline outputs/20261115_101500
     """
     from k2_verifier_adapter.formats.runs import choose_run, read_run
@@ -71,4 +73,4 @@ def report(
 
         return failed_cases_of_run(stored, redact=redact, tools=summary.tally.tools.by_name)
 
-    ctx.exit(deliver(summary, form, output, gate, redact=redact, failed_cases=failed_cases))
+    ctx.exit(prepare(summary, form, output, gate, redact=redact, failed_cases=failed_cases).deliver())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,17 +11,19 @@ import click
 
 from k2_verifier_adapter.cli.delivery import (
     check_destination,
-    deliver,
     output_option,
+    prepare,
     redact_option,
     report_format_option,
 )
 from k2_verifier_adapter.cli.gate_flags import gate_flags
 from k2_verifier_adapter.cli.progress import progress
+from k2_verifier_adapter.cli.verbosity import LOGGER
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.summary import Summary
     from k2_verifier_adapter.formats.scoring.log import Log, OpenEngine
+    from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
     from k2_verifier_adapter.reports.failed_cases import FailedCase
     from k2_verifier_adapter.reports.gate import GateOptions
 
@@ -84,29 +86,39 @@ def score(
     a parquet file, request and response are columns of JSON text.
 
     \b
-    k2-verifier score results.jsonl --baseline kimi-k2-thinking_results.jsonl --subset k2_thinking
-    k2-verifier score results.jsonl --baseline tool-calls.tar.gz --subset k2_0905 --gate strict
-    k2-verifier score results.jsonl --rows rows/ --subset k2_thinking --format json
+    k2-verifier score results.jsonl --baseline kimi-k2-thinking_results.jsonl \\
+        --subset k2_thinking
+    k2-verifier score results.jsonl --baseline tool-calls.tar.gz \\
+        --subset k2_0905 --gate strict
+    k2-verifier score results.jsonl --rows rows/ --subset k2_thinking \\
+        --format json
+    k2-verifier score results.jsonl --baseline official.jsonl --format html \\
+        --output report.html
     k2-verifier score logs/ --baseline official.jsonl --workers 8
     """
+    import logging
+
     from k2_verifier_adapter.core.log_facts import FailedRule
     from k2_verifier_adapter.errors import UsageError
     from k2_verifier_adapter.formats.result_files import find_result_files
-    from k2_verifier_adapter.formats.scoring.log import Log
+    from k2_verifier_adapter.formats.scoring.log import Log, score_files
 
     if (baseline is None) == (rows is None):
         raise UsageError("give the official answers, either by --baseline OFFICIAL.jsonl or by --rows ROWS")
     check_destination(form, output)
     rule = FailedRule.NO_CALL if failed_as_no_call else FailedRule.LEFT_OUT
     log = Log(find_result_files(results), subset, rule)
-    summary = _summary(log, baseline or str(rows), gate, _open_engine(engine, workers))
+    open_engine = _open_engine(engine, workers)
+    with _official(log, baseline or str(rows)) as index:
+        with _bar("scoring", log.files) as read:
+            summary = score_files(log, index, minimums=gate.minimums, advance=read, engine=open_engine)
+        logging.getLogger(LOGGER).debug("%d lines in %d files scored", summary.total, len(log.files))
 
-    def failed_cases() -> Iterable[FailedCase]:
-        from k2_verifier_adapter.reports.failed_cases import failed_cases_of_summary
+        def failed_cases() -> Iterable[FailedCase]:
+            return _failed_cases(log, index, summary, redact=redact)
 
-        return failed_cases_of_summary(summary)
-
-    ctx.exit(deliver(summary, form, output, gate, redact=redact, failed_cases=failed_cases))
+        report = prepare(summary, form, output, gate, redact=redact, failed_cases=failed_cases)
+    ctx.exit(report.deliver())
 
 
 def _open_engine(engine: str, workers: int) -> OpenEngine | None:
@@ -127,9 +139,11 @@ def _open_engine(engine: str, workers: int) -> OpenEngine | None:
     return ray_engine
 
 
-def _summary(log: Log, official: Path | str, gate: GateOptions, engine: OpenEngine | None) -> Summary:
-    """Score a log; `official` is a path to official results, or the name of rows."""
-    from k2_verifier_adapter.formats.scoring.log import score_files
+@contextmanager
+def _official(log: Log, official: Path | str) -> Iterator[OfficialIndex]:
+    """Index the official answers; `official` is a path to official results, or the name of rows."""
+    import logging
+
     from k2_verifier_adapter.formats.scoring.official import official_of_results, official_of_rows
 
     with ExitStack() as stack:
@@ -139,8 +153,25 @@ def _summary(log: Log, official: Path | str, gate: GateOptions, engine: OpenEngi
             else:
                 opened = official_of_rows(official, log.subset or "")
             index = stack.enter_context(opened)
-        with _bar("scoring", log.files) as read:
-            return score_files(log, index, minimums=gate.minimums, advance=read, engine=engine)
+        logging.getLogger(LOGGER).debug("%d official answers in %s", len(index), official)
+        yield index
+
+
+def _failed_cases(
+    log: Log, official: OfficialIndex, summary: Summary, *, redact: bool
+) -> Iterator[FailedCase]:
+    """Read the lines of the failed cases once more, for the format that shows them."""
+    import logging
+
+    from k2_verifier_adapter.formats.scoring.read_again import read_failed_lines
+    from k2_verifier_adapter.reports.failed_cases.of_log import failed_cases_of_log
+
+    assert summary.log is not None, "the summary is that of a log"
+    again = sum(1 for _ in summary.log.failed_lines)
+    logging.getLogger(LOGGER).debug("%d lines of failed cases are read again", again)
+    with _bar("failed cases", log.files) as read:
+        lines = read_failed_lines(log, official, summary.log.failed_lines, read)
+        yield from failed_cases_of_log(summary, lines, redact=redact)
 
 
 def _bar(label: str, paths: Sequence[Path]) -> AbstractContextManager[Callable[[int], None]]:

@@ -61,8 +61,10 @@ def simulate(
 
     \b
     k2-verifier simulate --profile broken
-    k2-verifier simulate --fault truncated_json=0.1 --fault http_503@1=0.2 --port 9000
-    k2-verifier simulate --fault http_503@1+http_429@1=0.5 --fault gzip=1 --fault crlf=0.5
+    k2-verifier simulate --fault truncated_json=0.1 --fault http_503@1=0.2 \\
+        --port 9000
+    k2-verifier simulate --fault http_503@1+http_429@1=0.5 --fault gzip=1 \\
+        --fault crlf=0.5
     """
     from k2_verifier_adapter.simulator import SimulatedVendor, serve_forever
 

@@ -6,6 +6,8 @@ from array import array
 from dataclasses import dataclass, field
 from enum import Enum
 
+from k2_verifier_adapter.core.failed_lines import FailedLines
+
 MAX_PLACES = 10_000
 """Places that are listed of each finding; the count is exact whatever their number."""
 
@@ -81,6 +83,7 @@ class LogFacts:
         tool_calls_valid_differs: Scored lines whose logged `tool_calls_valid` is not confirmed.
         no_completion: Lines logged as a success whose response is no completion.
         redacted: Scored lines whose response is redacted: they are taken as logged.
+        failed_lines: Where the first failed cases stand.
         official: What was found in the official file.
     """
 
@@ -97,6 +100,7 @@ class LogFacts:
     tool_calls_valid_differs: Places = field(default_factory=Places)
     no_completion: Places = field(default_factory=Places)
     redacted: int = 0
+    failed_lines: FailedLines = field(default_factory=FailedLines)
     official: OfficialFacts = field(default_factory=OfficialFacts)
 
     def merge(self, other: LogFacts) -> None:
@@ -104,6 +108,7 @@ class LogFacts:
         self.lines += other.lines
         self.scored += other.scored
         self.redacted += other.redacted
+        self.failed_lines.merge(other.failed_lines)
         self.other_request.merge(other.other_request)
         for ours, theirs in ((self.left_out, other.left_out), (self.disagreements, other.disagreements)):
             for name, places in ours.items():

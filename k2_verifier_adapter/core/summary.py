@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from math import ceil
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.counts import FailedRequest
@@ -15,16 +12,14 @@ from k2_verifier_adapter.core.diagnosis.measures import Context
 from k2_verifier_adapter.core.diagnosis.rule import Finding, diagnose
 from k2_verifier_adapter.core.diagnosis.rules import RULES
 from k2_verifier_adapter.core.diagnosis.what_if import WhatIf, what_ifs
-from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.judging.judgement import Judgement, judge
+from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.judged import JudgedResponse
 from k2_verifier_adapter.core.log_facts import LogFacts
 from k2_verifier_adapter.core.metrics import Metric, compute_metrics
+from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.presets import SelfAgreement
-from k2_verifier_adapter.core.records import ResponseRecord
-from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
 from k2_verifier_adapter.core.run_facts import RunFacts
-from k2_verifier_adapter.core.tally import Tally, count_text, merge_texts
-from k2_verifier_adapter.core.tokens import reported_tokens
+from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.core.verdict import Verdict, decide
 
 if TYPE_CHECKING:
@@ -32,86 +27,6 @@ if TYPE_CHECKING:
     from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 
 SYNTHETIC_REASON = "synthetic rows: no verdict"
-
-
-@dataclass(slots=True)
-class Observed:
-    """What the responses say of themselves.
-
-    Attributes:
-        models: Responses by the `model` field of the completion.
-        providers: Responses by the `provider` field, which routers set.
-        system_fingerprints: Responses by `system_fingerprint`.
-        usage: Sums of the token counts.
-        durations_s: Seconds that each answer took.
-        not_raw: Responses that passed through EvalScope's own parsing.
-        retried: Responses that took more than one attempt.
-    """
-
-    models: Counter[str] = field(default_factory=Counter)
-    providers: Counter[str] = field(default_factory=Counter)
-    system_fingerprints: Counter[str] = field(default_factory=Counter)
-    usage: Counter[str] = field(default_factory=Counter)
-    durations_s: array[float] = field(default_factory=lambda: array("d"))
-    not_raw: int = 0
-    retried: int = 0
-
-    def add(
-        self,
-        completion: Mapping[str, Any],
-        duration_s: float | None,
-        *,
-        raw: bool = True,
-        attempts: int = 1,
-    ) -> None:
-        """Take in one completion."""
-        for counter, name in (
-            (self.models, "model"),
-            (self.providers, "provider"),
-            (self.system_fingerprints, "system_fingerprint"),
-        ):
-            value = completion.get(name)
-            if isinstance(value, str) and value:
-                count_text(counter, value)
-        for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-            tokens = reported_tokens(completion, name)
-            if tokens:
-                self.usage[name] += tokens
-        if duration_s is not None:
-            self.durations_s.append(duration_s)
-        self.not_raw += not raw
-        self.retried += attempts > 1
-
-    def merge(self, other: Observed) -> None:
-        """Take in what other responses say."""
-        merge_texts(self.models, other.models)
-        merge_texts(self.providers, other.providers)
-        merge_texts(self.system_fingerprints, other.system_fingerprints)
-        self.usage += other.usage
-        self.durations_s.extend(other.durations_s)
-        self.not_raw += other.not_raw
-        self.retried += other.retried
-
-    @property
-    def mixed(self) -> str | None:
-        """A warning if more than one model or provider answered under one name, else None."""
-        for what, counter in (("models", self.models), ("providers", self.providers)):
-            if len(counter) > 1:
-                names = ", ".join(f"{name} ({count})" for name, count in counter.most_common(5))
-                return f"several {what} answered under one name: {names}"
-        return None
-
-    def latency(self) -> dict[str, float | None]:
-        """Give the 50th and 95th percentile (nearest rank) and the maximum, in seconds."""
-        ordered = sorted(self.durations_s)
-        if not ordered:
-            return {"p50": None, "p95": None, "max": None}
-        nearest_rank = {share: ordered[ceil(share * len(ordered)) - 1] for share in (0.5, 0.95)}
-        return {
-            "p50": round(nearest_rank[0.5], 6),
-            "p95": round(nearest_rank[0.95], 6),
-            "max": round(ordered[-1], 6),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,49 +88,30 @@ class Summary:
         return self.completed / self.total if self.total else None
 
 
-def judge_record(case: Case, record: ResponseRecord) -> tuple[Response, Judgement] | FailedRequest:
-    """Judge a stored response; one that is no completion is a failed request."""
-    response = parse_completion(record.response)
-    if isinstance(response, NotACompletion):
-        failure = Failure(response.failure_class, response.reason)
-        return FailedRequest(case.index, failure, repeat=record.repeat, duration_s=record.duration_s)
-    anomalies, limit = record.stream_anomalies, record.token_limit
-    return response, judge(case, response, anomalies, token_limit=limit)
-
-
 def summarize(
     facts: RunFacts,
-    cases: Mapping[int, Case],
-    records: Iterable[ResponseRecord],
-    failed: Iterable[FailedRequest],
+    cases: Iterable[Case],
+    items: Iterable[JudgedResponse | FailedRequest],
     *,
     minimums: Mapping[str, float] | None = None,
 ) -> Summary:
-    """Judge every stored response and summarize the run.
+    """Summarize a run.
 
     Args:
         facts: What is known of the run.
-        cases: The evaluated cases by 0-based row number.
-        records: The stored responses, at most one for each case and repeat.
-        failed: The failed requests.
+        cases: The evaluated cases.
+        items: The judged responses and the failed requests, at most one for each case and repeat.
         minimums: The user's thresholds by metric name.
     """
     tally, observed = Tally(), Observed()
     # In the order of the cases: all that belongs to one case makes one cluster.
-    items: list[ResponseRecord | FailedRequest] = [*records, *failed]
     for item in sorted(items, key=lambda item: (item.case_index, item.repeat)):
-        case = cases[item.case_index]
         if isinstance(item, FailedRequest):
             tally.add_failed(item)
-            continue
-        judged = judge_record(case, item)
-        if isinstance(judged, FailedRequest):
-            tally.add_failed(judged)
-            continue
-        response, judgement = judged
-        tally.add(case.index, judgement)
-        observed.add(response.completion, item.duration_s, raw=item.raw, attempts=item.attempts)
-    repairs = count_repairs(cases.values())
+        else:
+            tally.add(item.case_index, item.judgement)
+            observed.add(item.response.completion, item.duration_s, raw=item.raw, attempts=item.attempts)
+    repairs = count_repairs(cases)
     return build_summary(facts, tally, observed, repairs, minimums=minimums)
 
 

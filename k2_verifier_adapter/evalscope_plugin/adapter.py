@@ -16,6 +16,7 @@ from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
 from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.judged import judge_record
 from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.metrics import (
     DEFINITIONS,
@@ -31,7 +32,6 @@ from k2_verifier_adapter.core.records import (
     judgement_as_json,
     judgement_from_json,
 )
-from k2_verifier_adapter.core.summary import judge_record
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError, EndpointError
 from k2_verifier_adapter.evalscope_plugin import asking, loading, settings
@@ -128,12 +128,14 @@ class K2VerifierAdapter(AgentAdapter):
         logger.info(f"{BENCHMARK} is served by k2-verifier-adapter {__version__}")
         loading.check_dataset_args(self._task_config.dataset_args.get(BENCHMARK, {}), self.benchmark_meta)
         options = settings.history_options(self.extra_params)
+        stratified = settings.sample_seed(self.extra_params)
         datasets: dict[str, Dataset] = {}
         for subset in self.subset_list:
             rows = loading.load_rows(self, subset, options)
-            self.rows[subset] = rows
-            datasets[subset] = loading.to_dataset(self, rows, CASE_KEY)
-            loading.log_rows(subset, rows)
+            chosen = loading.choose_rows(self, rows, stratified)
+            self.rows[subset] = chosen
+            datasets[subset] = loading.to_dataset(self, chosen, CASE_KEY)
+            loading.log_rows(subset, rows, chosen)
         return DatasetDict(datasets), None
 
     def _post_process_samples(self) -> None:

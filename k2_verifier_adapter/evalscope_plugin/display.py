@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
+from k2_verifier_adapter.core.judging.leaks import texts_of
 
 _ROLES = {
     "system": "system",
@@ -39,11 +40,7 @@ def display_messages(messages: list[Any]) -> list[dict[str, Any]]:
 
 def display_answer(message: Mapping[str, Any] | None, finish_reason: str | None) -> dict[str, Any]:
     """Render a response's message, the finish_reason last."""
-    parts = []
-    for name in ("reasoning_content", "reasoning"):
-        text = message.get(name) if message else None
-        if isinstance(text, str) and text:
-            parts.append(f"[{name}]\n{text}")
+    parts = [f"[{name}]\n{text}" for name, text in texts_of(message).reasoning]
     parts += _parts(message or {})
     parts.append(f"[finish_reason: {finish_reason}]")
     return {"role": "assistant", "content": _printable(excerpt("\n\n".join(parts), _ANSWER_LIMIT))}

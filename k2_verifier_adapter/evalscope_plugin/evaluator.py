@@ -24,6 +24,7 @@ from evalscope.utils.tqdm_utils import TqdmLogging
 
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure
+from k2_verifier_adapter.core.judged import JudgedResponse
 from k2_verifier_adapter.core.judging.judgement import judge
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
@@ -33,6 +34,7 @@ from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.tokens import reported_tokens
 from k2_verifier_adapter.errors import StorageError
 from k2_verifier_adapter.evalscope_plugin import asking, hiding, settings
+from k2_verifier_adapter.evalscope_plugin.endings import say, write_reports
 from k2_verifier_adapter.evalscope_plugin.failfast import FailFast
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.pool import run_pool
@@ -45,7 +47,7 @@ from k2_verifier_adapter.evalscope_plugin.run_files import (
 )
 from k2_verifier_adapter.evalscope_plugin.wire.budget import Budget, BudgetSpentError
 from k2_verifier_adapter.evalscope_plugin.wire.exchange import Answer, NoAnswer, TransportOptions, utc_now
-from k2_verifier_adapter.evalscope_plugin.work import WorkItem, collect, cost_of, estimate_tokens
+from k2_verifier_adapter.evalscope_plugin.work import WorkItem, collect, cost_of, tokens_of
 from k2_verifier_adapter.formats.runs import RunPaths, read_facts
 from k2_verifier_adapter.version import __version__
 
@@ -88,7 +90,6 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self._asker: asking.Asker
         self._planner: RequestPlanner
         self._files: dict[str, SubsetFiles] = {}
-        self._facts: dict[str, RunFacts] = {}
         run, subsets = Path(self.outputs.outputs_dir), self._subset_paths()
         if self.use_cache and nothing_to_resume(run, subsets):
             self.use_cache = self.task_config.use_cache = None
@@ -105,7 +106,9 @@ class K2VerifierEvaluator(DefaultEvaluator):
         with writing_alone(self._subset_paths()), contextlib.ExitStack() as opened:
             opened.callback(self._close_files)
             try:
-                return super().eval()
+                report = super().eval()
+                failed = self.benchmark.failed
+                say([write_reports(files, failed.get(subset, [])) for subset, files in self._files.items()])
             except (OSError, StorageError) as error:
                 # EvalScope's own files lie on the same disk.
                 run = Path(self.outputs.outputs_dir)
@@ -113,6 +116,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 if refused is None:
                     raise
                 raise explain(refused, run, self._files.values()) from error
+            return report
 
     def _subset_paths(self) -> list[RunPaths]:
         run = Path(self.outputs.outputs_dir)
@@ -169,7 +173,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         logger.info(f"{subset}: sent with {dict(facts.parameters)}")
         files = SubsetFiles(paths, self.cache_manager.get_review_cache_path(subset))
         files.open(facts, [cases[index] for index in sorted(cases)], resume=bool(self.use_cache))
-        self._facts[subset], self._files[subset] = facts, files
+        self._files[subset] = files
 
     def _run_pool(self, context: PoolContext) -> dict[str, list[tuple[None, SampleScore]]]:
         """Answer and judge everything."""
@@ -228,7 +232,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
                     failfast.failed(outcome.failure, outcome.status)
             else:
                 failfast.succeeded()
-                self._count_tokens(budget, item, outcome)
+                budget.use(tokens_of(item, outcome))
                 done(item, self._record_answer(item, request, outcome))
 
         concurrency = self.task_config.eval_batch_size
@@ -266,7 +270,9 @@ class K2VerifierEvaluator(DefaultEvaluator):
         judgement = judge(item.case, response, anomalies, token_limit=limit)
         sample = item.sample
         score = self.benchmark.sample_score(int(sample.id), sample.group_id, item.case, record, judgement)
-        self._files[item.subset].keep_review(score, item.case, response)
+        duration_s, attempts, raw = record.duration_s, record.attempts, record.raw
+        judged = JudgedResponse(item.case, item.repeat, response, judgement, duration_s, attempts, raw)
+        self._files[item.subset].keep_review(score, judged)
         return score
 
     def _record_failure(self, item: WorkItem, outcome: NoAnswer) -> None:
@@ -286,15 +292,6 @@ class K2VerifierEvaluator(DefaultEvaluator):
             f"{outcome.failure.failure_class.value}: {outcome.failure.detail}"
         )
 
-    def _count_tokens(self, budget: Budget, item: WorkItem, answer: Answer) -> None:
-        """Count what an answer used; where the vendor does not say, what it must be about."""
-        completion = answer.response.completion
-        total = reported_tokens(completion, "total_tokens")
-        total = total or sum(
-            reported_tokens(completion, name) for name in ("prompt_tokens", "completion_tokens")
-        )
-        budget.use(total or estimate_tokens(item, answer.text))
-
     def _count_performance(self, item: WorkItem, answer: Answer) -> None:
         if not self.task_config.collect_perf:
             return
@@ -312,16 +309,15 @@ class K2VerifierEvaluator(DefaultEvaluator):
     def _finish(self, *, complete: bool, stopped: Mapping[str, str] = MappingProxyType({})) -> None:
         for subset, files in self._files.items():
             facts = replace(
-                self._facts[subset],
+                files.facts,
                 finished_at=utc_now(),
                 complete=complete and subset not in stopped,
                 stopped=stopped.get(subset),
             )
             files.finish(facts)
-            rows = facts.rows
             self.benchmark.run_metadata[subset] = {
                 "parameters": dict(facts.parameters),
-                "rows": {"source": rows.source, "sha256": rows.sha256, "synthetic": rows.synthetic},
+                "rows": facts.rows.as_json(),
                 "repaired_cases": sum(case.repairs.beyond_upstream for case in files.cases),
                 "adapter": facts.adapter,
             }

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.judged import JudgedResponse
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.run_facts import RunFacts
@@ -99,6 +100,7 @@ class SubsetFiles:
     Attributes:
         paths: Where this model's answers to this subset are kept.
         cases: The cases to evaluate.
+        facts: What is known of the run.
         unsaved: Answers that came and could not be written.
     """
 
@@ -111,9 +113,10 @@ class SubsetFiles:
         """
         self.paths = paths
         self.cases: list[Case] = []
+        self.facts: RunFacts
         self.unsaved = 0
         self._reviews_path = Path(reviews)
-        self._reviews: list[tuple[SampleScore, Case, Response]] = []
+        self._reviews: list[tuple[SampleScore, JudgedResponse]] = []
         self._predictions: LineWriter
         self._failures: LineWriter
         self._opened = contextlib.ExitStack()
@@ -132,7 +135,7 @@ class SubsetFiles:
         Raises:
             StorageError: If a file cannot be written.
         """
-        self.cases = cases
+        self.cases, self.facts = cases, facts
         paths = self.paths
         for path in (paths.facts, paths.cases, self._reviews_path):
             remove_leftovers(path)
@@ -179,9 +182,14 @@ class SubsetFiles:
         """
         self._failures.write(failed_request_as_json(failed))
 
-    def keep_review(self, score: SampleScore, case: Case, response: Response) -> None:
+    def keep_review(self, score: SampleScore, judged: JudgedResponse) -> None:
         """Keep what the review file will say of one sample."""
-        self._reviews.append((score, case, response))
+        self._reviews.append((score, judged))
+
+    @property
+    def judged(self) -> list[JudgedResponse]:
+        """The responses that were judged, in the order in which they came."""
+        return [judged for _, judged in self._reviews]
 
     def finish(self, facts: RunFacts) -> None:
         """Write the reviews in sample order, and the final facts.
@@ -192,10 +200,11 @@ class SubsetFiles:
         # A run that says it is complete has its answers on the device, even if the power fails now.
         self._predictions.sync()
         with atomic_write(self._reviews_path) as file:
-            for score, case, response in sorted(self._reviews, key=lambda review: int(review[0].sample_id)):
-                line = json.dumps(_review(score, case, response), ensure_ascii=False)
+            for score, judged in sorted(self._reviews, key=lambda review: int(review[0].sample_id)):
+                line = json.dumps(_review(score, judged.case, judged.response), ensure_ascii=False)
                 file.write(line.encode("utf-8", "replace") + b"\n")
         write_facts(self.paths, facts)
+        self.facts = facts
 
     def close(self) -> None:
         """Close the files."""

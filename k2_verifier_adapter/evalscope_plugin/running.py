@@ -22,7 +22,7 @@ from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.judging.judgement import Judgement, judge
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.responses import FinishBucket
-from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UsageError
+from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UnknownFlagError, UsageError
 from k2_verifier_adapter.evalscope_plugin import asking, hiding, settings
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
@@ -36,7 +36,7 @@ from k2_verifier_adapter.formats.runs import RunPaths
 def run_eval(
     arguments: Sequence[str],
     config: Mapping[str, Any] | None = None,
-    pace: Mapping[str, float] | None = None,
+    pace: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run `evalscope eval` in this process.
 
@@ -89,7 +89,7 @@ class Estimate:
 def estimate_eval(
     arguments: Sequence[str],
     config: Mapping[str, Any] | None = None,
-    pace: Mapping[str, float] | None = None,
+    pace: Mapping[str, Any] | None = None,
 ) -> list[Estimate]:
     """Say what `run_eval` would send with the same arguments; sends nothing and writes nothing.
 
@@ -117,7 +117,7 @@ def estimate_eval(
 
 
 def _settings(
-    arguments: Sequence[str], config: Mapping[str, Any] | None, pace: Mapping[str, float] | None
+    arguments: Sequence[str], config: Mapping[str, Any] | None, pace: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Put config, flags and pace together.
 
@@ -174,9 +174,8 @@ def explicit_flags(arguments: Sequence[str]) -> dict[str, Any]:
         named = " ".join(map(_flag_name, arguments))
         raise UsageError(f"{named!r} cannot be parsed; see `evalscope eval --help`") from None
     if unknown:
-        raise UsageError(
-            f"unknown flag {_flag_name(unknown[0])!r}; see `k2-verifier eval --help`, `evalscope eval --help`"
-        )
+        known = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001 - see above
+        raise UnknownFlagError(_flag_name(unknown[0]), known)
     return vars(parsed)
 
 

@@ -14,6 +14,7 @@ from k2_verifier_adapter.core.responses import NotACompletion, parse_completion
 from k2_verifier_adapter.core.tokens import estimate_prompt_tokens, reported_tokens
 from k2_verifier_adapter.errors import CacheMismatchError
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
+from k2_verifier_adapter.evalscope_plugin.wire.exchange import Answer
 from k2_verifier_adapter.formats.runs import RunPaths, read_predictions
 
 logger = get_logger()
@@ -111,14 +112,12 @@ def cost_of(items: Sequence[WorkItem]) -> Cost:
     return Cost(len(to_send), len(answered), round(expected), len(measured))
 
 
-def estimate_tokens(item: WorkItem, answer: str) -> int:
-    """Estimate prompt and completion tokens of an answered request from its length.
-
-    Args:
-        item: What was asked.
-        answer: The completion as JSON text.
-    """
-    return round(_estimate(item.case) + estimate_prompt_tokens(answer.encode()))
+def tokens_of(item: WorkItem, answer: Answer) -> int:
+    """Give the tokens that an answer used; where the vendor does not say, what it must be about."""
+    completion = answer.response.completion
+    parts = (reported_tokens(completion, name) for name in ("prompt_tokens", "completion_tokens"))
+    reported = reported_tokens(completion, "total_tokens") or sum(parts)
+    return reported or round(_estimate(item.case) + estimate_prompt_tokens(answer.text.encode()))
 
 
 def _estimate(case: Case) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.json_text import dumps_ascii
+from k2_verifier_adapter.core.judged import judge_record
 from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
@@ -23,7 +24,7 @@ from k2_verifier_adapter.core.secrets.redaction import (
     redact_finish_reason,
     redact_parameters,
 )
-from k2_verifier_adapter.core.summary import Summary, judge_record
+from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.formats.files import atomic_write
 from k2_verifier_adapter.formats.line_notes import NO_NOTE, NOTE_KEY, LineNote, Redaction
 from k2_verifier_adapter.formats.runs import StoredRun

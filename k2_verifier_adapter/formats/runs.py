@@ -59,6 +59,11 @@ class RunPaths:
         return self.folder / "failures.jsonl"
 
     @property
+    def reports(self) -> Path:
+        """The folder of this package's own reports, inside of the one that EvalScope has for the model."""
+        return self.run / "reports" / self.model / BENCHMARK
+
+    @property
     def predictions(self) -> Path:
         """EvalScope's predictions."""
         return self.run / "predictions" / self.model / f"{BENCHMARK}_{self.subset}.jsonl"

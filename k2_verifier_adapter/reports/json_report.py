@@ -106,11 +106,7 @@ def _provenance(summary: Summary) -> dict[str, Any]:
         "evalscope": facts.evalscope or None,
         "python": facts.python,
         "repeats": facts.repeats,
-        "rows": {
-            "source": facts.rows.source,
-            "sha256": facts.rows.sha256,
-            "synthetic": facts.rows.synthetic,
-        },
+        "rows": facts.rows.as_json(),
         "served": {
             "models": dict(_by_count(observed.models)),
             "providers": dict(_by_count(observed.providers)),

@@ -11,9 +11,10 @@ from k2_verifier_adapter.core.comparison.compare import compare
 from k2_verifier_adapter.core.comparison.not_worse import not_worse
 from k2_verifier_adapter.core.comparison.outcomes import Outcome, Participant
 from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.judged import judge_record
 from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.request_marks import marks_of
-from k2_verifier_adapter.core.summary import Summary, judge_record
+from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.formats.runs import StoredRun, find_runs, read_run
 from k2_verifier_adapter.formats.scoring.line_scorer import score_results

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
+from k2_verifier_adapter.core.judged import judge_all
 from k2_verifier_adapter.core.summary import Summary, summarize
 from k2_verifier_adapter.formats.runs import StoredRun
 
@@ -17,13 +19,9 @@ def summary_of(run: StoredRun, minimums: Mapping[str, float] | None = None) -> S
         minimums: The user's thresholds by metric name.
     """
     failed = [request for request in run.failed if request.case_index in run.cases]
-    summary = summarize(run.facts, run.cases, run.records, failed, minimums=minimums)
+    items = [*judge_all(run.cases, run.records), *failed]
+    summary = with_its_end(summarize(run.facts, run.cases.values(), items, minimums=minimums), run.paths.run)
     warnings = list(summary.warnings)
-    if not run.facts.complete:
-        why = f"stopped ({run.facts.stopped})" if run.facts.stopped else "interrupted"
-        warnings.append(
-            f"The run was {why}; continue it with 'k2-verifier eval ... --use-cache {run.paths.run}'."
-        )
     if run.damaged_lines:
         noun = "line" if run.damaged_lines == 1 else "lines"
         warnings.append(
@@ -31,3 +29,13 @@ def summary_of(run: StoredRun, minimums: Mapping[str, float] | None = None) -> S
             "and count as missing."
         )
     return replace(summary, warnings=tuple(warnings))
+
+
+def with_its_end(summary: Summary, run: Path) -> Summary:
+    """Add how to go on with a run that did not come to its end."""
+    facts = summary.facts
+    if facts.complete:
+        return summary
+    why = f"stopped ({facts.stopped})" if facts.stopped else "interrupted"
+    go_on = f"The run was {why}; continue it with 'k2-verifier eval ... --use-cache {run}'."
+    return replace(summary, warnings=(*summary.warnings, go_on))

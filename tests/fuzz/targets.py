@@ -30,6 +30,7 @@ from k2_verifier_adapter.core.json_text import (
     escape_to_ascii,
     loads_strict,
 )
+from k2_verifier_adapter.core.judged import judge_record
 from k2_verifier_adapter.core.judging import tool_calls
 from k2_verifier_adapter.core.judging.judgement import Judgement, judge
 from k2_verifier_adapter.core.metrics import compute_metrics
@@ -43,7 +44,6 @@ from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_c
 from k2_verifier_adapter.core.schemas import compiled as schemas
 from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
 from k2_verifier_adapter.core.streams.decoder import DONE, EventDecoder
-from k2_verifier_adapter.core.summary import judge_record
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError, K2VerifierError
 from k2_verifier_adapter.formats.official_runs import Source, load_official_run

@@ -7,6 +7,7 @@ from dataclasses import replace
 from unit.stored_runs import answering, calling, failed, make_cases, make_facts, make_record, make_row
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.judged import judge_all
 from k2_verifier_adapter.core.judging.tool_use import ToolCounts, ToolTally
 from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.run_facts import RowsInfo
@@ -45,7 +46,8 @@ def plain_summary(**changes):
     cases = {case.index: case for case in make_cases(rows)}
     records = [make_record(cases[number], answer) for number, answer in enumerate(ANSWERS)]
     refused = [failed(len(ANSWERS), FailureClass.HTTP_4XX, 400, "HTTP 400: no")]
-    return summarize(make_facts(len(rows), **changes), cases, records, refused)
+    items = [*judge_all(cases, records), *refused]
+    return summarize(make_facts(len(rows), **changes), cases.values(), items)
 
 
 def with_texts(text):

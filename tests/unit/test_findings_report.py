@@ -9,9 +9,10 @@ from judged_answers import LEAKED, call, judged, tally_of, text
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.judging.tool_use import ToolUse
+from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
-from k2_verifier_adapter.core.summary import Observed, build_summary
+from k2_verifier_adapter.core.summary import build_summary
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.reports.findings import MAX_TOOLS, tools_as_json
 from k2_verifier_adapter.reports.json_report import dump_report, report_as_json

@@ -20,13 +20,8 @@ from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.secrets.redaction import redact_summary
 from k2_verifier_adapter.formats.runs import choose_run, read_run
-from k2_verifier_adapter.reports.failed_cases import (
-    Call,
-    FailedCase,
-    Turn,
-    failed_cases_of_run,
-    failed_cases_of_summary,
-)
+from k2_verifier_adapter.reports.failed_cases import Call, FailedCase, Turn, failed_cases_of_run
+from k2_verifier_adapter.reports.failed_cases.of_log import failed_cases_of_summary
 from k2_verifier_adapter.reports.gate import GateOptions
 from k2_verifier_adapter.reports.html.elements import Markup, element
 from k2_verifier_adapter.reports.html.marked_text import arguments_of_call, cut, marked

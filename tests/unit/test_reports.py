@@ -17,6 +17,7 @@ from stored_runs import (
 )
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.judged import judge_all
 from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.secrets.redaction import redact_summary
@@ -71,7 +72,10 @@ def summary_of(rows, answers, failures=(), *, minimums=None, planned=None, rows_
     known = {case.index: case for case in cases}
     planned = len(cases) if planned is None else planned
     return summarize(
-        make_facts(planned, rows=rows_info, **facts), known, records, failures, minimums=minimums
+        make_facts(planned, rows=rows_info, **facts),
+        cases,
+        [*judge_all(known, records), *failures],
+        minimums=minimums,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
@@ -21,6 +21,7 @@ from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.formats.counted_lines import CountedLines
 from k2_verifier_adapter.formats.line_notes import LineNote, Redaction, note_of_error
 from k2_verifier_adapter.formats.scoring.blocks import BLOCK_BYTES, begins_case
+from k2_verifier_adapter.formats.scoring.logged_cases import LoggedCase, ScoredLine
 from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
 from k2_verifier_adapter.formats.scoring.scored_lines import ScoredLines
 from k2_verifier_adapter.formats.upstream import BadLine, Result, read_results
@@ -61,27 +62,6 @@ def score_results(
     for scored in LineScorer(official, failed_rule, on_case).blocks(lines):
         total.merge(scored)
     return total.summary(official, subset, minimums)
-
-
-@dataclass(frozen=True, slots=True)
-class _LoggedCase:
-    """What is known of one logged request; see `core.judgement.Asked`."""
-
-    index: OfficialIndex
-    position: int
-    official: OfficialAnswer
-    repairs: Repairs
-    own_tools: Any
-    own_messages: Any = None
-
-    def tools(self) -> Any:
-        return self.index.tools(self.position) if self.own_tools is None else self.own_tools
-
-    def official_tool_calls(self) -> list[Any] | None:
-        return self.index.calls(self.position)
-
-    def messages(self) -> list[Any] | None:
-        return self.own_messages if isinstance(self.own_messages, list) else None
 
 
 class _Place(Enum):
@@ -148,6 +128,20 @@ class LineScorer:
             self._add(result)
         return self._scored
 
+    def again(self, result: Result, repeat: int) -> ScoredLine | None:
+        """Judge one line once more, whatever stood before it; None if it has no official answer.
+
+        Args:
+            result: The line.
+            repeat: Which of the lines of its case that follow each other it is, from 0.
+        """
+        position = None if result.data_index is None else self._official.find(result.data_index)
+        if position is None or result.data_index is None:
+            return None
+        self._scored = self._nothing()
+        self._position, self._repeat = position, repeat
+        return self._score(result, result.data_index)
+
     def _add(self, result: Result | BadLine) -> None:
         log = self._scored.log
         log.lines += 1
@@ -180,7 +174,7 @@ class LineScorer:
         else:
             self._place = _Place.SCORED
 
-    def _score(self, result: Result, data_index: int) -> None:
+    def _score(self, result: Result, data_index: int) -> ScoredLine:
         scored = self._scored
         scored.log.scored += 1
         scored.repeats = max(scored.repeats, self._repeat + 1)
@@ -191,7 +185,7 @@ class LineScorer:
         if self._repeat == 0:
             scored.note_repairs(case.repairs)
         duration_s = None if result.duration_ms is None else result.duration_ms / 1000
-        case_index = self._official.case_index(self._position, data_index)
+        case_index = case.index
         if note.redaction is not None and result.succeeded:
             judgement = judgement_of_log(
                 case,
@@ -200,19 +194,19 @@ class LineScorer:
                 failures=note.redaction.failures,
             )
             judgement = replace(judgement, notes=note.redaction.notes, tools=note.redaction.tools)
-            self._count(data_index, case_index, judgement)
+            self._count(result.number, data_index, case_index, judgement)
             completion = result.response if isinstance(result.response, Mapping) else {}
             scored.observed.add(completion, duration_s, raw=note.raw)
             scored.log.redacted += 1
-            return
+            return ScoredLine(case, self._repeat, judgement, duration_s=duration_s, redacted=True)
         response = read_completion(result.response) if result.succeeded else None
         if isinstance(response, Response):
             limit = token_limit_of(body)
             judgement = judge(case, response, note.stream_anomalies, token_limit=limit)
-            self._count(data_index, case_index, judgement)
+            self._count(result.number, data_index, case_index, judgement)
             scored.observed.add(response.completion, duration_s, raw=note.raw)
             self._compare(result, judgement, data_index)
-            return
+            return ScoredLine(case, self._repeat, judgement, result.response, response, duration_s)
         if response is None:
             note, detail = _failure_of(result.response, note)
             kind = note.failure_class
@@ -228,23 +222,31 @@ class LineScorer:
             duration_s=duration_s or 0.0,
             as_no_call_against=case.official.should_call if self._rule is FailedRule.NO_CALL else None,
         )
-        self._count(data_index, case_index, failed)
+        self._count(result.number, data_index, case_index, failed)
+        redacted = note.redaction is not None
+        logged = None if redacted else result.response
+        return ScoredLine(case, self._repeat, failed, logged, duration_s=duration_s, redacted=redacted)
 
-    def _count(self, data_index: int, case_index: int, judged: Judgement | FailedRequest) -> None:
+    def _count(
+        self, number: int, data_index: int, case_index: int, judged: Judgement | FailedRequest
+    ) -> None:
         if isinstance(judged, FailedRequest):
             self._scored.tally.add_failed(judged)
         else:
             self._scored.tally.add(case_index, judged)
+        if isinstance(judged, FailedRequest) or judged.failures:
+            self._scored.log.failed_lines.add(case_index, number, self._repeat)
         if self._on_case is not None:
             self._on_case(data_index, case_index, judged)
 
     def _case(
         self, body: Mapping[str, Any] | None, data_index: int, redaction: Redaction | None
-    ) -> _LoggedCase:
+    ) -> LoggedCase:
         official, position = self._official, self._position
+        answer = official.answer(position) or _NO_CALL
+        place = (official.case_index(position, data_index), data_index, official, position)
         if redaction is not None:
-            answer = official.answer(position) or _NO_CALL
-            return _LoggedCase(official, position, answer, redaction.repairs, None)
+            return LoggedCase(*place, answer, redaction.repairs, None)
         asked = official.marks(position)
         sent = None if body is None else marks_of(body)
         if asked is not None and sent is not None and asked.content != sent.content:
@@ -252,9 +254,8 @@ class LineScorer:
         input_role = official.input_role(position)
         repairs = Repairs() if asked is None else asked.repairs(sent, input_role=input_role)
         own_tools = None if body is None or official.has_rows else body.get("tools") or []
-        answer = official.answer(position) or _NO_CALL
         own_messages = None if body is None else body.get("messages")
-        return _LoggedCase(official, position, answer, repairs, own_tools, own_messages)
+        return LoggedCase(*place, answer, repairs, own_tools, own_messages)
 
     def _compare(self, result: Result, judgement: Judgement, data_index: int) -> None:
         """Hold what the line says of itself against what it was judged to be."""

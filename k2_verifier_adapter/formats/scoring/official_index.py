@@ -81,6 +81,7 @@ class OfficialIndex:
         self._malformed = array("I")
         self._input_role = bytearray()
         self._used = bytearray()
+        self._read_last: tuple[int, list[Any]] = (-1, [])
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -163,9 +164,11 @@ class OfficialIndex:
         start = self._stored[position]
         if start == _UNKNOWN:
             return [None, None]
-        self._storage.seek(start)
-        stored: list[Any] = json.loads(self._storage.readline())
-        return stored
+        # Calls and tools are asked for one after the other, and again for each repeat.
+        if self._read_last[0] != position:
+            self._storage.seek(start)
+            self._read_last = (position, json.loads(self._storage.readline()))
+        return self._read_last[1]
 
     def append(
         self,

@@ -13,9 +13,10 @@ from k2_verifier_adapter.core.cases import NOT_PARAMETERS
 from k2_verifier_adapter.core.history import Repairs
 from k2_verifier_adapter.core.json_text import differ, reportable
 from k2_verifier_adapter.core.log_facts import LogFacts, Places
+from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.secrets.masking import hide_secrets
-from k2_verifier_adapter.core.summary import Observed, Summary, build_summary
+from k2_verifier_adapter.core.summary import Summary, build_summary
 from k2_verifier_adapter.core.tally import Tally, count_text, merge_texts
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex

@@ -1,0 +1,93 @@
+"""What the responses of a run say of themselves: who served them, what they used, how long they took."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+from k2_verifier_adapter.core.tally import count_text, merge_texts
+from k2_verifier_adapter.core.tokens import reported_tokens
+
+
+@dataclass(slots=True)
+class Observed:
+    """What the responses say of themselves.
+
+    Attributes:
+        models: Responses by the `model` field of the completion.
+        providers: Responses by the `provider` field, which routers set.
+        system_fingerprints: Responses by `system_fingerprint`.
+        usage: Sums of the token counts.
+        durations_s: Seconds that each answer took.
+        not_raw: Responses that passed through EvalScope's own parsing.
+        retried: Responses that took more than one attempt.
+    """
+
+    models: Counter[str] = field(default_factory=Counter)
+    providers: Counter[str] = field(default_factory=Counter)
+    system_fingerprints: Counter[str] = field(default_factory=Counter)
+    usage: Counter[str] = field(default_factory=Counter)
+    durations_s: array[float] = field(default_factory=lambda: array("d"))
+    not_raw: int = 0
+    retried: int = 0
+
+    def add(
+        self,
+        completion: Mapping[str, Any],
+        duration_s: float | None,
+        *,
+        raw: bool = True,
+        attempts: int = 1,
+    ) -> None:
+        """Take in one completion."""
+        for counter, name in (
+            (self.models, "model"),
+            (self.providers, "provider"),
+            (self.system_fingerprints, "system_fingerprint"),
+        ):
+            value = completion.get(name)
+            if isinstance(value, str) and value:
+                count_text(counter, value)
+        for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+            tokens = reported_tokens(completion, name)
+            if tokens:
+                self.usage[name] += tokens
+        if duration_s is not None:
+            self.durations_s.append(duration_s)
+        self.not_raw += not raw
+        self.retried += attempts > 1
+
+    def merge(self, other: Observed) -> None:
+        """Take in what other responses say."""
+        merge_texts(self.models, other.models)
+        merge_texts(self.providers, other.providers)
+        merge_texts(self.system_fingerprints, other.system_fingerprints)
+        self.usage += other.usage
+        self.durations_s.extend(other.durations_s)
+        self.not_raw += other.not_raw
+        self.retried += other.retried
+
+    @property
+    def mixed(self) -> str | None:
+        """A warning if more than one model or provider answered under one name, else None."""
+        for what, counter in (("models", self.models), ("providers", self.providers)):
+            if len(counter) > 1:
+                names = ", ".join(f"{name} ({count})" for name, count in counter.most_common(5))
+                return f"several {what} answered under one name: {names}"
+        return None
+
+    def latency(self) -> dict[str, float | None]:
+        """Give the 50th and 95th percentile (nearest rank) and the maximum, in seconds."""
+        ordered = sorted(self.durations_s)
+        if not ordered:
+            return {"p50": None, "p95": None, "max": None}
+        nearest_rank = {share: ordered[ceil(share * len(ordered)) - 1] for share in (0.5, 0.95)}
+        return {
+            "p50": round(nearest_rank[0.5], 6),
+            "p95": round(nearest_rank[0.95], 6),
+            "max": round(ordered[-1], 6),
+        }
