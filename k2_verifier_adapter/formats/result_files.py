@@ -64,7 +64,7 @@ def open_result_lines(path: Path, subset: str | None) -> Iterator[Iterable[bytes
 
 def _parquet_lines(path: Path) -> Iterator[bytes]:
     """Write every row of a parquet file as a line."""
-    # pyarrow comes with `datasets`; it is slow to import and only needed here.
+    # Slow to import, and only needed here.
     import pyarrow as pa
     import pyarrow.parquet as pq
 

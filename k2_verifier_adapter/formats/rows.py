@@ -246,7 +246,7 @@ def _read_jsonl(path: Path) -> Iterator[Record]:
 
 
 def _read_parquet(path: Path) -> Iterator[Record]:
-    # pyarrow comes with `datasets`; it is slow to import and only needed here.
+    # Slow to import, and only needed here.
     import pyarrow as pa
     import pyarrow.parquet as pq
 

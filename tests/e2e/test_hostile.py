@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import inspect
 import json
 import re
 import resource
@@ -650,9 +649,7 @@ def test_memory_stays_bounded(finished: Finished) -> None:
 
 def invoke(*arguments: Any) -> str:
     """Run a command; give its standard output, which it must end well with."""
-    # Before click 8.2 the two streams are one unless told otherwise.
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     result = runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

@@ -62,7 +62,7 @@ def finished(request, tmp_path_factory):
     vendor = SimulatedVendor(ROWS, PROFILES[request.param], seed=3)
     with vendor.running() as endpoint:
         if request.param != "broken":
-            return Finished(run, vendor, evaluate(endpoint.url, run))
+            return Finished(run, vendor, evaluate(endpoint.url, run, page=True))
         done = evalscope_eval(endpoint.url, run)
     assert done.returncode == 0, done.stderr
     return Finished(run, vendor, report_of(run), done.stdout + done.stderr)

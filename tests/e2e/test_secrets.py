@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import gzip
-import inspect
 import json
 import logging
 import os
@@ -153,8 +152,7 @@ def logged():
 
 def command(*arguments):
     """Run `k2-verifier` in this process."""
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     return runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
 
 

@@ -15,7 +15,7 @@ from targets import TARGETS, Target, short_limits
 INPUTS = int(os.environ.get("K2_VERIFIER_FUZZ_INPUTS", "0"))
 """Inputs of the seeded round, in the place of the usual few."""
 
-USUAL_INPUTS = {"response": 3_000, "stream": 2_000, "row": 3_000, "results": 250, "stored": 300}
+USUAL_INPUTS = {"response": 1_500, "stream": 1_000, "row": 1_500, "results": 150, "stored": 200}
 
 each_target = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 

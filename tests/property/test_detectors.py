@@ -144,7 +144,7 @@ JUDGEMENTS = st.builds(
 
 
 @given(JUDGEMENTS)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_response_has_its_failures_and_one_primary(judgement: Judgement) -> None:
     """Detectors give data for any response: short details, a primary among the classes, storable."""
     event(f"primary {judgement.primary and judgement.primary.value}")
@@ -175,7 +175,7 @@ def test_failures_say_what_the_judgement_counts(judgement: Judgement) -> None:
 
 
 @given(CUT_TEXTS)
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_any_text_is_scanned(text: str) -> None:
     """Whatever a text holds, its markup is listed as it stands, and found only where it may be."""
     found = [*find_markers(text), *find_tokens(text)]

@@ -3,7 +3,7 @@
 from math import ceil
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from k2_verifier_adapter.core.metrics import COMPLETED_COUNT, Metric
@@ -58,6 +58,7 @@ def grown(value: float, interval: Interval, completed: int, further: int) -> Int
     return interval_at(value, interval.n * (1 + further / completed), interval.method)
 
 
+@settings(suppress_health_check=[*settings().suppress_health_check, HealthCheck.filter_too_much])
 @given(intervals(), THRESHOLDS)
 def test_it_is_the_smallest_number_that_settles(found: tuple[float, Interval, int], threshold: float) -> None:
     """With so many further answers of the same value the check is settled, with one fewer it is not."""

@@ -127,7 +127,7 @@ def judged(case: Case, completion: Any) -> Judgement | NotACompletion:
 
 
 @given(CASES, COMPLETIONS)
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_judging_never_raises(case: Case, completion: Any) -> None:
     """Any JSON in any place of a completion and of the tools gives a judgement or a failed request."""
     result = judged(case, completion)
@@ -291,7 +291,7 @@ OPTIONS = st.builds(HistoryOptions, st.sampled_from(MalformedHistory), st.boolea
 
 
 @given(ROWS, OPTIONS)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_any_row_decodes_or_is_a_row_error(row: dict[str, Any], options: HistoryOptions) -> None:
     """Any row is a case whose request is strict JSON, or a RowError."""
     try:

@@ -139,7 +139,7 @@ def test_what_is_accepted_is_valid() -> None:
     """The acceptor never accepts what `check_schema` refuses; the schemas tried are of both kinds."""
     seen = {(accepted, valid): 0 for accepted in (True, False) for valid in (True, False)}
 
-    @settings(max_examples=700)
+    @settings(max_examples=350)
     @given(SCHEMAS)
     def compare(schema: Any) -> None:
         accepted = is_surely_valid(schema)
@@ -149,12 +149,12 @@ def test_what_is_accepted_is_valid() -> None:
         assert valid or not accepted
 
     compare()
-    assert min(seen[True, True], seen[False, False], seen[False, True]) >= 15, seen
+    assert min(seen[True, True], seen[False, False], seen[False, True]) >= 7, seen
     assert seen[True, False] == 0
 
 
 @given(st.sampled_from(KEYWORDS), JUNK, st.one_of(st.none(), st.sampled_from(DRAFTS)), st.integers(0, 3))
-@settings(max_examples=1000)
+@settings(max_examples=500)
 def test_one_junk_keyword_is_never_accepted_wrongly(
     keyword: str, value: Any, draft: str | None, depth: int
 ) -> None:

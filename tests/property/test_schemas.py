@@ -15,7 +15,7 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, validators
 
-from k2_verifier_adapter.core.schemas import patterns
+from k2_verifier_adapter.core.schemas import compiled, patterns
 from k2_verifier_adapter.core.schemas.bounded_keywords import bounded_class
 from k2_verifier_adapter.core.schemas.compiled import (
     VALIDATION_TIME_S,
@@ -103,11 +103,14 @@ def schema_values(draw: st.DrawFn, depth: int = 3) -> Any:
     return {keyword: draw(strategies[keyword]) for keyword in keywords}
 
 
-def test_validity_equals_the_librarys() -> None:
+def test_validity_equals_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over generated schemas and instances the verdict is that of `jsonschema.validate`."""
+    # How busy the machine is decides nothing.
+    for limit in ("VALIDATION_TIME_S", "CHECK_TIME_S"):
+        monkeypatch.setattr(compiled, limit, 60.0)
     seen = {True: 0, False: 0}
 
-    @settings(max_examples=250)
+    @settings(max_examples=150)
     @given(schema_values(), st.lists(INSTANCES, min_size=1, max_size=3))
     def compare(schema: Any, instances: list[Any]) -> None:
         for instance in instances:
@@ -122,7 +125,7 @@ def test_validity_equals_the_librarys() -> None:
             assert found == expected
 
     compare()
-    assert min(seen.values()) >= 50, seen
+    assert min(seen.values()) >= 25, seen
 
 
 @given(st.lists(INSTANCES, max_size=6))
@@ -243,8 +246,9 @@ CATASTROPHES = {
 
 
 @pytest.mark.parametrize("name", CATASTROPHES)
-def test_catastrophes_end_as_a_timeout(name: str) -> None:
+def test_catastrophes_end_as_a_timeout(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What would run for years is a SchemaTimeoutError after about the time limit."""
+    monkeypatch.setattr(compiled, "VALIDATION_TIME_S", 0.2)
     schema, instance = CATASTROPHES[name]
     start = time.monotonic()
     with pytest.raises(SchemaTimeoutError):

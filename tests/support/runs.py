@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from evalscope import TaskConfig, run_task
 from evalscope.report import Report
+from support.quick_page import write_page
 
 from k2_verifier_adapter.data import bundled_rows_path
 from k2_verifier_adapter.formats.runs import StoredRun, choose_run, read_run
@@ -62,9 +63,16 @@ def settings(url: str, run: Path, rows: Path | str = "bundled", **changes: Any) 
     }
 
 
-def evaluate(url: str, run: Path, rows: Path | str = "bundled", **changes: Any) -> Report:
-    """Run in this process; give EvalScope's report."""
+def evaluate(
+    url: str, run: Path, rows: Path | str = "bundled", *, page: bool = False, **changes: Any
+) -> Report:
+    """Run in this process; give EvalScope's report.
+
+    Without `page`, EvalScope's HTML page is not drawn, see `quick_page`.
+    """
     with pytest.MonkeyPatch.context() as patch:
+        if not page:
+            patch.setattr("evalscope.report.gen_html_report_file", write_page)
         for name in ("NO_PROXY", "no_proxy"):
             patch.setenv(name, "127.0.0.1")
         results = run_task(TaskConfig(**settings(url, run, rows, **changes)))

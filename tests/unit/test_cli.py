@@ -1,5 +1,4 @@
 import contextlib
-import inspect
 import json
 import os
 import signal
@@ -37,9 +36,7 @@ def no_keys(monkeypatch):
 
 def invoke(*arguments):
     """Run the command; standard output and standard error apart."""
-    # Before click 8.2 the two are one stream unless told otherwise.
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     result = runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

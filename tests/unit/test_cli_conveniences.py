@@ -31,8 +31,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and d
 
 def invoke(*arguments: object) -> Result:
     """Run the command; standard output and standard error apart."""
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     return runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
 
 

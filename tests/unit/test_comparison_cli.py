@@ -1,4 +1,3 @@
-import inspect
 import json
 import os
 import subprocess
@@ -21,9 +20,7 @@ WRONG = [answering(), *RIGHT[1:]]
 
 def invoke(*arguments):
     """Run the command; standard output and standard error apart."""
-    # Before click 8.2 the two are one stream unless told otherwise.
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     result = runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

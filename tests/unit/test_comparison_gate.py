@@ -1,6 +1,5 @@
 """`compare --gate not-worse`: of two runs, is the first not worse than the second?"""
 
-import inspect
 import json
 
 import pytest
@@ -16,9 +15,7 @@ CASES = 400
 
 def invoke(*arguments):
     """Run `compare`; standard output and standard error apart."""
-    # Before click 8.2 the two are one stream unless told otherwise.
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     result = runner.invoke(main, ["compare", *map(str, arguments)], prog_name="k2-verifier")
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

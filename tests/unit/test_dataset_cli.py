@@ -1,6 +1,5 @@
 """`k2-verifier dataset`: exit codes, messages, and what `check` finds."""
 
-import inspect
 import io
 import json
 import os
@@ -23,9 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 def invoke(*arguments):
     """Run the command; standard output and standard error apart."""
-    # Before click 8.2 the two are one stream unless told otherwise.
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     command = ["dataset", *map(str, arguments)]
     result = runner.invoke(main, command, prog_name="k2-verifier")
     if result.exception is not None and not isinstance(result.exception, SystemExit):

@@ -1,6 +1,5 @@
 """Redaction: no word of prompts, tools or answers in what is shared, and nothing that counts is lost."""
 
-import inspect
 import json
 
 import pytest
@@ -122,8 +121,7 @@ def run(tmp_path):
 
 def invoke(*arguments):
     """Run the command, which has to succeed."""
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     result = runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
     assert result.exit_code == 0, result.stderr or result.exception
     return result.stdout + result.stderr
@@ -131,8 +129,7 @@ def invoke(*arguments):
 
 def report(*arguments):
     """Give a JSON report."""
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     result = runner.invoke(main, [*map(str, arguments), "--format", "json"], prog_name="k2-verifier")
     assert result.exit_code == 0, result.stderr or result.exception
     return json.loads(result.stdout)
@@ -267,8 +264,7 @@ def test_the_decision_is_judged_against_the_given_rows(exported):
 
 def test_a_redacted_export_is_no_baseline(exported, tmp_path):
     """A redacted log cannot say what the official API called, and is refused as a baseline."""
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     for arguments in (
         ("score", exported["full"], "--baseline", exported["redacted"]),
         ("dataset", "build", "--baseline", exported["redacted"], "--subset", "s", "--output", tmp_path / "o"),

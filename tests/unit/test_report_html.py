@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import inspect
 import json
 import re
 from dataclasses import replace
@@ -342,8 +341,7 @@ def test_all_formats_carry_the_same_numbers():
 
 def invoke(*arguments):
     """Run the command; standard output and standard error apart."""
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     return runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
 
 

@@ -1,6 +1,5 @@
 """Whoever scores a log, in whatever blocks and processes: the report is the same, to the byte."""
 
-import inspect
 import json
 import os
 import signal
@@ -372,9 +371,7 @@ class TestFiles:
 
 def invoke(*arguments: Any) -> Result:
     """Run the command; standard output and standard error apart."""
-    # Before click 8.2 the two are one stream unless told otherwise.
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     return runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
 
 

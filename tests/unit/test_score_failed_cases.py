@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import json
 import os
@@ -79,8 +78,7 @@ def write(path: Path, lines: Iterable[Any]) -> Path:
 
 def invoke(*arguments: object) -> Result:
     """Run the command; standard output and standard error apart."""
-    old = "mix_stderr" in inspect.signature(CliRunner).parameters
-    runner = CliRunner(**({"mix_stderr": False} if old else {}))
+    runner = CliRunner()
     return runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
 
 

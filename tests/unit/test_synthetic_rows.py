@@ -302,7 +302,7 @@ def test_distinct_tools_have_pairwise_distinct_schemas() -> None:
     assert len(set(texts)) == len(texts)
 
 
-@pytest.mark.parametrize("mean", [4_300, 8_500, 17_000])
+@pytest.mark.parametrize("mean", [4_300, 8_500])
 def test_mean_size_scales(mean: int) -> None:
     """The mean size of 480 requests is within 15 % of what was asked for."""
     rows = generate_rows(480, 3, mean_chars=mean)
