@@ -11,7 +11,6 @@ from support.runs import (
     EVALSCOPES_WARNINGS,
     MODEL,
     bundled_rows,
-    evalscope_eval,
     evaluate,
     resume,
     write_rows,
@@ -75,20 +74,6 @@ def test_a_resumed_run_replaces_them(tmp_path):
     second = json.loads(written(run, "json"))
     assert (second["complete"], second["requests"]["completed"]) == (True, LIMIT)
     assert_files_are_what_the_command_says(run)
-
-
-def test_the_stock_command_ends_with_the_verdict(tmp_path):
-    """The last line of `evalscope eval` is the verdict with its numbers and where the page is."""
-    rows = official_rows(tmp_path / "rows.jsonl")
-    with SimulatedVendor(bundled_rows(LIMIT), PROFILES["noisy"], seed=5).running() as endpoint:
-        done = evalscope_eval(endpoint.url, tmp_path / "run", rows)
-    assert done.returncode == 0, done.stderr
-    last = done.stderr.rstrip().splitlines()[-1]
-    report = json.loads(written(tmp_path / "run", "json"))
-    value = report["metrics"]["trigger_similarity"]["value"]
-    assert last.startswith(f"k2_thinking: verdict {report['verdict']['status'].upper()} (by the strict rule;")
-    assert f"trigger_similarity {value:.2%}" in last
-    assert last.endswith("reports/kimi/k2_verifier/k2_thinking.html")
 
 
 def test_a_report_that_cannot_be_made_costs_no_other(tmp_path, monkeypatch):

@@ -127,6 +127,16 @@ def test_the_metrics_have_their_own_names(finished):
     assert finished.report.score == finished.report.primary_metric.score
 
 
+@pytest.mark.parametrize("finished", ["broken"], indirect=True)
+def test_the_stock_command_ends_with_the_verdict(finished):
+    """The last line of `evalscope eval` is the verdict with its numbers and where the page is."""
+    last = finished.output.rstrip().splitlines()[-1]
+    value = values_of(finished.report)["trigger_similarity"][0]
+    assert last.startswith("k2_thinking: verdict none (synthetic rows: no verdict); trigger_similarity ")
+    assert f"trigger_similarity {value:.2%}"[:-3] in last
+    assert last.endswith("reports/kimi/k2_verifier/k2_thinking.html")
+
+
 def test_table_json_and_page_show_the_names(finished):
     """EvalScope's table, its JSON and its HTML page call the metrics by their own names."""
     (report,) = get_report_list([str(finished.run / "reports" / MODEL)])

@@ -268,7 +268,7 @@ def test_merging_equals_counting_one_by_one(a: list[Any], b: list[Any], c: list[
 
 
 @given(ENTRIES)
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_what_if_is_judging_again(entries: list[Any]) -> None:
     """The sums give what counting every response with the class fixed gives."""
     tally = tally_of(entries)

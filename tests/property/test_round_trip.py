@@ -256,7 +256,7 @@ def told(summary: Summary, *, all_asked: bool) -> dict[str, Any]:
     return parts
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(runs())
 def test_nothing_changes_on_the_way(
     drawn: tuple[list[dict[str, Any]], list[list[Any]], HistoryOptions],

@@ -775,7 +775,7 @@ class TestMemory:
 
     def test_flat(self, tmp_path):
         """Four times the lines need not twice the memory."""
-        assert self.peak(tmp_path, 4000) < 2 * self.peak(tmp_path, 1000) + 2**20
+        assert self.peak(tmp_path, 2000) < 2 * self.peak(tmp_path, 500) + 2**20
 
     def test_flat_over_many_cases(self, tmp_path):
         """Of another official answer less than 1 KB is kept, index and report included."""
