@@ -151,14 +151,15 @@ def report_all(run: Path, started: float, gate: GateOptions) -> int:
     from k2_verifier_adapter.formats.runs import find_runs, read_run
     from k2_verifier_adapter.reports.gate import exit_code, worst
     from k2_verifier_adapter.reports.participants import held_against
-    from k2_verifier_adapter.reports.stored import summary_of
+    from k2_verifier_adapter.reports.stored import judge_run, summary_of
 
     codes = []
     for paths in _written_since(find_runs(run), started):
         stored = read_run(paths)
-        summary = summary_of(stored, gate.minimums)
+        items = judge_run(stored)
+        summary = summary_of(stored, gate.minimums, items)
         if gate.baseline is not None:
-            summary = held_against(stored, summary, gate.baseline, gate.margin)
+            summary = held_against(stored, items, summary, gate.baseline, gate.margin)
         print_report(summary)
         click.echo()
         decision = exit_code(summary, gate)

@@ -58,19 +58,20 @@ def report(
     k2-verifier report outputs/20261122_101500 --baseline outputs/20261115_101500
     """
     from k2_verifier_adapter.formats.runs import choose_run, read_run
-    from k2_verifier_adapter.reports.stored import summary_of
+    from k2_verifier_adapter.reports.stored import judge_run, summary_of
 
     check_destination(form, output)
     stored = read_run(choose_run(run, model, subset))
-    summary = summary_of(stored, gate.minimums)
+    items = judge_run(stored)
+    summary = summary_of(stored, gate.minimums, items)
     if gate.baseline is not None:
         from k2_verifier_adapter.reports.participants import held_against
 
-        summary = held_against(stored, summary, gate.baseline, gate.margin)
+        summary = held_against(stored, items, summary, gate.baseline, gate.margin)
 
     def failed_cases() -> Iterable[FailedCase]:
         from k2_verifier_adapter.reports.failed_cases import failed_cases_of_run
 
-        return failed_cases_of_run(stored, redact=redact, tools=summary.tally.tools.by_name)
+        return failed_cases_of_run(stored, items, redact=redact, tools=summary.tally.tools.by_name)
 
     ctx.exit(prepare(summary, form, output, gate, redact=redact, failed_cases=failed_cases).deliver())

@@ -51,9 +51,11 @@ class JudgedResponse:
         return self.case.index
 
 
-def judge_all(
-    cases: Mapping[int, Case], records: Iterable[ResponseRecord]
-) -> Iterator[JudgedResponse | FailedRequest]:
+Item = JudgedResponse | FailedRequest
+"""What became of one request."""
+
+
+def judge_all(cases: Mapping[int, Case], records: Iterable[ResponseRecord]) -> Iterator[Item]:
     """Judge stored responses; one that is no completion is a failed request.
 
     Args:

@@ -13,7 +13,7 @@ from k2_verifier_adapter.core.diagnosis.rule import Finding, diagnose
 from k2_verifier_adapter.core.diagnosis.rules import RULES
 from k2_verifier_adapter.core.diagnosis.what_if import WhatIf, what_ifs
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.core.judged import JudgedResponse
+from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.log_facts import LogFacts
 from k2_verifier_adapter.core.metrics import Metric, compute_metrics
 from k2_verifier_adapter.core.observed import Observed
@@ -91,7 +91,7 @@ class Summary:
 def summarize(
     facts: RunFacts,
     cases: Iterable[Case],
-    items: Iterable[JudgedResponse | FailedRequest],
+    items: Iterable[Item],
     *,
     minimums: Mapping[str, float] | None = None,
 ) -> Summary:

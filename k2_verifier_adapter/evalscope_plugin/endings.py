@@ -10,7 +10,7 @@ from pathlib import Path
 from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.counts import FailedRequest
-from k2_verifier_adapter.core.judged import JudgedResponse
+from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.evalscope_plugin.run_files import SubsetFiles
 from k2_verifier_adapter.formats.files import atomic_write
@@ -41,7 +41,7 @@ def write_reports(files: SubsetFiles, failed: Iterable[FailedRequest]) -> str:
         StorageError: If a file cannot be written.
     """
     paths = files.paths
-    items: list[JudgedResponse | FailedRequest] = [*files.judged, *failed]
+    items: list[Item] = [*files.judged, *failed]
     summary = with_its_end(summarize(files.facts, files.cases, items), paths.run)
     cases = {case.index: case for case in files.cases}
     formats: Mapping[str, Callable[[], str]] = {

@@ -10,6 +10,7 @@ from typing import Any
 
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.line_notes import NOTE_KEY
+from k2_verifier_adapter.formats.parquet import read_parquet
 from k2_verifier_adapter.formats.rows import SUFFIXES
 from k2_verifier_adapter.formats.scoring.official import member_of
 from k2_verifier_adapter.formats.upstream import ARCHIVE_SUFFIXES, open_lines
@@ -56,31 +57,10 @@ def open_result_lines(path: Path, subset: str | None) -> Iterator[Iterable[bytes
         UsageError: If an archive is given without the subset.
     """
     if path.suffix == ".parquet":
-        yield _parquet_lines(path)
+        yield map(_line, read_parquet(path, _JSON_COLUMNS, "what was logged cannot be told"))
         return
     with open_lines(path, member_of(path, subset)) as lines:
         yield lines
-
-
-def _parquet_lines(path: Path) -> Iterator[bytes]:
-    """Write every row of a parquet file as a line."""
-    # Slow to import, and only needed here.
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            for name in _JSON_COLUMNS:
-                position = file.schema_arrow.get_field_index(name)
-                if position >= 0 and pa.types.is_nested(file.schema_arrow.field(position).type):
-                    raise DataError(
-                        f"{path}: column {name!r} is of a nested type, in which absent keys became null, so "
-                        "what was logged cannot be told; store the column as JSON text"
-                    )
-            for batch in file.iter_batches(batch_size=256):
-                yield from map(_line, batch.to_pylist())
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read as parquet: {error}") from error
 
 
 def _line(row: dict[str, Any]) -> bytes:

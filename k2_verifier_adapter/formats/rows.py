@@ -16,6 +16,7 @@ from k2_verifier_adapter.data import bundled_rows_path
 from k2_verifier_adapter.errors import BadRowsError, DataError
 from k2_verifier_adapter.formats.baseline_file import SPLIT, read_standard
 from k2_verifier_adapter.formats.files import json_lines
+from k2_verifier_adapter.formats.parquet import read_parquet
 
 BUNDLED = "bundled"
 """The `local_path` that names the bundled synthetic rows."""
@@ -246,23 +247,5 @@ def _read_jsonl(path: Path) -> Iterator[Record]:
 
 
 def _read_parquet(path: Path) -> Iterator[Record]:
-    # Slow to import, and only needed here.
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            for name in _NESTED:
-                position = file.schema_arrow.get_field_index(name)
-                if position >= 0 and pa.types.is_nested(file.schema_arrow.field(position).type):
-                    raise DataError(
-                        f"{path}: column {name!r} is of a nested type, in which absent keys became null, so "
-                        "the request would differ from the row; store the column as JSON text"
-                    )
-            number = 0
-            for batch in file.iter_batches(batch_size=256):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield Record(Place("row", number), row)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read as parquet: {error}") from error
+    rows = read_parquet(path, _NESTED, "the request would differ from the row")
+    return (Record(Place("row", number), row) for number, row in enumerate(rows, 1))

@@ -18,7 +18,7 @@ from k2_verifier_adapter.reports.log_notes import log_as_json
 
 SCHEMA_VERSION = 1
 
-_UPSTREAM_WORDS = {
+UPSTREAM_WORDS = {
     Status.PASS: "met",
     Status.FAIL: "not met",
     Status.INCONCLUSIVE: "undefined",
@@ -133,7 +133,7 @@ def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
     return {
         "status": verdict.status.value,
         "reason": verdict.reason,
-        "upstream": _UPSTREAM_WORDS[verdict.upstream_status],
+        "upstream": UPSTREAM_WORDS[verdict.upstream_status],
         "checks": [
             {
                 "metric": check.metric,

@@ -11,7 +11,7 @@ from k2_verifier_adapter.core.comparison.compare import compare
 from k2_verifier_adapter.core.comparison.not_worse import not_worse
 from k2_verifier_adapter.core.comparison.outcomes import Outcome, Participant
 from k2_verifier_adapter.core.counts import FailedRequest
-from k2_verifier_adapter.core.judged import judge_record
+from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.request_marks import marks_of
 from k2_verifier_adapter.core.summary import Summary
@@ -19,7 +19,7 @@ from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.formats.runs import StoredRun, find_runs, read_run
 from k2_verifier_adapter.formats.scoring.line_scorer import score_results
 from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
-from k2_verifier_adapter.reports.stored import summary_of
+from k2_verifier_adapter.reports.stored import judge_run, summary_of
 
 
 def participants_of_run(run: Path, subset: str | None = None) -> list[Participant]:
@@ -44,19 +44,19 @@ def participants_of_run(run: Path, subset: str | None = None) -> list[Participan
 
 def participant_of_run(run: StoredRun) -> Participant:
     """Judge every response of a stored run again."""
+    items = judge_run(run)
+    return _participant(run, items, summary_of(run, items=items))
+
+
+def _participant(run: StoredRun, items: Iterable[Item], summary: Summary) -> Participant:
     outcomes: dict[int, Outcome] = {}
-    for record in run.records:
-        case = run.cases[record.case_index]
-        judged = judge_record(case, record)
-        outcome = _outcome(outcomes, case)
-        if isinstance(judged, FailedRequest):
-            outcome.failed.append(judged)
+    for item in items:
+        outcome = _outcome(outcomes, run.cases[item.case_index])
+        if isinstance(item, FailedRequest):
+            outcome.failed.append(item)
         else:
-            outcome.answers.append(judged[1])
-    for request in run.failed:
-        if request.case_index in run.cases:
-            _outcome(outcomes, run.cases[request.case_index]).failed.append(request)
-    return Participant(run.facts.model, str(run.paths.run), summary_of(run), outcomes)
+            outcome.answers.append(item.judgement)
+    return Participant(run.facts.model, str(run.paths.run), summary, outcomes)
 
 
 def _outcome(outcomes: dict[int, Outcome], case: Case) -> Outcome:
@@ -67,11 +67,14 @@ def _outcome(outcomes: dict[int, Outcome], case: Case) -> Outcome:
     return outcomes[case.data_index]
 
 
-def held_against(run: StoredRun, summary: Summary, baseline: Path, margin: float) -> Summary:
+def held_against(
+    run: StoredRun, items: Iterable[Item], summary: Summary, baseline: Path, margin: float
+) -> Summary:
     """Add to the summary of a run whether it is not worse than a baseline.
 
     Args:
         run: The run.
+        items: What `judge_run` gave for it.
         summary: Its summary.
         baseline: A run directory; of several models in it, the one of the same name counts.
         margin: How much worse the run may be, as a share.
@@ -86,7 +89,7 @@ def held_against(run: StoredRun, summary: Summary, baseline: Path, margin: float
         models = ", ".join(participant.label for participant in found)
         raise UsageError(f"{baseline}: holds several models ({models}), none of them {run.facts.model!r}")
     chosen = named[0] if named else found[0]
-    own = replace(participant_of_run(run), summary=summary)
+    own = _participant(run, items, summary)
     return replace(summary, baseline=not_worse(compare([own, chosen]), margin))
 
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from k2_verifier_adapter.core.judged import judge_all
+from k2_verifier_adapter.core.judged import Item, judge_all
 from k2_verifier_adapter.core.summary import Summary, summarize
 from k2_verifier_adapter.formats.runs import StoredRun
 
 
-def summary_of(run: StoredRun, minimums: Mapping[str, float] | None = None) -> Summary:
-    """Judge every response of a stored run again and summarize it.
+def judge_run(run: StoredRun) -> list[Item]:
+    """Judge every response of a stored run again; give them and its failed requests."""
+    failed = [request for request in run.failed if request.case_index in run.cases]
+    return [*judge_all(run.cases, run.records), *failed]
+
+
+def summary_of(
+    run: StoredRun, minimums: Mapping[str, float] | None = None, items: Iterable[Item] | None = None
+) -> Summary:
+    """Summarize a stored run.
 
     Args:
         run: The run.
         minimums: The user's thresholds by metric name.
+        items: What `judge_run` gave for it, where it was judged before.
     """
-    failed = [request for request in run.failed if request.case_index in run.cases]
-    items = [*judge_all(run.cases, run.records), *failed]
+    items = judge_run(run) if items is None else items
     summary = with_its_end(summarize(run.facts, run.cases.values(), items, minimums=minimums), run.paths.run)
     warnings = list(summary.warnings)
     if run.damaged_lines:

@@ -10,11 +10,11 @@ from k2_verifier_adapter.core.comparison.paired import Difference
 from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Status
+from k2_verifier_adapter.reports.json_report import UPSTREAM_WORDS
 from k2_verifier_adapter.reports.printable import amount, percent, percent_beside, plural, points, printable
 from k2_verifier_adapter.reports.tables import INTERVAL, Grid, bounds, name
 
 _MET = {True: "met", False: "not met", None: "undefined"}
-_UPSTREAM = {Status.PASS: "met", Status.FAIL: "not met"}
 _WORSE = {Status.PASS: "not worse", Status.FAIL: "worse", Status.INCONCLUSIVE: "perhaps worse"}
 
 
@@ -23,7 +23,7 @@ def headline(summary: Summary) -> tuple[str, str]:
     verdict = summary.verdict
     if verdict.status is Status.NONE:
         return "none", printable(verdict.reason or "no check")
-    upstream = _UPSTREAM.get(verdict.upstream_status, "undefined")
+    upstream = UPSTREAM_WORDS[verdict.upstream_status]
     return verdict.status.value, f"by the strict rule; upstream's rule: {upstream}"
 
 
