@@ -74,8 +74,8 @@ def demo(*, profile_name: str, limit: int | None, work_dir: Path | None) -> None
     for name, path in _files(run):
         click.echo(f"  {name:<18} {path}")
     click.echo("\nNext")
-    click.echo("  k2-verifier doctor --api-url URL --model MODEL      one real row at your endpoint")
-    click.echo("  k2-verifier eval --api-url URL --model MODEL        the real verification")
+    click.echo("  k2-verifier doctor --api-url URL --model MODEL  one real row at your endpoint")
+    click.echo("  k2-verifier eval --api-url URL --model MODEL    the real verification")
 
 
 def _unused_directory(work_dir: Path | None) -> Path:

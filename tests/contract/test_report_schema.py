@@ -7,6 +7,7 @@ from importlib import resources
 
 import pytest
 from jsonschema import Draft202012Validator
+from support.planned_answers import answered
 
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.counts import FailedRequest
@@ -17,18 +18,16 @@ from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.metrics import DEFINITIONS, ERROR_RATE, FLIP_RATE
 from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.presets import preset_for
-from k2_verifier_adapter.core.responses import Response, read_completion
+from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
 from k2_verifier_adapter.core.secrets.redaction import redact_summary
-from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
 from k2_verifier_adapter.core.summary import build_summary, count_repairs
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.reports.json_report import dump_report
 from k2_verifier_adapter.simulator import PROFILES
-from k2_verifier_adapter.simulator.faults.base import StreamFault, TransportFault
+from k2_verifier_adapter.simulator.faults.base import TransportFault
 from k2_verifier_adapter.simulator.matching import Slot
 from k2_verifier_adapter.simulator.planning import Planner
-from k2_verifier_adapter.simulator.streaming import chunks_of
 
 PACKAGE = resources.files("k2_verifier_adapter")
 SCHEMA = json.loads(PACKAGE.joinpath("reports", "schema", "report.schema.json").read_text())
@@ -71,16 +70,6 @@ def summary_of_profile(profile, *, repeats=1, synthetic=True):
         stopped="max_requests",
     )
     return build_summary(facts, tally, observed, count_repairs(CASES), minimums={"schema_accuracy": 0.95})
-
-
-def answered(plan, number):
-    """Give the response that a client makes of a plan, and what it noticed in the stream."""
-    if not isinstance(plan.fault, StreamFault):
-        return read_completion(plan.completion), ()
-    assembler = ChunkAssembler()
-    for chunk in plan.fault.rewrite(chunks_of(plan.completion, number, include_usage=False)):
-        assembler.add(json.dumps(chunk).encode())
-    return assembler.result(), tuple(assembler.anomalies)
 
 
 def problems(summary):

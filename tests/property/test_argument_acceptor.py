@@ -2,14 +2,13 @@
 
 import itertools
 import json
-import warnings
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
+from support.the_library import theirs
 
 from k2_verifier_adapter.core.schemas.argument_acceptor import surely_satisfies
 from k2_verifier_adapter.core.schemas.schema_acceptor import is_surely_valid
@@ -85,21 +84,6 @@ SCHEMAS = st.builds(
     schema_values(),
     st.sampled_from(DRAFTS),
 )
-
-
-def theirs(schema: Any, instance: Any) -> bool:
-    """Judge with `jsonschema.validate`; any exception is invalid, as upstream has it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            jsonschema.validate(instance, schema)
-    except Exception:
-        return False
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        return False
-    return True
 
 
 def as_json(value: Any) -> Any:

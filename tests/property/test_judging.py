@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from support.tallies import merged, tally_of
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
 from k2_verifier_adapter.core.counts import Counts, FailedRequest
@@ -356,25 +357,6 @@ FAILED = st.builds(
     st.sampled_from([None, 500]),
 )
 ENTRIES = st.lists(st.one_of(st.tuples(st.integers(0, 3), JUDGEMENTS), FAILED), max_size=6)
-
-
-def tally_of(*parts: list[Any]) -> Tally:
-    """Count all entries of all parts one by one."""
-    tally = Tally()
-    for entry in (item for part in parts for item in part):
-        if isinstance(entry, FailedRequest):
-            tally.add_failed(entry)
-        else:
-            tally.add(*entry)
-    return tally
-
-
-def merged(*tallies: Tally) -> Tally:
-    """Merge into a new tally."""
-    result = Tally()
-    for tally in tallies:
-        result.merge(tally)
-    return result
 
 
 def assert_same(one: Tally, other: Tally) -> None:

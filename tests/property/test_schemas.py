@@ -9,11 +9,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, validators
+from support.the_library import theirs
 
 from k2_verifier_adapter.core.schemas import compiled, patterns
 from k2_verifier_adapter.core.schemas.bounded_keywords import bounded_class
@@ -35,21 +35,6 @@ def ours(schema: Any, instance: Any) -> bool:
         return not compile_schema(schema).violations(instance)
     except BrokenSchemaError:
         return False
-
-
-def theirs(schema: Any, instance: Any) -> bool:
-    """Judge with `jsonschema.validate`; any exception is invalid, as upstream has it."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            jsonschema.validate(instance, schema)
-    except Exception:
-        return False
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        return False
-    return True
 
 
 NAMES = st.sampled_from(["a", "b", "ab", "x1", ""])

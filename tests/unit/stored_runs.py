@@ -144,3 +144,22 @@ def prediction_line(record: ResponseRecord) -> str:
     """Make the line of EvalScope's predictions that holds a response."""
     output = {"model": MODEL, "choices": [], "metadata": {METADATA_KEY: record.as_json()}}
     return json.dumps({"index": record.case_index, "model_output": output}) + "\n"
+
+
+def results_line(data_index, response, **changes):
+    """Give a results line as upstream writes it; a text in place of a response is an error."""
+    is_error = isinstance(response, str)
+    choice = {} if is_error else (response["choices"] or [{}])[0]
+    messages = [{"role": "user", "content": f"question {data_index}"}]
+    fields = {
+        "data_index": data_index,
+        "request": {**PARAMETERS, "messages": messages, "tools": [TOOL]},
+        "extra_body": {},
+        "response": {"error": response} if is_error else response,
+        "status": "failed" if is_error else "success",
+        "finish_reason": choice.get("finish_reason"),
+        "tool_calls_valid": None,
+        "last_run_at": "2026-11-22T10:00:00",
+        "duration_ms": 1500,
+    }
+    return {**fields, **changes}

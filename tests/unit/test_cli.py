@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner
 from stored_runs import answering, calling, failed, make_row, malformed_history, write_run
+from support.commands import invoke
 
 from k2_verifier_adapter.cli import demo as demo_module
-from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.cli.evaluate import with_api_key
 from k2_verifier_adapter.cli.simulate import profile_of, vendor_rows
 from k2_verifier_adapter.core.run_facts import RowsInfo
@@ -32,15 +31,6 @@ def no_keys(monkeypatch):
     """Run without the developer's own keys."""
     for name in KEYS:
         monkeypatch.delenv(name, raising=False)
-
-
-def invoke(*arguments):
-    """Run the command; standard output and standard error apart."""
-    runner = CliRunner()
-    result = runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def command_line(*arguments, **settings):

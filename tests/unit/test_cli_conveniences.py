@@ -17,8 +17,9 @@ from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from stored_runs import answering, calling, make_row, write_run
+from support.commands import invoke
 
 from k2_verifier_adapter import __version__
 from k2_verifier_adapter.cli import commands, main, output, report
@@ -27,12 +28,6 @@ from k2_verifier_adapter.formats import runs
 
 ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and descriptors")
-
-
-def invoke(*arguments: object) -> Result:
-    """Run the command; standard output and standard error apart."""
-    runner = CliRunner()
-    return runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
 
 
 def command_line(*arguments: object) -> list[str]:

@@ -5,10 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from stored_runs import answering, calling, make_row, write_run
-
-from k2_verifier_adapter.cli import main
+from support.commands import invoke
 
 REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
 
@@ -16,15 +14,6 @@ COUNT = 12
 ROWS = [make_row(f"question {number}", call=number % 2 == 0) for number in range(COUNT)]
 RIGHT = [answering() if number % 2 else calling() for number in range(COUNT)]
 WRONG = [answering(), *RIGHT[1:]]
-
-
-def invoke(*arguments):
-    """Run the command; standard output and standard error apart."""
-    runner = CliRunner()
-    result = runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from functools import cache
 from importlib import resources
 
 import pytest
+from support.planned_answers import answered
 
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.counts import FailedRequest
@@ -18,16 +19,14 @@ from k2_verifier_adapter.core.diagnosis.what_if import what_ifs
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.judging.judgement import judge
-from k2_verifier_adapter.core.responses import Response, read_completion
-from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
+from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.simulator import PROFILES, profile_named, profile_with
 from k2_verifier_adapter.simulator.faults import FAULTS
-from k2_verifier_adapter.simulator.faults.base import StreamFault, TransportFault
+from k2_verifier_adapter.simulator.faults.base import TransportFault
 from k2_verifier_adapter.simulator.matching import Slot
 from k2_verifier_adapter.simulator.modes import Modes
 from k2_verifier_adapter.simulator.planning import Planner
-from k2_verifier_adapter.simulator.streaming import chunks_of
 
 TOKEN_LIMIT = 16_000
 
@@ -40,16 +39,6 @@ def rows():
     )
     chosen = [json.loads(line) for line in lines[::4]]
     return chosen, [decode_row(row, index, HistoryOptions()) for index, row in enumerate(chosen)]
-
-
-def answered(plan, number):
-    """Give the response that a client makes of a plan, and what it noticed in the stream."""
-    if not isinstance(plan.fault, StreamFault):
-        return read_completion(plan.completion), ()
-    assembler = ChunkAssembler()
-    for chunk in plan.fault.rewrite(chunks_of(plan.completion, number, include_usage=False)):
-        assembler.add(json.dumps(chunk).encode())
-    return assembler.result(), tuple(assembler.anomalies)
 
 
 def verified(profile, *, stream):

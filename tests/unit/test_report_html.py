@@ -9,13 +9,12 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored_runs import answering, calling, completion, failed, make_row, write_run
+from support.commands import invoke
 from support.hostile_summaries import HOSTILE, plain_summary, with_texts
 
-from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.secrets.redaction import redact_summary
 from k2_verifier_adapter.formats.runs import choose_run, read_run
@@ -337,12 +336,6 @@ def test_all_formats_carry_the_same_numbers():
         assert f"{summary.total:,} total, {summary.completed:,} completed" in text or "of 6" in text
         for entry in report["failures"]:
             assert entry["class"] in text.replace("&#8288;", "")
-
-
-def invoke(*arguments):
-    """Run the command; standard output and standard error apart."""
-    runner = CliRunner()
-    return runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
 
 
 @pytest.mark.parametrize(

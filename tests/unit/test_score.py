@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 from stored_runs import (
     MODEL,
     PARAMETERS,
@@ -25,8 +24,8 @@ from stored_runs import (
     prediction_line,
     write_run,
 )
+from support.commands import invoke
 
-from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions, repair_messages
 from k2_verifier_adapter.core.log_facts import MAX_PLACES, FailedRule, Places
@@ -46,15 +45,6 @@ REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
 needs_realdata = pytest.mark.skipif(not REALDATA, reason="K2_VERIFIER_REALDATA is not set")
 
 TRUNCATED = '{"city": '
-
-
-def invoke(*arguments):
-    """Run the command; standard output and standard error apart."""
-    runner = CliRunner()
-    result = runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def line(data_index, response, text=None, /, **changes):

@@ -13,12 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored_runs import PARAMETERS, TOOL, answering, calling
+from stored_runs import results_line as line
+from support.commands import invoke
 
-from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core.log_facts import FailedRule
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.scoring import blocks as line_blocks
@@ -33,25 +33,6 @@ from k2_verifier_adapter.formats.scoring.workers import ScoreWorkers, score_bloc
 from k2_verifier_adapter.reports.json_report import dump_report
 
 TRUNCATED = '{"city": '
-
-
-def line(data_index: Any, response: Any, **changes: Any) -> dict[str, Any]:
-    """Give a results line as upstream writes it; a text in place of a response is an error."""
-    failed = isinstance(response, str)
-    choice = {} if failed else (response["choices"] or [{}])[0]
-    messages = [{"role": "user", "content": f"question {data_index}"}]
-    fields = {
-        "data_index": data_index,
-        "request": {**PARAMETERS, "messages": messages, "tools": [TOOL]},
-        "extra_body": {},
-        "response": {"error": response} if failed else response,
-        "status": "failed" if failed else "success",
-        "finish_reason": choice.get("finish_reason"),
-        "tool_calls_valid": None,
-        "last_run_at": "2026-11-22T10:00:00",
-        "duration_ms": 1500,
-    }
-    return {**fields, **changes}
 
 
 ANSWERS = [
@@ -367,12 +348,6 @@ class TestFiles:
         expected = report(packed, official, subset="k2_thinking")
         assert json.loads(expected)["requests"]["completed"] == 7
         assert report(packed, official, in_this_process, subset="k2_thinking") == expected
-
-
-def invoke(*arguments: Any) -> Result:
-    """Run the command; standard output and standard error apart."""
-    runner = CliRunner()
-    return runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
 
 
 class TestCommand:

@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
-from stored_runs import PARAMETERS, TOOL, answering, calling, completion, failed, make_row, write_run
+from stored_runs import answering, calling, completion, failed, make_row, write_run
+from stored_runs import results_line as line
+from support.commands import invoke
 
-from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core import failed_lines
 from k2_verifier_adapter.core.failed_lines import FailedLines
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, LeakedCall
@@ -36,24 +36,6 @@ from k2_verifier_adapter.reports.html.page import fit
 
 LEAK = "I call. <|tool_calls_section_begin|>x"
 LEAKING = completion({"role": "assistant", "content": LEAK}, "stop")
-
-
-def line(data_index: int, response: Any, **changes: Any) -> dict[str, Any]:
-    """Give a results line as upstream writes it; a text in place of a response is an error."""
-    is_error = isinstance(response, str)
-    messages = [{"role": "user", "content": f"question {data_index}"}]
-    fields = {
-        "data_index": data_index,
-        "request": {**PARAMETERS, "messages": messages, "tools": [TOOL]},
-        "extra_body": {},
-        "response": {"error": response} if is_error else response,
-        "status": "failed" if is_error else "success",
-        "finish_reason": None if is_error else response["choices"][0]["finish_reason"],
-        "tool_calls_valid": None,
-        "last_run_at": "2026-11-22T10:00:00",
-        "duration_ms": 1500,
-    }
-    return {**fields, **changes}
 
 
 OFFICIAL = [line(number, calling() if number % 2 else answering()) for number in range(1, 8)]
@@ -74,12 +56,6 @@ def write(path: Path, lines: Iterable[Any]) -> Path:
     texts = (item if isinstance(item, bytes) else json.dumps(item).encode() for item in lines)
     path.write_bytes(b"\n".join(texts))
     return path
-
-
-def invoke(*arguments: object) -> Result:
-    """Run the command; standard output and standard error apart."""
-    runner = CliRunner()
-    return runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
 
 
 class _Scripts(HTMLParser):

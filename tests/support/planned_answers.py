@@ -1,0 +1,18 @@
+"""What a client makes of an answer that the simulated vendor plans."""
+
+import json
+
+from k2_verifier_adapter.core.responses import read_completion
+from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
+from k2_verifier_adapter.simulator.faults.base import StreamFault
+from k2_verifier_adapter.simulator.streaming import chunks_of
+
+
+def answered(plan, number):
+    """Give the response that a client makes of a plan, and what it noticed in the stream."""
+    if not isinstance(plan.fault, StreamFault):
+        return read_completion(plan.completion), ()
+    assembler = ChunkAssembler()
+    for chunk in plan.fault.rewrite(chunks_of(plan.completion, number, include_usage=False)):
+        assembler.add(json.dumps(chunk).encode())
+    return assembler.result(), tuple(assembler.anomalies)
