@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -44,13 +45,19 @@ def assert_files_are_what_the_command_says(run):
         assert written(run, ending) == told.stdout, ending
 
 
-@pytest.mark.parametrize("profile", ["noisy", "broken"])
+FAILING = replace(PROFILES["noisy"], rates={"http_400": 0.15, "not_a_completion": 0.1, "truncated_json": 0.3})
+"""Some requests fail for good, and some answers are wrong."""
+
+
+@pytest.mark.parametrize("profile", [PROFILES["broken"], FAILING], ids=["broken", "failing"])
 def test_the_files_are_what_the_report_command_says(tmp_path, profile):
     """From answers in memory come the same reports as from answers on disk, failed requests included."""
     rows = official_rows(tmp_path / "rows.jsonl")
-    with SimulatedVendor(bundled_rows(LIMIT), PROFILES[profile], seed=5).running() as endpoint:
-        evaluate(endpoint.url, tmp_path / "run", rows)
+    with SimulatedVendor(bundled_rows(LIMIT), profile, seed=5).running() as endpoint:
+        report = evaluate(endpoint.url, tmp_path / "run", rows)
     assert_files_are_what_the_command_says(tmp_path / "run")
+    if profile is FAILING:
+        assert report.execution_summary.errored > 2
 
 
 def test_evalscopes_readers_pass_them_over(tmp_path):

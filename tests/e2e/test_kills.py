@@ -73,7 +73,7 @@ def assert_resumable(bench, run):
 
 @pytest.mark.parametrize(
     ("stage", "seed"),
-    [("start", 1), ("start", 2), ("halves", 4), ("halves", 5), ("end", 6)],
+    [("start", 1), ("start", 2), ("start", 3), ("halves", 4), ("halves", 5), ("end", 6), ("end", 7)],
 )
 def test_a_run_killed_at_a_file_is_resumed(bench, tmp_path, stage, seed):
     """SIGKILL at random steps: before the first request, in the middle of a line, while results are written."""
@@ -86,7 +86,7 @@ def test_a_run_killed_at_a_file_is_resumed(bench, tmp_path, stage, seed):
     assert_resumable(bench, tmp_path / "run")
 
 
-@pytest.mark.parametrize("seed", [8, 9])
+@pytest.mark.parametrize("seed", [8, 9, 10])
 def test_a_run_killed_between_answers_is_resumed(bench, tmp_path, seed):
     """SIGKILL when the vendor gets a random request, with others in flight and answers being written."""
     kill_at = random.Random(seed).randrange(1, len(ROWS) + 1)
