@@ -87,7 +87,7 @@ def hold(rows: int, concurrency: int, profile: str) -> dict[str, Any]:
 
     from k2_verifier_adapter.data.synthetic.rows import generate_rows
     from k2_verifier_adapter.formats.runs import choose_run, read_run
-    from k2_verifier_adapter.reports.stored import summary_of
+    from k2_verifier_adapter.offline.stored import summary_of
 
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
     with tempfile.TemporaryDirectory(prefix="k2-load-") as name:

@@ -24,7 +24,7 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message, made safe for a terminal."""
-        from k2_verifier_adapter.reports.printable import printable
+        from k2_verifier_adapter.core.printable import printable
 
         click.echo(f"k2-verifier: error: {printable(self.format_message())}", file=file, err=file is None)
 

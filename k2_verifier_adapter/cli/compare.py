@@ -73,10 +73,10 @@ def compare(
         --baseline kimi-k2-thinking_results.jsonl --subset k2_thinking
     """
     from k2_verifier_adapter.core.comparison.compare import compare as compare_participants
+    from k2_verifier_adapter.core.comparison.gate import check_two, outcome
     from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN
+    from k2_verifier_adapter.core.gate import WhenInconclusive, by_baseline
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.reports.comparison.gate import check_two, outcome
-    from k2_verifier_adapter.reports.gate import WhenInconclusive, by_baseline
 
     official = baseline if rows is None else rows
     gated = gate == "not-worse"
@@ -140,9 +140,9 @@ def _rendered(comparison: Comparison, found: NotWorse | None, form: str) -> str 
 def _participants(run: Path, official: Path | str | None, subset: str | None) -> list[Participant]:
     """Read what one argument names; `official` is a path to official results, or the name of rows."""
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.formats.scoring.official import member_of, official_of_results, official_of_rows
     from k2_verifier_adapter.formats.upstream import open_lines
-    from k2_verifier_adapter.reports.participants import participant_of_results, participants_of_run
+    from k2_verifier_adapter.offline.participants import participant_of_results, participants_of_run
+    from k2_verifier_adapter.offline.scoring.official import member_of, official_of_results, official_of_rows
 
     if not run.is_file():
         return participants_of_run(run, subset)

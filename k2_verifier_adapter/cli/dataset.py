@@ -12,7 +12,7 @@ from k2_verifier_adapter.cli.delivery import format_option
 from k2_verifier_adapter.cli.progress import progress
 
 if TYPE_CHECKING:
-    from k2_verifier_adapter.formats.official_runs import Source
+    from k2_verifier_adapter.offline.official_runs import Source
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 UNUSABLE = 2
@@ -81,8 +81,8 @@ def build(
     k2-verifier dataset build --baseline run1.jsonl --baseline run2.jsonl \\
         --subset mine --output rows
     """
-    from k2_verifier_adapter.formats.baselines import build_subset
-    from k2_verifier_adapter.reports.dataset_text import render_build
+    from k2_verifier_adapter.offline.dataset_build import build_subset
+    from k2_verifier_adapter.offline.dataset_text import render_build
 
     prompts, runs = _sources(samples, baselines, archive, subset)
     plain = [source.path for source in (prompts, *runs) if source is not None]
@@ -104,8 +104,8 @@ def _sources(
         UsageError: If the flags do not go together.
     """
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.formats.official_runs import Source
     from k2_verifier_adapter.formats.upstream import ARCHIVE_SUFFIXES, RESULTS_MEMBERS, SAMPLES_MEMBER
+    from k2_verifier_adapter.offline.official_runs import Source
 
     if archive is not None:
         if samples is not None or baselines:
@@ -139,8 +139,8 @@ def check(ctx: click.Context, path: str, *, subset: str | None, form: str) -> No
     k2-verifier dataset check rows
     k2-verifier dataset check rows/k2_0905_test.jsonl --format json
     """
-    from k2_verifier_adapter.formats.row_check import check_subset, find_subsets
-    from k2_verifier_adapter.reports.dataset_text import render_check
+    from k2_verifier_adapter.offline.dataset_text import render_check
+    from k2_verifier_adapter.offline.row_check import check_subset, find_subsets
 
     with progress(f"Checking {path}") as on_row:
         subsets = find_subsets(path) if subset is None else [subset]

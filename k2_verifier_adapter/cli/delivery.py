@@ -14,9 +14,9 @@ from k2_verifier_adapter.cli.gate_flags import say
 from k2_verifier_adapter.cli.output import printed_report, write_or_print
 
 if TYPE_CHECKING:
+    from k2_verifier_adapter.core.gate import Decision, GateOptions
     from k2_verifier_adapter.core.summary import Summary
     from k2_verifier_adapter.reports.failed_cases import FailedCase
-    from k2_verifier_adapter.reports.gate import Decision, GateOptions
 
 format_option = click.option(
     "--format",
@@ -105,8 +105,8 @@ def prepare(
         redact: Whether to leave out whatever may repeat prompts, tools or answers.
         failed_cases: Gives the failed cases, for the formats that show them; called only for these.
     """
+    from k2_verifier_adapter.core.gate import exit_code
     from k2_verifier_adapter.core.secrets.redaction import redact_summary
-    from k2_verifier_adapter.reports.gate import exit_code
 
     if redact:
         summary = redact_summary(summary)

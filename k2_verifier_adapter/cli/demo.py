@@ -50,7 +50,7 @@ def demo(*, profile_name: str, limit: int | None, work_dir: Path | None) -> None
     """
     from k2_verifier_adapter.errors import DataError
     from k2_verifier_adapter.formats.runs import choose_run, read_run
-    from k2_verifier_adapter.reports.stored import summary_of
+    from k2_verifier_adapter.offline.stored import summary_of
     from k2_verifier_adapter.simulator import SimulatedVendor
 
     profile = profile_of(profile_name, ())

@@ -154,7 +154,7 @@ def _models(api_url: str, key: str | None, model: str | None) -> Check:
     from urllib.error import HTTPError, URLError
     from urllib.request import Request
 
-    from k2_verifier_adapter.reports.printable import plural
+    from k2_verifier_adapter.core.printable import plural
 
     url = f"{api_url.rstrip('/')}/models"
     headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
@@ -202,11 +202,11 @@ def _show(checks: list[Check], key: str | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from k2_verifier_adapter.core.printable import printable
     from k2_verifier_adapter.core.secrets.credentials import secrets_in
     from k2_verifier_adapter.core.secrets.masking import Masker
     from k2_verifier_adapter.evalscope_plugin.hiding import environment_secrets
     from k2_verifier_adapter.reports.layout import render
-    from k2_verifier_adapter.reports.printable import printable
 
     masker = Masker(secrets_in({"api_key": key}) | environment_secrets())
     table = Table.grid(padding=(0, 2))

@@ -19,8 +19,8 @@ from k2_verifier_adapter.cli.sample_flags import sample_flags
 from k2_verifier_adapter.errors import DataError, RunInterruptedError
 
 if TYPE_CHECKING:
+    from k2_verifier_adapter.core.gate import GateOptions
     from k2_verifier_adapter.formats.runs import RunPaths
-    from k2_verifier_adapter.reports.gate import GateOptions
 
 KEY_VARIABLES = ("K2_VERIFIER_API_KEY", "OPENAI_API_KEY")
 """Where the API key comes from if no flag and no config file gives it, in this order."""
@@ -94,7 +94,7 @@ def evaluate(
 
     if gate.baseline is not None:
         # One that cannot be read is known before anything is paid for.
-        read_runs(gate.baseline)
+        read_runs(Path(gate.baseline))
     started = time.time()
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -116,8 +116,8 @@ def say_estimate(
 ) -> None:
     """Print what a run would send."""
     from k2_verifier_adapter.core.json_text import dumps_ascii
+    from k2_verifier_adapter.core.printable import printable
     from k2_verifier_adapter.evalscope_plugin.running import estimate_eval
-    from k2_verifier_adapter.reports.printable import printable
 
     with contextlib.redirect_stdout(sys.stderr):
         estimates = estimate_eval(evalscope_flags, config, {**pace, **sample})
@@ -148,10 +148,10 @@ def with_api_key(
 
 def report_all(run: Path, started: float, gate: GateOptions) -> int:
     """Report on every model and subset that a session wrote; give the worst exit code."""
+    from k2_verifier_adapter.core.gate import exit_code, worst
     from k2_verifier_adapter.formats.runs import find_runs, read_run
-    from k2_verifier_adapter.reports.gate import exit_code, worst
-    from k2_verifier_adapter.reports.participants import held_against
-    from k2_verifier_adapter.reports.stored import judge_run, summary_of
+    from k2_verifier_adapter.offline.participants import held_against
+    from k2_verifier_adapter.offline.stored import judge_run, summary_of
 
     codes = []
     for paths in _written_since(find_runs(run), started):
@@ -159,7 +159,7 @@ def report_all(run: Path, started: float, gate: GateOptions) -> int:
         items = judge_run(stored)
         summary = summary_of(stored, gate.minimums, items)
         if gate.baseline is not None:
-            summary = held_against(stored, items, summary, gate.baseline, gate.margin)
+            summary = held_against(stored, items, summary, Path(gate.baseline), gate.margin)
         print_report(summary)
         click.echo()
         decision = exit_code(summary, gate)

@@ -44,12 +44,12 @@ def export(
         --summary summary.json
     k2-verifier export outputs/20261122_101500 --output shared.jsonl --redact
     """
+    from k2_verifier_adapter.core.printable import plural, printable
     from k2_verifier_adapter.core.secrets.redaction import redact_summary
     from k2_verifier_adapter.errors import DataError, UsageError
-    from k2_verifier_adapter.formats.results import write_results, write_summary
     from k2_verifier_adapter.formats.runs import choose_run, read_run
-    from k2_verifier_adapter.reports.printable import plural, printable
-    from k2_verifier_adapter.reports.stored import summary_of
+    from k2_verifier_adapter.offline.results import write_results, write_summary
+    from k2_verifier_adapter.offline.stored import summary_of
 
     if summary_file is not None and summary_file.resolve() == output.resolve():
         raise UsageError(f"--output and --summary name the same file: {output}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from k2_verifier_adapter.reports.gate import Decision
+    from k2_verifier_adapter.core.gate import Decision
 
 _SHARE = click.FloatRange(0, 1)
 
@@ -80,8 +80,8 @@ def gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         **kwargs: Any,
     ) -> Any:
         from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN
+        from k2_verifier_adapter.core.gate import GateOptions, WhenInconclusive
         from k2_verifier_adapter.core.verdict import Gate
-        from k2_verifier_adapter.reports.gate import GateOptions, WhenInconclusive
 
         thresholds = {
             "trigger_similarity": min_trigger_similarity,
@@ -92,7 +92,7 @@ def gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             inconclusive=None if inconclusive is None else WhenInconclusive(inconclusive),
             min_coverage=min_coverage,
             minimums={name: value for name, value in thresholds.items() if value is not None},
-            baseline=baseline_run,
+            baseline=None if baseline_run is None else str(baseline_run),
             margin=DEFAULT_MARGIN if margin is None else margin,
         )
         if baseline_run is None and margin is not None:
@@ -110,7 +110,7 @@ def gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def say(decision: Decision) -> None:
     """Say on standard error what decided the exit code."""
-    from k2_verifier_adapter.reports.printable import printable
+    from k2_verifier_adapter.core.printable import printable
 
     if decision.reason is not None:
         click.echo(f"k2-verifier: {printable(decision.reason)}", err=True)

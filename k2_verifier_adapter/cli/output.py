@@ -104,8 +104,8 @@ def write_or_print(text: str | bytes, output: Path | None) -> None:
     if output is None or str(output) == "-":
         click.echo(text, nl=False)
         return
+    from k2_verifier_adapter.core.printable import printable
     from k2_verifier_adapter.formats.files import atomic_write
-    from k2_verifier_adapter.reports.printable import printable
 
     with atomic_write(output) as file:
         file.write(text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text)

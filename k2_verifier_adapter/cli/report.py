@@ -18,8 +18,8 @@ from k2_verifier_adapter.cli.delivery import (
 from k2_verifier_adapter.cli.gate_flags import baseline_flags, gate_flags
 
 if TYPE_CHECKING:
+    from k2_verifier_adapter.core.gate import GateOptions
     from k2_verifier_adapter.reports.failed_cases import FailedCase
-    from k2_verifier_adapter.reports.gate import GateOptions
 
 
 @click.command(short_help="Report on a run: verdict, metrics, failures.")
@@ -58,19 +58,19 @@ def report(
     k2-verifier report outputs/20261122_101500 --baseline outputs/20261115_101500
     """
     from k2_verifier_adapter.formats.runs import choose_run, read_run
-    from k2_verifier_adapter.reports.stored import judge_run, summary_of
+    from k2_verifier_adapter.offline.stored import judge_run, summary_of
 
     check_destination(form, output)
     stored = read_run(choose_run(run, model, subset))
     items = judge_run(stored)
     summary = summary_of(stored, gate.minimums, items)
     if gate.baseline is not None:
-        from k2_verifier_adapter.reports.participants import held_against
+        from k2_verifier_adapter.offline.participants import held_against
 
-        summary = held_against(stored, items, summary, gate.baseline, gate.margin)
+        summary = held_against(stored, items, summary, Path(gate.baseline), gate.margin)
 
     def failed_cases() -> Iterable[FailedCase]:
-        from k2_verifier_adapter.reports.failed_cases import failed_cases_of_run
+        from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_run
 
         return failed_cases_of_run(stored, items, redact=redact, tools=summary.tally.tools.by_name)
 

@@ -21,11 +21,11 @@ from k2_verifier_adapter.cli.progress import progress
 from k2_verifier_adapter.cli.verbosity import LOGGER
 
 if TYPE_CHECKING:
+    from k2_verifier_adapter.core.gate import GateOptions
     from k2_verifier_adapter.core.summary import Summary
-    from k2_verifier_adapter.formats.scoring.log import Log, OpenEngine
-    from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
+    from k2_verifier_adapter.offline.scoring.log import Log, OpenEngine
+    from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
     from k2_verifier_adapter.reports.failed_cases import FailedCase
-    from k2_verifier_adapter.reports.gate import GateOptions
 
 
 @click.command(short_help="Judge upstream results files offline.")
@@ -100,8 +100,8 @@ def score(
 
     from k2_verifier_adapter.core.log_facts import FailedRule
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.formats.result_files import find_result_files
-    from k2_verifier_adapter.formats.scoring.log import Log, score_files
+    from k2_verifier_adapter.offline.result_files import find_result_files
+    from k2_verifier_adapter.offline.scoring.log import Log, score_files
 
     if (baseline is None) == (rows is None):
         raise UsageError("give the official answers, either by --baseline OFFICIAL.jsonl or by --rows ROWS")
@@ -128,13 +128,13 @@ def _open_engine(engine: str, workers: int) -> OpenEngine | None:
         UsageError: If the flags do not go together.
     """
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.formats.scoring.log import worker_processes
+    from k2_verifier_adapter.offline.scoring.log import worker_processes
 
     if engine == "local":
         return worker_processes(workers) if workers > 1 else None
     if workers > 1:
         raise UsageError("--engine ray uses the processes that Ray has; leave --workers away")
-    from k2_verifier_adapter.formats.scoring.ray_engine import ray_engine
+    from k2_verifier_adapter.offline.scoring.ray_engine import ray_engine
 
     return ray_engine
 
@@ -144,7 +144,7 @@ def _official(log: Log, official: Path | str) -> Iterator[OfficialIndex]:
     """Index the official answers; `official` is a path to official results, or the name of rows."""
     import logging
 
-    from k2_verifier_adapter.formats.scoring.official import official_of_results, official_of_rows
+    from k2_verifier_adapter.offline.scoring.official import official_of_results, official_of_rows
 
     with ExitStack() as stack:
         with _bar("official answers", [Path(official)]) as read:
@@ -163,8 +163,8 @@ def _failed_cases(
     """Read the lines of the failed cases once more, for the format that shows them."""
     import logging
 
-    from k2_verifier_adapter.formats.scoring.read_again import read_failed_lines
-    from k2_verifier_adapter.reports.failed_cases.of_log import failed_cases_of_log
+    from k2_verifier_adapter.offline.failed_cases_of_log import failed_cases_of_log
+    from k2_verifier_adapter.offline.scoring.read_again import read_failed_lines
 
     assert summary.log is not None, "the summary is that of a log"
     again = sum(1 for _ in summary.log.failed_lines)

@@ -90,7 +90,7 @@ def say_defect(ctx: click.Context, error: Exception) -> None:
 
     Through the log, which hides the keys that a run knows.
     """
-    from k2_verifier_adapter.reports.printable import printable
+    from k2_verifier_adapter.core.printable import printable
 
     logger = _logger(ctx.find_root())
     if is_verbose(ctx):

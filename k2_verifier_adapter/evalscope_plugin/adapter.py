@@ -35,10 +35,10 @@ from k2_verifier_adapter.core.records import (
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError, EndpointError
 from k2_verifier_adapter.evalscope_plugin import asking, loading, settings
+from k2_verifier_adapter.evalscope_plugin.client.exchange import NoAnswer
 from k2_verifier_adapter.evalscope_plugin.metric_names import name_metrics
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
-from k2_verifier_adapter.evalscope_plugin.wire.exchange import NoAnswer
 from k2_verifier_adapter.evalscope_plugin.work import CASE_KEY
 from k2_verifier_adapter.formats.rows import LoadedRows
 from k2_verifier_adapter.version import __version__

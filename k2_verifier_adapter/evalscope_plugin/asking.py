@@ -22,24 +22,24 @@ from yarl import URL
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
+from k2_verifier_adapter.core.printable import printable
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request
 from k2_verifier_adapter.core.responses import NotACompletion, parse_completion, read_completion
 from k2_verifier_adapter.core.secrets.credentials import secrets_in
 from k2_verifier_adapter.core.secrets.masking import Masker
 from k2_verifier_adapter.evalscope_plugin import hiding, settings
-from k2_verifier_adapter.evalscope_plugin.pool import run_pool
-from k2_verifier_adapter.evalscope_plugin.wire.budget import Budget, BudgetSpentError, RunLimits
-from k2_verifier_adapter.evalscope_plugin.wire.exchange import (
+from k2_verifier_adapter.evalscope_plugin.client.budget import Budget, BudgetSpentError, RunLimits
+from k2_verifier_adapter.evalscope_plugin.client.exchange import (
     Answer,
     Endpoint,
     NoAnswer,
     TransportOptions,
     utc_now,
 )
-from k2_verifier_adapter.evalscope_plugin.wire.pacing import Pacer
-from k2_verifier_adapter.evalscope_plugin.wire.transport import Transport
-from k2_verifier_adapter.reports.printable import printable
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Pacer
+from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
+from k2_verifier_adapter.evalscope_plugin.pool import run_pool
 
 logger = get_logger()
 

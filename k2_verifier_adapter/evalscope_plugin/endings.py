@@ -10,18 +10,18 @@ from pathlib import Path
 from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.gate import GateOptions
 from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.evalscope_plugin.run_files import SubsetFiles
 from k2_verifier_adapter.formats.files import atomic_write
+from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_items
+from k2_verifier_adapter.offline.stored import with_its_end
 from k2_verifier_adapter.reports import verdicts
-from k2_verifier_adapter.reports.failed_cases import failed_cases_of_items
-from k2_verifier_adapter.reports.gate import GateOptions
 from k2_verifier_adapter.reports.html.page import render_html
 from k2_verifier_adapter.reports.json_report import dump_report
 from k2_verifier_adapter.reports.junit import render_junit
 from k2_verifier_adapter.reports.markdown import render_markdown
-from k2_verifier_adapter.reports.stored import with_its_end
 from k2_verifier_adapter.reports.text import render_text
 
 logger = get_logger()

@@ -34,6 +34,8 @@ from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.tokens import reported_tokens
 from k2_verifier_adapter.errors import StorageError
 from k2_verifier_adapter.evalscope_plugin import asking, hiding, settings
+from k2_verifier_adapter.evalscope_plugin.client.budget import Budget, BudgetSpentError
+from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer, NoAnswer, TransportOptions, utc_now
 from k2_verifier_adapter.evalscope_plugin.endings import say, write_reports
 from k2_verifier_adapter.evalscope_plugin.failfast import FailFast
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
@@ -45,8 +47,6 @@ from k2_verifier_adapter.evalscope_plugin.run_files import (
     nothing_to_resume,
     writing_alone,
 )
-from k2_verifier_adapter.evalscope_plugin.wire.budget import Budget, BudgetSpentError
-from k2_verifier_adapter.evalscope_plugin.wire.exchange import Answer, NoAnswer, TransportOptions, utc_now
 from k2_verifier_adapter.evalscope_plugin.work import WorkItem, collect, cost_of, tokens_of
 from k2_verifier_adapter.formats.runs import RunPaths, read_facts
 from k2_verifier_adapter.version import __version__

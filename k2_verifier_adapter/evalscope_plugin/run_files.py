@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.judged import JudgedResponse
+from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.run_facts import RunFacts
@@ -34,7 +35,6 @@ from k2_verifier_adapter.formats.files import (
     storing,
 )
 from k2_verifier_adapter.formats.runs import BENCHMARK, RunPaths, read_facts, read_predictions, write_facts
-from k2_verifier_adapter.reports.printable import plural
 
 logger = get_logger()
 

@@ -24,11 +24,11 @@ from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UnknownFlagError, UsageError
 from k2_verifier_adapter.evalscope_plugin import asking, hiding, settings
+from k2_verifier_adapter.evalscope_plugin.client.exchange import NoAnswer
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
 from k2_verifier_adapter.evalscope_plugin.run_files import begun, storage_errors_told
 from k2_verifier_adapter.evalscope_plugin.takeover import require_active
-from k2_verifier_adapter.evalscope_plugin.wire.exchange import NoAnswer
 from k2_verifier_adapter.evalscope_plugin.work import Cost, collect, cost_of
 from k2_verifier_adapter.formats.runs import RunPaths
 

@@ -20,9 +20,9 @@ from k2_verifier_adapter.core.sampling import SampleMethod
 from k2_verifier_adapter.core.secrets.credentials import secrets_in
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin import hiding
-from k2_verifier_adapter.evalscope_plugin.wire.budget import RunLimits
-from k2_verifier_adapter.evalscope_plugin.wire.exchange import Endpoint, TransportOptions
-from k2_verifier_adapter.evalscope_plugin.wire.retries import RetryPolicy
+from k2_verifier_adapter.evalscope_plugin.client.budget import RunLimits
+from k2_verifier_adapter.evalscope_plugin.client.exchange import Endpoint, TransportOptions
+from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 from k2_verifier_adapter.version import __version__
 
 DEFAULT_SAMPLE_SEED = 42

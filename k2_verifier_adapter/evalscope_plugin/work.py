@@ -13,8 +13,8 @@ from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import NotACompletion, parse_completion
 from k2_verifier_adapter.core.tokens import estimate_prompt_tokens, reported_tokens
 from k2_verifier_adapter.errors import CacheMismatchError
+from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
-from k2_verifier_adapter.evalscope_plugin.wire.exchange import Answer
 from k2_verifier_adapter.formats.runs import RunPaths, read_predictions
 
 logger = get_logger()

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from k2_verifier_adapter.core.gate import GateOptions, WhenInconclusive
+from k2_verifier_adapter.core.printable import percent, percent_beside, plural, points, printable
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Gate, Status
 from k2_verifier_adapter.reports import tables, verdicts
-from k2_verifier_adapter.reports.gate import GateOptions, WhenInconclusive
-from k2_verifier_adapter.reports.printable import percent, percent_beside, plural, points, printable
 
 _LONGEST_LINE = 2_000
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")

@@ -11,8 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from k2_verifier_adapter.core.printable import printable
 from k2_verifier_adapter.core.verdict import Status
-from k2_verifier_adapter.reports.printable import printable
 from k2_verifier_adapter.reports.tables import Grid
 
 WIDTH = 80

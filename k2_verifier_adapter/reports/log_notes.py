@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from k2_verifier_adapter.core.log_facts import FailedRule, LogFacts, Places
-from k2_verifier_adapter.reports.printable import plural
+from k2_verifier_adapter.core.printable import plural
 
 _FIRST_PLACES = 20
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from k2_verifier_adapter.core.json_text import excerpt
+from k2_verifier_adapter.core.printable import plural, printable
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.reports import markdown_cells as cells
 from k2_verifier_adapter.reports import tables, verdicts
 from k2_verifier_adapter.reports.log_notes import log_as_pairs
 from k2_verifier_adapter.reports.markdown_cells import LONGEST_LINE, MAX_BYTES, STATUS_MARKS, plain
-from k2_verifier_adapter.reports.printable import plural, printable
 
 _MOST_PARAMETERS = 30
 

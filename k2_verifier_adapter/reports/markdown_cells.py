@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from k2_verifier_adapter.core.json_text import excerpt
+from k2_verifier_adapter.core.printable import printable
 from k2_verifier_adapter.reports import tables
-from k2_verifier_adapter.reports.printable import printable
 
 MAX_BYTES = 60_000
 """Bytes of a report at most: below GitHub's limit for a comment, whatever it is counted in."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from k2_verifier_adapter.core.diagnosis.rule import Finding
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
 from k2_verifier_adapter.core.metrics import ERROR_RATE, FLIP_RATE, Metric
+from k2_verifier_adapter.core.printable import amount, percent, plural, printable
 from k2_verifier_adapter.core.statistics.intervals import Interval
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.reports.json_report import failures_as_json
-from k2_verifier_adapter.reports.printable import amount, percent, plural, printable
 
 INTERVAL = "95% interval"
 

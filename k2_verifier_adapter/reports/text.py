@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from k2_verifier_adapter.core.diagnosis.rule import Finding
+from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Status
 from k2_verifier_adapter.reports import tables, verdicts
 from k2_verifier_adapter.reports.layout import STATUS_STYLES, WIDTH, key_values, laid_out, render, section
 from k2_verifier_adapter.reports.log_notes import log_as_pairs
-from k2_verifier_adapter.reports.printable import plural
 
 _FIRST_FINDINGS = 5
 _FIRST_TOOLS = 8

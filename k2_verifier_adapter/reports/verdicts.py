@@ -8,10 +8,10 @@ from __future__ import annotations
 from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 from k2_verifier_adapter.core.comparison.paired import Difference
 from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
+from k2_verifier_adapter.core.printable import amount, percent, percent_beside, plural, points, printable
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Status
 from k2_verifier_adapter.reports.json_report import UPSTREAM_WORDS
-from k2_verifier_adapter.reports.printable import amount, percent, percent_beside, plural, points, printable
 from k2_verifier_adapter.reports.tables import INTERVAL, Grid, bounds, name
 
 _MET = {True: "met", False: "not met", None: "undefined"}

@@ -11,13 +11,13 @@ from support.compared import crowd, varied
 from support.hostile_summaries import HOSTILE
 
 from k2_verifier_adapter.core.comparison.compare import compare
+from k2_verifier_adapter.core.comparison.gate import outcome
 from k2_verifier_adapter.core.comparison.not_worse import not_worse
 from k2_verifier_adapter.core.comparison.outcomes import Outcome, State
 from k2_verifier_adapter.core.comparison.pairs import MAX_LISTED_CHANGES
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.metrics import DEFINITIONS, ERROR_RATE, FLIP_RATE
 from k2_verifier_adapter.core.secrets.redaction import redact_summary
-from k2_verifier_adapter.reports.comparison.gate import outcome
 from k2_verifier_adapter.reports.comparison.json_report import (
     SCHEMA_VERSION,
     UPSTREAM_COLUMNS,

@@ -17,8 +17,8 @@ from support.asking import ask, ask_each, requests_of, transport_to
 from k2_verifier_adapter.core.failure_classes import Failure, Group
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.errors import EndpointError
+from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer, NoAnswer
 from k2_verifier_adapter.evalscope_plugin.failfast import FailFast
-from k2_verifier_adapter.evalscope_plugin.wire.exchange import Answer, NoAnswer
 from k2_verifier_adapter.simulator import SimulatedVendor, profile_with, shape_names
 from k2_verifier_adapter.simulator.faults import FAULTS, NOT_SIMULATED, TransportFault
 

@@ -6,14 +6,14 @@ import pytest
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.requests import Request, RequestIdentity
-from k2_verifier_adapter.evalscope_plugin.wire.exchange import (
+from k2_verifier_adapter.evalscope_plugin.client.exchange import (
     Endpoint,
     NoAnswer,
     TransportOptions,
     environment_proxy,
 )
-from k2_verifier_adapter.evalscope_plugin.wire.retries import RetryPolicy
-from k2_verifier_adapter.evalscope_plugin.wire.transport import Transport
+from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
+from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 
 KEY = "sk-marked-0123456789"
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")

@@ -37,10 +37,10 @@ from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.requests import build_request
-from k2_verifier_adapter.evalscope_plugin.wire import reading
-from k2_verifier_adapter.evalscope_plugin.wire.exchange import Answer, Endpoint, NoAnswer, TransportOptions
-from k2_verifier_adapter.evalscope_plugin.wire.retries import RetryPolicy
-from k2_verifier_adapter.evalscope_plugin.wire.transport import Transport
+from k2_verifier_adapter.evalscope_plugin.client import reading
+from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer, Endpoint, NoAnswer, TransportOptions
+from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
+from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 from k2_verifier_adapter.simulator import SimulatedVendor, profile_with
 
 KEY = "sk-marked-secret-0123456789"

@@ -14,8 +14,8 @@ from support.asking import ask_at_once, ask_each, requests_of
 from support.runs import bundled_rows
 
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
-from k2_verifier_adapter.evalscope_plugin.wire.exchange import NoAnswer, TransportOptions
-from k2_verifier_adapter.evalscope_plugin.wire.retries import RetryPolicy
+from k2_verifier_adapter.evalscope_plugin.client.exchange import NoAnswer, TransportOptions
+from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 from k2_verifier_adapter.simulator import SimulatedVendor, profile_with, shape_names
 from k2_verifier_adapter.simulator.faults import FAULTS, TransportFault
 from k2_verifier_adapter.simulator.shapes import SHAPES

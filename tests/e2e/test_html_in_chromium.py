@@ -9,10 +9,11 @@ from unit.stored_runs import answering, calling, make_row, write_run
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.formats.runs import choose_run, read_run
-from k2_verifier_adapter.reports.failed_cases import Call, FailedCase, Turn, failed_cases_of_run
+from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_run
+from k2_verifier_adapter.offline.stored import summary_of
+from k2_verifier_adapter.reports.failed_cases import Call, FailedCase, Turn
 from k2_verifier_adapter.reports.html.marked_text import arguments_of_call, marked
 from k2_verifier_adapter.reports.html.page import render_html
-from k2_verifier_adapter.reports.stored import summary_of
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")
 

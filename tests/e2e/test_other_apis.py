@@ -17,7 +17,7 @@ from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from evalscope.report import Report
 from support.runs import EVALSCOPES_WARNINGS, bundled_rows, judged, settings, stored, values_of, write_rows
 
-from k2_verifier_adapter.reports.stored import summary_of
+from k2_verifier_adapter.offline.stored import summary_of
 
 pytestmark = EVALSCOPES_WARNINGS
 

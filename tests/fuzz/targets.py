@@ -46,15 +46,15 @@ from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
 from k2_verifier_adapter.core.streams.decoder import DONE, EventDecoder
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError, K2VerifierError
-from k2_verifier_adapter.formats.official_runs import Source, load_official_run
-from k2_verifier_adapter.formats.results import results_of, upstream_summary
 from k2_verifier_adapter.formats.rows import BadRow, Place, Record, decode_or_explain
 from k2_verifier_adapter.formats.runs import RunPaths, read_run
-from k2_verifier_adapter.formats.scoring.line_scorer import score_results
-from k2_verifier_adapter.formats.scoring.official import official_of_results, official_of_rows
-from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
+from k2_verifier_adapter.offline.official_runs import Source, load_official_run
+from k2_verifier_adapter.offline.results import results_of, upstream_summary
+from k2_verifier_adapter.offline.scoring.line_scorer import score_results
+from k2_verifier_adapter.offline.scoring.official import official_of_results, official_of_rows
+from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
+from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.json_report import dump_report
-from k2_verifier_adapter.reports.stored import summary_of
 from k2_verifier_adapter.reports.text import render_text
 
 Reached = frozenset[str]

@@ -19,12 +19,12 @@ from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.formats.cases import write_cases
-from k2_verifier_adapter.formats.results import write_results
 from k2_verifier_adapter.formats.runs import RunPaths, choose_run, read_run, write_facts
-from k2_verifier_adapter.formats.scoring.line_scorer import score_results
-from k2_verifier_adapter.formats.scoring.official import official_of_rows
+from k2_verifier_adapter.offline.results import write_results
+from k2_verifier_adapter.offline.scoring.line_scorer import score_results
+from k2_verifier_adapter.offline.scoring.official import official_of_rows
+from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.json_report import report_as_json
-from k2_verifier_adapter.reports.stored import summary_of
 
 MODEL, SUBSET = "kimi", "k2_thinking"
 TRANSPORT = [kind for kind in FailureClass if kind.group is Group.TRANSPORT]

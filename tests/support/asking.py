@@ -10,9 +10,9 @@ from typing import Any
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.requests import Request, build_request
-from k2_verifier_adapter.evalscope_plugin.wire.exchange import Answer, Endpoint, NoAnswer, TransportOptions
-from k2_verifier_adapter.evalscope_plugin.wire.retries import RetryPolicy
-from k2_verifier_adapter.evalscope_plugin.wire.transport import Transport
+from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer, Endpoint, NoAnswer, TransportOptions
+from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
+from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 from k2_verifier_adapter.simulator import SimulatedVendor
 
 Outcome = Answer | NoAnswer

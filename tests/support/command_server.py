@@ -16,7 +16,7 @@ _LOADED = (
     "evalscope.report.renderer",
     "evalscope.run",
     "k2_verifier_adapter.evalscope_plugin.running",
-    "k2_verifier_adapter.reports.stored",
+    "k2_verifier_adapter.offline.stored",
     "markdown",
     "plotly.express",
 )

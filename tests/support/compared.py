@@ -28,7 +28,7 @@ from k2_verifier_adapter.core.responses import read_completion
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.summary import build_summary
 from k2_verifier_adapter.core.tally import Tally
-from k2_verifier_adapter.reports.participants import participants_of_run
+from k2_verifier_adapter.offline.participants import participants_of_run
 
 TRUNCATED = '{"city": '
 

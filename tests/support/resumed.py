@@ -26,8 +26,8 @@ from support.runs import (
 )
 from support.zygote import Zygote
 
+from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.json_report import report_as_json
-from k2_verifier_adapter.reports.stored import summary_of
 from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor
 
 ROWS = bundled_rows(24)

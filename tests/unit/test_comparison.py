@@ -16,13 +16,13 @@ from k2_verifier_adapter.core.responses import read_completion
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.verdict import Status
 from k2_verifier_adapter.errors import DataError, UsageError
+from k2_verifier_adapter.offline.participants import participants_of_run
 from k2_verifier_adapter.reports.comparison.json_report import (
     comparison_as_json,
     dump_comparison,
     upstream_table,
 )
 from k2_verifier_adapter.reports.comparison.text import render_comparison
-from k2_verifier_adapter.reports.participants import participants_of_run
 
 TRUNCATED = '{"city": '
 

@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 from stored_runs import TOOL, answering, calling, malformed_history, write_run
 
+from k2_verifier_adapter.core.dataset_findings import FindingKind, count_by_kind, ranges
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.presets import SelfAgreement, Standard, preset_for
 from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.core.self_agreement import pairwise_agreement, self_agreement, threshold_for
 from k2_verifier_adapter.errors import BadRowsError, DataError, UsageError
-from k2_verifier_adapter.formats.baselines import build_subset
-from k2_verifier_adapter.formats.findings import FindingKind, count_by_kind, ranges
-from k2_verifier_adapter.formats.official_runs import Source
 from k2_verifier_adapter.formats.raw_lines import request_texts
-from k2_verifier_adapter.formats.results import results_of, write_results
-from k2_verifier_adapter.formats.row_check import check_subset
 from k2_verifier_adapter.formats.rows import load_cases
 from k2_verifier_adapter.formats.runs import choose_run, read_run
-from k2_verifier_adapter.reports.dataset_text import render_build
-from k2_verifier_adapter.reports.stored import summary_of
+from k2_verifier_adapter.offline.dataset_build import build_subset
+from k2_verifier_adapter.offline.dataset_text import render_build
+from k2_verifier_adapter.offline.official_runs import Source
+from k2_verifier_adapter.offline.results import results_of, write_results
+from k2_verifier_adapter.offline.row_check import check_subset
+from k2_verifier_adapter.offline.stored import summary_of
 
 REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
 needs_realdata = pytest.mark.skipif(not REALDATA, reason="K2_VERIFIER_REALDATA is not set")

@@ -31,9 +31,9 @@ from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
 from k2_verifier_adapter.core.streams.decoder import EventDecoder
 from k2_verifier_adapter.core.tally import MAX_TEXT, Tally
 from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.formats import row_check
 from k2_verifier_adapter.formats.runs import choose_run, read_facts, read_run
 from k2_verifier_adapter.formats.upstream import read_results
+from k2_verifier_adapter.offline import row_check
 
 TOOL = {
     "type": "function",

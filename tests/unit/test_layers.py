@@ -10,7 +10,7 @@ import k2_verifier_adapter
 
 PACKAGE = "k2_verifier_adapter"
 ROOT = Path(k2_verifier_adapter.__file__).parent
-LAYERS = ["cli", "evalscope_plugin", "reports", "simulator", "formats", "core", "data"]
+LAYERS = ["cli", "evalscope_plugin", "offline", "reports", "simulator", "formats", "core", "data"]
 FREE = {"", "__init__", "__main__", "errors", "version", "_hook"}
 """Modules at the top that any layer may import; they import no layer but lazily."""
 IO_MODULES = {

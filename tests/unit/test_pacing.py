@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from k2_verifier_adapter.evalscope_plugin.wire.budget import Budget, BudgetSpentError, RunLimits
-from k2_verifier_adapter.evalscope_plugin.wire.pacing import Pacer
+from k2_verifier_adapter.evalscope_plugin.client.budget import Budget, BudgetSpentError, RunLimits
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Pacer
 
 FREE = RunLimits()
 

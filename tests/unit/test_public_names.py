@@ -15,10 +15,10 @@ from click.testing import CliRunner
 import k2_verifier_adapter
 from k2_verifier_adapter import cli
 from k2_verifier_adapter.cli import dataset, evaluate
+from k2_verifier_adapter.core import gate
 from k2_verifier_adapter.core.metrics import DEFINITIONS, ERROR_RATE, FLIP_RATE, PRIMARY_METRIC
 from k2_verifier_adapter.evalscope_plugin import registration
 from k2_verifier_adapter.evalscope_plugin.settings import EXTRA_PARAMS
-from k2_verifier_adapter.reports import gate
 
 PACKAGE = Path(k2_verifier_adapter.__file__).parent
 CONFIGS = PACKAGE.parent / "configs"

@@ -16,19 +16,20 @@ from support.commands import invoke
 from support.hostile_summaries import HOSTILE, plain_summary, with_texts
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.gate import GateOptions
+from k2_verifier_adapter.core.printable import amount, percent
 from k2_verifier_adapter.core.secrets.redaction import redact_summary
 from k2_verifier_adapter.formats.runs import choose_run, read_run
-from k2_verifier_adapter.reports.failed_cases import Call, FailedCase, Turn, failed_cases_of_run
-from k2_verifier_adapter.reports.failed_cases.of_log import failed_cases_of_summary
-from k2_verifier_adapter.reports.gate import GateOptions
+from k2_verifier_adapter.offline.failed_cases_of_log import failed_cases_of_summary
+from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_run
+from k2_verifier_adapter.offline.stored import summary_of
+from k2_verifier_adapter.reports.failed_cases import Call, FailedCase, Turn
 from k2_verifier_adapter.reports.html.elements import Markup, element
 from k2_verifier_adapter.reports.html.marked_text import arguments_of_call, cut, marked
 from k2_verifier_adapter.reports.html.page import MAX_CASE_BYTES, fit, render_html
 from k2_verifier_adapter.reports.json_report import report_as_json
 from k2_verifier_adapter.reports.junit import render_junit
 from k2_verifier_adapter.reports.markdown import render_markdown
-from k2_verifier_adapter.reports.printable import amount, percent
-from k2_verifier_adapter.reports.stored import summary_of
 from k2_verifier_adapter.reports.text import render_text
 
 VOID = {"meta", "input", "wbr"}

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hostile_summaries import HOSTILE, plain_summary, with_texts
 
+from k2_verifier_adapter.core.gate import GateOptions, WhenInconclusive, exit_code
 from k2_verifier_adapter.core.verdict import Gate, Status, decide
-from k2_verifier_adapter.reports.gate import GateOptions, WhenInconclusive, exit_code
 from k2_verifier_adapter.reports.junit import render_junit
 
 ATTRIBUTES = {

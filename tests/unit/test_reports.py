@@ -17,17 +17,17 @@ from stored_runs import (
 )
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.gate import GateOptions, WhenInconclusive, exit_code, worst
 from k2_verifier_adapter.core.judged import judge_all
 from k2_verifier_adapter.core.metrics import Metric
+from k2_verifier_adapter.core.printable import amount, percent, percent_beside, printable
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.secrets.redaction import redact_summary
 from k2_verifier_adapter.core.statistics.intervals import wilson
 from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.core.verdict import Check, Gate, Status, Verdict
 from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.reports.gate import GateOptions, WhenInconclusive, exit_code, worst
 from k2_verifier_adapter.reports.json_report import dump_report, report_as_json
-from k2_verifier_adapter.reports.printable import amount, percent, percent_beside, printable
 from k2_verifier_adapter.reports.text import render_text
 
 DESIGN_KEYS = [

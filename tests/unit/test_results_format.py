@@ -16,14 +16,14 @@ from stored_runs import (
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.formats.results import (
+from k2_verifier_adapter.formats.runs import choose_run, read_run
+from k2_verifier_adapter.offline.results import (
     results_of,
     upstream_summary,
     write_results,
     write_summary,
 )
-from k2_verifier_adapter.formats.runs import choose_run, read_run
-from k2_verifier_adapter.reports.stored import summary_of
+from k2_verifier_adapter.offline.stored import summary_of
 
 FIELDS = [
     "data_index",

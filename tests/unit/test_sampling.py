@@ -21,8 +21,8 @@ from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin import loading, running, settings
 from k2_verifier_adapter.formats.rows import decode_records, records_of
 from k2_verifier_adapter.formats.runs import choose_run, read_run
+from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.json_report import report_as_json
-from k2_verifier_adapter.reports.stored import summary_of
 from k2_verifier_adapter.reports.text import render_text
 
 STRATIFIED = RowsSample(SampleMethod.STRATIFIED, 42, 50, 2000)

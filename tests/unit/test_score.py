@@ -33,12 +33,12 @@ from k2_verifier_adapter.core.request_marks import RequestMarks, marks_of
 from k2_verifier_adapter.core.tally import MAX_DISTINCT, MAX_LISTED_CASES, OTHER_TEXTS, Tally, count_text
 from k2_verifier_adapter.errors import BadRowsError, DataError, UsageError
 from k2_verifier_adapter.formats.line_notes import LineNote, note_of_error
-from k2_verifier_adapter.formats.results import write_results
 from k2_verifier_adapter.formats.runs import choose_run, read_run
-from k2_verifier_adapter.formats.scoring.line_scorer import score_results
-from k2_verifier_adapter.formats.scoring.official import official_of_results, official_of_rows
+from k2_verifier_adapter.offline.results import write_results
+from k2_verifier_adapter.offline.scoring.line_scorer import score_results
+from k2_verifier_adapter.offline.scoring.official import official_of_results, official_of_rows
+from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.json_report import report_as_json
-from k2_verifier_adapter.reports.stored import summary_of
 from k2_verifier_adapter.reports.text import render_text
 
 REALDATA = os.environ.get("K2_VERIFIER_REALDATA")

@@ -21,15 +21,15 @@ from support.commands import invoke
 
 from k2_verifier_adapter.core.log_facts import FailedRule
 from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.formats.scoring import blocks as line_blocks
-from k2_verifier_adapter.formats.scoring import line_scorer as scoring
-from k2_verifier_adapter.formats.scoring.blocks import Block, plan_blocks
-from k2_verifier_adapter.formats.scoring.line_scorer import LineScorer
-from k2_verifier_adapter.formats.scoring.log import Log, OpenEngine, score_files, worker_processes
-from k2_verifier_adapter.formats.scoring.official import official_of_results, official_of_rows
-from k2_verifier_adapter.formats.scoring.official_index import SharedIndex
-from k2_verifier_adapter.formats.scoring.scored_lines import ScoredLines
-from k2_verifier_adapter.formats.scoring.workers import ScoreWorkers, score_block
+from k2_verifier_adapter.offline.scoring import blocks as line_blocks
+from k2_verifier_adapter.offline.scoring import line_scorer as scoring
+from k2_verifier_adapter.offline.scoring.blocks import Block, plan_blocks
+from k2_verifier_adapter.offline.scoring.line_scorer import LineScorer
+from k2_verifier_adapter.offline.scoring.log import Log, OpenEngine, score_files, worker_processes
+from k2_verifier_adapter.offline.scoring.official import official_of_results, official_of_rows
+from k2_verifier_adapter.offline.scoring.official_index import SharedIndex
+from k2_verifier_adapter.offline.scoring.scored_lines import ScoredLines
+from k2_verifier_adapter.offline.scoring.workers import ScoreWorkers, score_block
 from k2_verifier_adapter.reports.json_report import dump_report
 
 TRUNCATED = '{"city": '
@@ -409,7 +409,7 @@ class TestCommand:
 def test_ray_gives_the_same_report(big: tuple[Path, Path], tmp_path: Path) -> None:
     """On a local instance of Ray the report is that of this process, to the byte."""
     ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    from k2_verifier_adapter.formats.scoring.ray_engine import ray_engine
+    from k2_verifier_adapter.offline.scoring.ray_engine import ray_engine
 
     results, official = big
     log = TestFiles.parquet(tmp_path / "log.parquet", [line(7, calling(), request=None)])

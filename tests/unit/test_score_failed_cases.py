@@ -27,11 +27,11 @@ from k2_verifier_adapter.core.failed_lines import FailedLines
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, LeakedCall
 from k2_verifier_adapter.core.secrets.redaction import ToolNames, redact_failure
 from k2_verifier_adapter.formats.line_notes import LineNote, Redaction
-from k2_verifier_adapter.formats.scoring import read_again
-from k2_verifier_adapter.formats.scoring.log import Log, score_files
-from k2_verifier_adapter.formats.scoring.official import official_of_results
-from k2_verifier_adapter.reports.failed_cases import failed_cases_of_run
-from k2_verifier_adapter.reports.failed_cases.of_log import failed_cases_of_log
+from k2_verifier_adapter.offline.failed_cases_of_log import failed_cases_of_log
+from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_run
+from k2_verifier_adapter.offline.scoring import read_again
+from k2_verifier_adapter.offline.scoring.log import Log, score_files
+from k2_verifier_adapter.offline.scoring.official import official_of_results
 from k2_verifier_adapter.reports.html.page import fit
 
 LEAK = "I call. <|tool_calls_section_begin|>x"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from k2_verifier_adapter.core.comparison.compare import Comparison, letter
 from k2_verifier_adapter.core.comparison.pairs import Pair
 from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
+from k2_verifier_adapter.core.printable import points
 from k2_verifier_adapter.reports.comparison.tables import difference_cells, pair_name
 from k2_verifier_adapter.reports.html.charts import (
     INTERVAL,
@@ -21,7 +22,6 @@ from k2_verifier_adapter.reports.html.charts import (
     shares_legend,
 )
 from k2_verifier_adapter.reports.html.elements import Markup, element, join
-from k2_verifier_adapter.reports.printable import points
 from k2_verifier_adapter.reports.tables import name
 
 _SHARES = ((0.8, 0.05), (0.5, 0.1), (0.0, 0.25))

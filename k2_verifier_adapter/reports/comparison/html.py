@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from k2_verifier_adapter.core.comparison.compare import Comparison, letter
 from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 from k2_verifier_adapter.core.comparison.pairs import Pair
+from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.reports import tables as run_tables
 from k2_verifier_adapter.reports import verdicts
 from k2_verifier_adapter.reports.comparison import charts, tables
@@ -14,7 +15,6 @@ from k2_verifier_adapter.reports.comparison.changes import changes_of, title_of
 from k2_verifier_adapter.reports.html.document import asset, document
 from k2_verifier_adapter.reports.html.elements import Markup, element, join
 from k2_verifier_adapter.reports.html.sections import definitions, section, small, strict_status, table
-from k2_verifier_adapter.reports.printable import plural
 from k2_verifier_adapter.reports.tables import Grid
 
 _MOST = 100

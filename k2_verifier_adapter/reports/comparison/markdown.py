@@ -13,12 +13,12 @@ from k2_verifier_adapter.core.comparison.compare import Comparison
 from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 from k2_verifier_adapter.core.comparison.pairs import Pair
 from k2_verifier_adapter.core.json_text import excerpt
+from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.reports import markdown_cells as cells
 from k2_verifier_adapter.reports import verdicts
 from k2_verifier_adapter.reports.comparison import tables
 from k2_verifier_adapter.reports.comparison.changes import changes_of, kinds_left_out, title_of
 from k2_verifier_adapter.reports.markdown_cells import LONGEST_LINE, MAX_BYTES, STATUS_MARKS, plain
-from k2_verifier_adapter.reports.printable import plural
 from k2_verifier_adapter.reports.tables import Grid
 
 _LONGEST_VALUE = 60

@@ -9,11 +9,11 @@ from rich.text import Text
 from k2_verifier_adapter.core.comparison.compare import Comparison
 from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 from k2_verifier_adapter.core.comparison.pairs import Pair
+from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.reports import verdicts
 from k2_verifier_adapter.reports.comparison import tables
 from k2_verifier_adapter.reports.comparison.changes import changes_of, kinds_left_out, title_of
 from k2_verifier_adapter.reports.layout import STATUS_STYLES, WIDTH, key_values, laid_out, render, section
-from k2_verifier_adapter.reports.printable import plural
 from k2_verifier_adapter.reports.tables import Grid
 
 _LONGEST_VALUE = 60

@@ -1,7 +1,6 @@
 """The failed cases of a run or a log, for a reader who wants to see them."""
 
 from k2_verifier_adapter.reports.failed_cases.case import MOST_CASES, Call, FailedCase, Turn
-from k2_verifier_adapter.reports.failed_cases.of_run import failed_cases_of_items, failed_cases_of_run
 from k2_verifier_adapter.reports.failed_cases.views import answered_case, request_case
 
 __all__ = [
@@ -10,7 +9,5 @@ __all__ = [
     "FailedCase",
     "Turn",
     "answered_case",
-    "failed_cases_of_items",
-    "failed_cases_of_run",
     "request_case",
 ]

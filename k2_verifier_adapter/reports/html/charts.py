@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from k2_verifier_adapter.core.metrics import PRIMARY_METRIC, Metric
 from k2_verifier_adapter.core.presets import SelfAgreement
+from k2_verifier_adapter.core.printable import amount, percent
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.reports.html.elements import Markup, element, join
-from k2_verifier_adapter.reports.printable import amount, percent
 from k2_verifier_adapter.reports.tables import bounds
 
 _HEIGHT = 26

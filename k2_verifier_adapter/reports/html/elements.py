@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from k2_verifier_adapter.reports.printable import printable
+from k2_verifier_adapter.core.printable import printable
 
 _VOID = frozenset({"input", "meta", "wbr"})
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from k2_verifier_adapter.core.json_text import is_too_deep
-from k2_verifier_adapter.reports.printable import printable
+from k2_verifier_adapter.core.printable import printable
 
 Piece = tuple[str, bool]
 """A part of a text, and whether it is marked."""

@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.reports import tables
 from k2_verifier_adapter.reports.failed_cases import MOST_CASES, FailedCase
 from k2_verifier_adapter.reports.html import sections
 from k2_verifier_adapter.reports.html.document import asset, document
 from k2_verifier_adapter.reports.html.elements import Markup, element, join
-from k2_verifier_adapter.reports.printable import plural
 
 MAX_CASE_BYTES = 2_400_000
 """Bytes of all failed cases together; the rest of a page takes far below 600,000."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from k2_verifier_adapter.core.diagnosis.rule import Finding
+from k2_verifier_adapter.core.printable import amount, plural
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.reports import tables, verdicts
 from k2_verifier_adapter.reports.html.charts import bar, breakable, forest_plot
 from k2_verifier_adapter.reports.html.elements import Markup, element, join
 from k2_verifier_adapter.reports.json_report import failures_as_json
 from k2_verifier_adapter.reports.log_notes import log_as_pairs
-from k2_verifier_adapter.reports.printable import amount, plural
 
 _TILES = (
     ("trigger_similarity", "same decision to call as the official API"),

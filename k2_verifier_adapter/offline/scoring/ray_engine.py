@@ -18,10 +18,10 @@ from uuid import uuid4
 
 from k2_verifier_adapter.core.log_facts import FailedRule
 from k2_verifier_adapter.errors import DataError, UsageError
-from k2_verifier_adapter.formats.scoring.blocks import Block
-from k2_verifier_adapter.formats.scoring.line_scorer import LineScorer
-from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex, SharedIndex
-from k2_verifier_adapter.formats.scoring.scored_lines import ScoredLines
+from k2_verifier_adapter.offline.scoring.blocks import Block
+from k2_verifier_adapter.offline.scoring.line_scorer import LineScorer
+from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex, SharedIndex
+from k2_verifier_adapter.offline.scoring.scored_lines import ScoredLines
 
 
 @dataclass(frozen=True, slots=True)

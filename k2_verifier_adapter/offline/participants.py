@@ -17,9 +17,9 @@ from k2_verifier_adapter.core.request_marks import marks_of
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.formats.runs import StoredRun, find_runs, read_run
-from k2_verifier_adapter.formats.scoring.line_scorer import score_results
-from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
-from k2_verifier_adapter.reports.stored import judge_run, summary_of
+from k2_verifier_adapter.offline.scoring.line_scorer import score_results
+from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
+from k2_verifier_adapter.offline.stored import judge_run, summary_of
 
 
 def participants_of_run(run: Path, subset: str | None = None) -> list[Participant]:

@@ -11,7 +11,7 @@ from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.secrets.redaction import ToolNames
 from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.formats.scoring.logged_cases import ScoredLine
+from k2_verifier_adapter.offline.scoring.logged_cases import ScoredLine
 from k2_verifier_adapter.reports.failed_cases.case import MOST_CASES, FailedCase
 from k2_verifier_adapter.reports.failed_cases.views import (
     answered_case,

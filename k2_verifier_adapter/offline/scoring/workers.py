@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, cast
 
 from k2_verifier_adapter.core.log_facts import FailedRule
 from k2_verifier_adapter.errors import DataError, K2VerifierError
-from k2_verifier_adapter.formats.scoring.blocks import Block
-from k2_verifier_adapter.formats.scoring.line_scorer import LineScorer
-from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex, SharedIndex
-from k2_verifier_adapter.formats.scoring.scored_lines import ScoredLines
+from k2_verifier_adapter.offline.scoring.blocks import Block
+from k2_verifier_adapter.offline.scoring.line_scorer import LineScorer
+from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex, SharedIndex
+from k2_verifier_adapter.offline.scoring.scored_lines import ScoredLines
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -19,9 +19,9 @@ import aiohttp
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import excerpt
 from k2_verifier_adapter.core.requests import Request
-from k2_verifier_adapter.evalscope_plugin.wire.budget import Budget, RunLimits
-from k2_verifier_adapter.evalscope_plugin.wire.deadlines import deadline
-from k2_verifier_adapter.evalscope_plugin.wire.exchange import (
+from k2_verifier_adapter.evalscope_plugin.client.budget import Budget, RunLimits
+from k2_verifier_adapter.evalscope_plugin.client.deadlines import deadline
+from k2_verifier_adapter.evalscope_plugin.client.exchange import (
     Answer,
     Endpoint,
     NoAnswer,
@@ -29,8 +29,8 @@ from k2_verifier_adapter.evalscope_plugin.wire.exchange import (
     environment_proxy,
     utc_now,
 )
-from k2_verifier_adapter.evalscope_plugin.wire.pacing import Pacer
-from k2_verifier_adapter.evalscope_plugin.wire.reading import (
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Pacer
+from k2_verifier_adapter.evalscope_plugin.client.reading import (
     Limits,
     NoCompletionError,
     describe,
@@ -38,7 +38,7 @@ from k2_verifier_adapter.evalscope_plugin.wire.reading import (
     read_refusal,
     read_stream,
 )
-from k2_verifier_adapter.evalscope_plugin.wire.retries import RetryBudget, retry_after_seconds
+from k2_verifier_adapter.evalscope_plugin.client.retries import RetryBudget, retry_after_seconds
 
 if TYPE_CHECKING:
     from typing_extensions import Self

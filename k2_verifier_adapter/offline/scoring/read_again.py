@@ -9,12 +9,12 @@ from itertools import islice
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failed_lines import FailedLines
 from k2_verifier_adapter.formats.counted_lines import CountedLines
-from k2_verifier_adapter.formats.result_files import open_result_lines
-from k2_verifier_adapter.formats.scoring.line_scorer import LineScorer
-from k2_verifier_adapter.formats.scoring.log import Advance, Log
-from k2_verifier_adapter.formats.scoring.logged_cases import ScoredLine
-from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
 from k2_verifier_adapter.formats.upstream import Result, read_results
+from k2_verifier_adapter.offline.result_files import open_result_lines
+from k2_verifier_adapter.offline.scoring.line_scorer import LineScorer
+from k2_verifier_adapter.offline.scoring.log import Advance, Log
+from k2_verifier_adapter.offline.scoring.logged_cases import ScoredLine
+from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
 
 
 def read_failed_lines(

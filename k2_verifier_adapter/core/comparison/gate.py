@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from k2_verifier_adapter.core.comparison.compare import Comparison
 from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN, NotWorse, not_worse
+from k2_verifier_adapter.core.gate import DEFAULT_MIN_COVERAGE
+from k2_verifier_adapter.core.printable import percent_beside
 from k2_verifier_adapter.core.verdict import Status
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.reports.gate import DEFAULT_MIN_COVERAGE
-from k2_verifier_adapter.reports.printable import percent_beside
 
 
 def check_two(runs: int) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from k2_verifier_adapter.core.cases import OfficialAnswer
+from k2_verifier_adapter.core.dataset_findings import Finding, FindingKind
 from k2_verifier_adapter.core.json_text import JsonTextError, dumps_strict, shown
 from k2_verifier_adapter.core.responses import FinishBucket, NotACompletion, read_completion
 from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.formats.findings import Finding, FindingKind
 from k2_verifier_adapter.formats.line_notes import LineNote
 from k2_verifier_adapter.formats.raw_lines import RawLines, RequestTexts, escape_surrogates, request_texts
 from k2_verifier_adapter.formats.upstream import BadLine, Result, open_lines, read_results, read_samples

@@ -19,7 +19,7 @@ from k2_verifier_adapter.core.secrets.masking import hide_secrets
 from k2_verifier_adapter.core.summary import Summary, build_summary
 from k2_verifier_adapter.core.tally import Tally, count_text, merge_texts
 from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
+from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
 from k2_verifier_adapter.version import __version__
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from k2_verifier_adapter.core.dataset_findings import Finding, FindingKind, ranges
 from k2_verifier_adapter.core.presets import Standard
-from k2_verifier_adapter.formats.baselines import Build
-from k2_verifier_adapter.formats.findings import Finding, FindingKind, ranges
-from k2_verifier_adapter.formats.row_check import RowNote, SubsetCheck
+from k2_verifier_adapter.core.printable import percent, plural, printable
 from k2_verifier_adapter.formats.rows import BadRow
-from k2_verifier_adapter.reports.printable import percent, plural, printable
+from k2_verifier_adapter.offline.dataset_build import Build
+from k2_verifier_adapter.offline.row_check import RowNote, SubsetCheck
 
 _SHOWN = 5
 """Findings of a kind whose details are shown; the line numbers of all are."""

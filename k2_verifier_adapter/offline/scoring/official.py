@@ -22,12 +22,6 @@ from k2_verifier_adapter.formats.baseline_file import read_standard
 from k2_verifier_adapter.formats.counted_lines import CountedLines
 from k2_verifier_adapter.formats.line_notes import LineNote
 from k2_verifier_adapter.formats.rows import decode_each, find_file, read_records
-from k2_verifier_adapter.formats.scoring.official_index import (
-    FAILED,
-    MAX_DATA_INDEX,
-    OfficialIndex,
-    answer_code,
-)
 from k2_verifier_adapter.formats.upstream import (
     ARCHIVE_SUFFIXES,
     RESULTS_MEMBERS,
@@ -35,6 +29,12 @@ from k2_verifier_adapter.formats.upstream import (
     Result,
     open_lines,
     read_results,
+)
+from k2_verifier_adapter.offline.scoring.official_index import (
+    FAILED,
+    MAX_DATA_INDEX,
+    OfficialIndex,
+    answer_code,
 )
 
 

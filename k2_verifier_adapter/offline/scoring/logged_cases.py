@@ -10,7 +10,7 @@ from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.history import Repairs
 from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.responses import Response
-from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
+from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from k2_verifier_adapter.core.json_text import dumps_ascii, escape_to_ascii, exc
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
 from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
 from k2_verifier_adapter.core.streams.decoder import DONE, EventDecoder
-from k2_verifier_adapter.evalscope_plugin.wire.deadlines import deadline
+from k2_verifier_adapter.evalscope_plugin.client.deadlines import deadline
 
 _AFTER_DONE_S = 0.25
 """Seconds that a server may take to end the body behind `[DONE]`, so that the connection is reused."""

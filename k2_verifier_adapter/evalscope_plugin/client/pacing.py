@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from k2_verifier_adapter.evalscope_plugin.wire.budget import Budget
+from k2_verifier_adapter.evalscope_plugin.client.budget import Budget
 
 _ROUNDS_TO_RECOVER = 16
 

@@ -9,10 +9,10 @@ from datetime import datetime, timezone
 from urllib.parse import urlsplit
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.printable import printable
 from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.secrets.masking import Masker
-from k2_verifier_adapter.evalscope_plugin.wire.retries import RetryPolicy
-from k2_verifier_adapter.reports.printable import printable
+from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from k2_verifier_adapter.core.cases import RowError, decode_row
+from k2_verifier_adapter.core.dataset_findings import Finding, FindingKind, count_by_kind
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import JsonTextError, dumps_ascii, dumps_strict
 from k2_verifier_adapter.core.presets import Standard, preset_for
@@ -24,8 +25,9 @@ from k2_verifier_adapter.core.self_agreement import (
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.formats.baseline_file import baseline_path, rows_path
 from k2_verifier_adapter.formats.files import atomic_write
-from k2_verifier_adapter.formats.findings import Finding, FindingKind, count_by_kind
-from k2_verifier_adapter.formats.official_runs import (
+from k2_verifier_adapter.formats.raw_lines import RequestTexts
+from k2_verifier_adapter.formats.upstream import RESULTS_MEMBERS
+from k2_verifier_adapter.offline.official_runs import (
     Attempt,
     OfficialRun,
     Samples,
@@ -33,8 +35,6 @@ from k2_verifier_adapter.formats.official_runs import (
     load_official_run,
     load_samples,
 )
-from k2_verifier_adapter.formats.raw_lines import RequestTexts
-from k2_verifier_adapter.formats.upstream import RESULTS_MEMBERS
 
 SCHEMA_VERSION = 1
 _SUBSET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")

@@ -20,11 +20,11 @@ from k2_verifier_adapter.core.responses import Response, literal_finish_reason, 
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.formats.counted_lines import CountedLines
 from k2_verifier_adapter.formats.line_notes import LineNote, Redaction, note_of_error
-from k2_verifier_adapter.formats.scoring.blocks import BLOCK_BYTES, begins_case
-from k2_verifier_adapter.formats.scoring.logged_cases import LoggedCase, ScoredLine
-from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex
-from k2_verifier_adapter.formats.scoring.scored_lines import ScoredLines
 from k2_verifier_adapter.formats.upstream import BadLine, Result, read_results
+from k2_verifier_adapter.offline.scoring.blocks import BLOCK_BYTES, begins_case
+from k2_verifier_adapter.offline.scoring.logged_cases import LoggedCase, ScoredLine
+from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
+from k2_verifier_adapter.offline.scoring.scored_lines import ScoredLines
 
 _NO_CALL = OfficialAnswer(should_call=False, finish_reason="")
 

@@ -12,8 +12,8 @@ from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.line_notes import NOTE_KEY
 from k2_verifier_adapter.formats.parquet import read_parquet
 from k2_verifier_adapter.formats.rows import SUFFIXES
-from k2_verifier_adapter.formats.scoring.official import member_of
 from k2_verifier_adapter.formats.upstream import ARCHIVE_SUFFIXES, open_lines
+from k2_verifier_adapter.offline.scoring.official import member_of
 
 _JSON_COLUMNS = ("request", "extra_body", "response", NOTE_KEY)
 """Columns of a parquet file that hold JSON text."""

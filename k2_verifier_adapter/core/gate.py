@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 
 from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN, NotWorse
+from k2_verifier_adapter.core.printable import percent_beside, plural, points
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Gate, Status, Verdict
 from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.reports.printable import percent_beside, plural, points
 
 PASSED = 0
 GATE_FAILED = 1
@@ -53,7 +52,7 @@ class GateOptions:
     inconclusive: WhenInconclusive | None = None
     min_coverage: float | None = None
     minimums: Mapping[str, float] = field(default_factory=dict)
-    baseline: Path | None = None
+    baseline: str | None = None
     margin: float = DEFAULT_MARGIN
 
     @property

@@ -13,12 +13,12 @@ from k2_verifier_adapter.core.log_facts import FailedRule, LogFacts
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.counted_lines import CountedLines
-from k2_verifier_adapter.formats.result_files import is_plain, open_result_lines
-from k2_verifier_adapter.formats.scoring.blocks import Block, plan_blocks
-from k2_verifier_adapter.formats.scoring.line_scorer import LineScorer
-from k2_verifier_adapter.formats.scoring.official_index import OfficialIndex, SharedIndex
-from k2_verifier_adapter.formats.scoring.scored_lines import ScoredLines
-from k2_verifier_adapter.formats.scoring.workers import ScoreWorkers
+from k2_verifier_adapter.offline.result_files import is_plain, open_result_lines
+from k2_verifier_adapter.offline.scoring.blocks import Block, plan_blocks
+from k2_verifier_adapter.offline.scoring.line_scorer import LineScorer
+from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex, SharedIndex
+from k2_verifier_adapter.offline.scoring.scored_lines import ScoredLines
+from k2_verifier_adapter.offline.scoring.workers import ScoreWorkers
 
 Advance = Callable[[int], None]
 

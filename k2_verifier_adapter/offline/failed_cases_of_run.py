@@ -11,9 +11,9 @@ from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.secrets.redaction import ToolNames
 from k2_verifier_adapter.formats.runs import StoredRun
+from k2_verifier_adapter.offline.stored import judge_run
 from k2_verifier_adapter.reports.failed_cases.case import MOST_CASES, FailedCase
 from k2_verifier_adapter.reports.failed_cases.views import answered_case, redacted, request_case, took
-from k2_verifier_adapter.reports.stored import judge_run
 
 Texts = Mapping[tuple[int, int], str]
 """Stored responses by row number and repetition."""
