@@ -84,8 +84,8 @@ def hold(rows: int, concurrency: int, profile: str) -> dict[str, Any]:
     """Run, and compare the report with the ledger."""
     from evalscope.config import TaskConfig
     from evalscope.run import run_task
+    from synthetic_rows import generate_rows
 
-    from k2_verifier_adapter.data.synthetic.rows import generate_rows
     from k2_verifier_adapter.formats.runs import choose_run, read_run
     from k2_verifier_adapter.offline.stored import summary_of
 

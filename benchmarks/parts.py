@@ -100,7 +100,7 @@ def judge(folder: Path) -> dict[str, Any]:
 
 
 def _rows_with_calls(number: int) -> Iterator[dict[str, Any]]:
-    from k2_verifier_adapter.data.synthetic.rows import generate_rows
+    from synthetic_rows import generate_rows
 
     for row in generate_rows(4 * number, SEED, distinct_tools=True, mean_chars=_MEAN_CHARS):
         if row["official_tool_calls"]:
@@ -154,7 +154,7 @@ def _results(folder: Path, lines: int, repeats: int = 1) -> tuple[Path, Path]:
         lines: Lines of the results file.
         repeats: Lines of each row.
     """
-    from k2_verifier_adapter.data.synthetic.rows import generate_rows
+    from synthetic_rows import generate_rows
 
     rows_path, results_path = folder / "rows.jsonl", folder / "results.jsonl"
     rows = list(generate_rows(min(lines, 2000), SEED, distinct_tools=True, mean_chars=7_000))

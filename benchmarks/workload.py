@@ -87,7 +87,7 @@ def prepare(folder: Path, count: int) -> dict[str, Any]:
 
 def _rows(count: int) -> Iterator[tuple[dict[str, Any], int]]:
     """Generate more rows than are needed, each with its number."""
-    from k2_verifier_adapter.data.synthetic.rows import generate_rows
+    from synthetic_rows import generate_rows
 
     rows = generate_rows(2 * count + 100, SEED, distinct_tools=True, mean_chars=MEAN_CHARS)
     for number, row in enumerate(rows):

@@ -8,12 +8,6 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-BUNDLED_SEED = 20251121
-"""Seed of the bundled file; `python -m k2_verifier_adapter.data.synthetic` uses it unless told otherwise."""
-
-BUNDLED_COUNT = 240
-"""Number of rows in the bundled file."""
-
 
 def bundled_rows_path() -> Path:
     """Return the path of the bundled rows, one JSON object a line in the hosted format."""

@@ -34,7 +34,7 @@ DATA = [
 ]
 """What the package holds beside its modules."""
 
-SDIST_FOLDERS = ["benchmarks", "configs", "docs", "hooks", "k2_verifier_adapter", "tests"]
+SDIST_FOLDERS = ["benchmarks", "configs", "docs", "hooks", "k2_verifier_adapter", "tests", "tools"]
 SDIST_FILES = [".gitignore", "LICENSE", "PKG-INFO", "pyproject.toml"]
 
 BUILD = """

@@ -17,9 +17,9 @@ import pytest
 
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
-from k2_verifier_adapter.data import BUNDLED_COUNT, BUNDLED_SEED, bundled_rows_path
-from k2_verifier_adapter.data.synthetic.__main__ import main, write_atomically
-from k2_verifier_adapter.data.synthetic.rows import generate_rows, write_row
+from k2_verifier_adapter.data import bundled_rows_path
+from synthetic.__main__ import BUNDLED_COUNT, BUNDLED_SEED, main, write_atomically
+from synthetic.rows import generate_rows, write_row
 
 CJK = re.compile("[\u4e00-\u9fff]")
 EMOJI = re.compile("[\U0001f300-\U0001faff]")
@@ -181,16 +181,12 @@ def test_bundled_file_is_the_generators_output() -> None:
     assert bundled_rows_path().read_bytes() == "".join(map(write_row, ROWS)).encode()
 
 
-def test_other_process_and_prefix_give_the_same_rows() -> None:
-    """Another process with another hash seed, asked for fewer rows, generates the same first rows."""
-    code = (
-        "import sys; from k2_verifier_adapter.data.synthetic.rows import generate_rows, write_row\n"
-        "for row in generate_rows(50, int(sys.argv[1])): sys.stdout.buffer.write(write_row(row).encode())"
-    )
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", code, str(BUNDLED_SEED)]
-    done = subprocess.run(command, capture_output=True, check=True, cwd=root, env={"PYTHONHASHSEED": "7"})
-    assert done.stdout == "".join(map(write_row, ROWS[:50])).encode()
+def test_other_process_and_prefix_give_the_same_rows(tmp_path: Path) -> None:
+    """The command as documented, with another hash seed and asked for fewer rows, writes the same first rows."""
+    program, output = Path(__file__).parents[2] / "tools" / "synthetic", tmp_path / "rows.jsonl"
+    command = [sys.executable, program, "--count", "50", "--output", output]
+    subprocess.run(command, check=True, cwd=tmp_path, env={"PYTHONHASHSEED": "7"})
+    assert output.read_bytes() == "".join(map(write_row, ROWS[:50])).encode()
 
 
 def test_seeds_differ() -> None:

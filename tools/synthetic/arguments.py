@@ -1,7 +1,7 @@
 """From a schema to arguments that are valid against it.
 
 Covers the keywords that the catalogue uses, no more. Whatever it makes is checked with `jsonschema` by
-the tests; at run time nothing but the standard library is needed.
+the tests; the program itself needs nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -9,16 +9,13 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from k2_verifier_adapter.data.synthetic.languages import Language
-from k2_verifier_adapter.data.synthetic.phrases import BY_FORMAT, BY_NAME, BY_PATTERN, OTHER_WORDS
-
-Schema = dict[str, Any]
+from synthetic.vocabulary import ARGUMENT_VALUES, Json, Language
 
 _DEEP = 2
 """Nesting of references from which on only what is required is made, so that recursion ends."""
 
 
-def make_arguments(parameters: Schema, rng: Random, language: Language) -> dict[str, Any]:
+def make_arguments(parameters: Json, rng: Random, language: Language) -> dict[str, Any]:
     """Make valid arguments, with keys in the order of the schema as a model writes them."""
     made = _ValueMaker(parameters, rng, language).value(parameters, "", 0)
     assert isinstance(made, dict)
@@ -28,7 +25,7 @@ def make_arguments(parameters: Schema, rng: Random, language: Language) -> dict[
 class _ValueMaker:
     """Makes values for one root schema, which references are resolved against."""
 
-    def __init__(self, root: Schema, rng: Random, language: Language) -> None:
+    def __init__(self, root: Json, rng: Random, language: Language) -> None:
         self._root = root
         self._rng = rng
         self._language = language
@@ -43,7 +40,7 @@ class _ValueMaker:
             made = self._any_value(schema, name, depth)
         return made
 
-    def _any_value(self, schema: Schema, name: str, depth: int) -> Any:
+    def _any_value(self, schema: Json, name: str, depth: int) -> Any:
         if "$ref" in schema:
             return self.value(self._resolve(schema["$ref"]), name, depth + 1)
         if "const" in schema:
@@ -62,7 +59,7 @@ class _ValueMaker:
                 return self.value(self._rng.choice(branches), name, depth)
         return self._simple(kind, schema, name, depth)
 
-    def _simple(self, kind: Any, schema: Schema, name: str, depth: int) -> Any:
+    def _simple(self, kind: Any, schema: Json, name: str, depth: int) -> Any:
         if kind == "array":
             return self._array(schema, name, depth)
         if kind == "boolean":
@@ -82,29 +79,29 @@ class _ValueMaker:
         return found
 
     def _words(self, name: str) -> str:
-        return self._rng.choice(BY_NAME.get(name, OTHER_WORDS).pick(self._language))
+        words = ARGUMENT_VALUES["by_name"].get(name, ARGUMENT_VALUES["otherwise"])
+        return str(self._rng.choice(words[self._language]))
 
-    def _string(self, schema: Schema, name: str) -> str:
-        if "pattern" in schema:
-            return self._rng.choice(BY_PATTERN[schema["pattern"]])
-        if "format" in schema:
-            return self._rng.choice(BY_FORMAT[schema["format"]])
+    def _string(self, schema: Json, name: str) -> str:
+        for keyword in ("pattern", "format"):
+            if keyword in schema:
+                return str(self._rng.choice(ARGUMENT_VALUES[f"by_{keyword}"][schema[keyword]]))
         return self._words(name)
 
-    def _integer(self, schema: Schema) -> int:
+    def _integer(self, schema: Json) -> int:
         low = schema.get("minimum", schema.get("exclusiveMinimum", -1) + 1)
         high = schema.get("maximum", low + 500)
         step = schema.get("multipleOf", 1)
         made: int = low + self._rng.randrange((high - low) // step + 1) * step
         return made
 
-    def _number(self, schema: Schema) -> float:
+    def _number(self, schema: Json) -> float:
         low = schema.get("minimum", schema.get("exclusiveMinimum", 0) + 1)
         high = schema.get("maximum", low + 500)
         made: float = low + self._rng.randrange(int(high - low) * 2) / 2
         return made
 
-    def _array(self, schema: Schema, name: str, depth: int) -> list[Any]:
+    def _array(self, schema: Json, name: str, depth: int) -> list[Any]:
         low = schema.get("minItems", 0 if depth >= _DEEP else 1)
         high = schema.get("maxItems", low + 2)
         size = low if depth >= _DEEP else low + self._rng.randrange(high - low + 1)
@@ -115,7 +112,7 @@ class _ValueMaker:
                 made.append(item)
         return made
 
-    def _object(self, schema: Schema, depth: int) -> dict[str, Any]:
+    def _object(self, schema: Json, depth: int) -> dict[str, Any]:
         parts = [schema, *schema.get("allOf", [])]
         properties = {name: sub for part in parts for name, sub in part.get("properties", {}).items()}
         required = [name for part in parts for name in part.get("required", [])]
@@ -133,11 +130,11 @@ class _ValueMaker:
         self._add_free_properties(schema, made, depth)
         return {name: made[name] for name in [*properties, *made] if name in made}
 
-    def _required_by_branch(self, schema: Schema) -> list[str]:
+    def _required_by_branch(self, schema: Json) -> list[str]:
         branches = [*schema.get("oneOf", []), *schema.get("anyOf", [])]
         return list(self._rng.choice(branches)["required"]) if branches else []
 
-    def _obey_condition(self, part: Schema, properties: Schema, made: dict[str, Any], depth: int) -> None:
+    def _obey_condition(self, part: Json, properties: Json, made: dict[str, Any], depth: int) -> None:
         if "if" not in part:
             return
         holds = all(made.get(name) == sub["const"] for name, sub in part["if"]["properties"].items())
@@ -146,20 +143,20 @@ class _ValueMaker:
         for name in consequence.get("not", {}).get("required", []):
             made.pop(name, None)
 
-    def _add(self, names: list[str], properties: Schema, made: dict[str, Any], depth: int) -> None:
+    def _add(self, names: list[str], properties: Json, made: dict[str, Any], depth: int) -> None:
         for name in names:
             if name not in made:
                 made[name] = self.value(properties[name], name, depth)
 
-    def _add_free_properties(self, schema: Schema, made: dict[str, Any], depth: int) -> None:
+    def _add_free_properties(self, schema: Json, made: dict[str, Any], depth: int) -> None:
         for pattern, sub in schema.get("patternProperties", {}).items():
-            made[self._rng.choice(BY_PATTERN[pattern])] = self.value(sub, "", depth)
+            made[self._rng.choice(ARGUMENT_VALUES["by_pattern"][pattern])] = self.value(sub, "", depth)
         free = schema.get("additionalProperties")
         if isinstance(free, dict):
             made[self._words("name")] = self.value(free, "", depth)
 
 
-def _barred_by_one_of(schema: Schema, required: list[str]) -> list[str]:
+def _barred_by_one_of(schema: Json, required: list[str]) -> list[str]:
     """Name the properties that would make a second branch of `oneOf` true."""
     of_branches = [name for branch in schema.get("oneOf", []) for name in branch["required"]]
     return [name for name in of_branches if name not in required]

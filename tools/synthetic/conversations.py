@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from k2_verifier_adapter.data.synthetic.documents import Composer, document, log, records, rule_book
-from k2_verifier_adapter.data.synthetic.plans import History, Plan, Quirk
-from k2_verifier_adapter.data.synthetic.texts import CLARIFICATIONS, CONNECTORS, ROLES, SMALL_TALK, SUMMARIES
-from k2_verifier_adapter.data.synthetic.toolbox import Toolbox, Wish
+from synthetic.documents import Composer, document, log, records, rule_book
+from synthetic.plans import History, Plan, Quirk
+from synthetic.toolbox import Toolbox, Wish
+from synthetic.vocabulary import TEXTS
 
 Message = dict[str, Any]
 
@@ -90,7 +90,7 @@ class _Writer:
 
     def _system(self) -> None:
         if self._plan.size >= _SMALLEST_WITH_SYSTEM and self._rng.random() < 0.8:
-            role = ROLES[self._toolbox.main.domain].pick(self._plan.language)
+            role = TEXTS["roles"][self._toolbox.main.domain][self._plan.language]
             self._made.slots.append(Slot(self._say("system", role), f"{role}\n\n", rule_book))
 
     def _finished_round(self) -> None:
@@ -99,7 +99,7 @@ class _Writer:
             wishes.append(self._toolbox.wish_with_arguments())
         self._say("user", self._joined([wish.ask for wish in wishes]))
         self._call(wishes)
-        self._say("assistant", self._one_of(SUMMARIES.pick(self._plan.language)))
+        self._say("assistant", self._one_of("summaries"))
 
     def _last_request(self) -> None:
         made = self._made
@@ -112,7 +112,7 @@ class _Writer:
             asked = [wish.ask for wish in (*done, *made.wishes)]
         elif done:
             asked = [done[0].ask]
-            made.answer = self._one_of(SUMMARIES.pick(self._plan.language))
+            made.answer = self._one_of("summaries")
         else:
             asked, made.answer = self._request_without_call()
         if self._plan.finish_reason == "length":
@@ -132,7 +132,7 @@ class _Writer:
             user, assistant = self._small_talk()
             return [user], assistant
         ask = self._toolbox.wish_for_main().ask
-        return [ask], self._one_of(CLARIFICATIONS.pick(self._plan.language))
+        return [ask], self._one_of("clarifications")
 
     def _call(self, wishes: list[Wish]) -> None:
         made = self._made
@@ -159,11 +159,12 @@ class _Writer:
     def _joined(self, asks: list[str]) -> str:
         text = asks[0]
         for ask in asks[1:]:
-            text += self._one_of(CONNECTORS.pick(self._plan.language)) + ask
+            text += self._one_of("connectors") + ask
         return text
 
     def _small_talk(self) -> tuple[str, str]:
-        return self._rng.choice(SMALL_TALK.pick(self._plan.language))
+        user, assistant = self._rng.choice(TEXTS["small_talk"][self._plan.language])
+        return user, assistant
 
-    def _one_of(self, texts: tuple[str, ...]) -> str:
-        return self._rng.choice(texts)
+    def _one_of(self, texts: str) -> str:
+        return str(self._rng.choice(TEXTS[texts][self._plan.language]))

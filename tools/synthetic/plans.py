@@ -12,8 +12,7 @@ from enum import Enum
 from random import Random
 from typing import Literal, TypeVar
 
-from k2_verifier_adapter.data.synthetic.languages import Language
-from k2_verifier_adapter.data.synthetic.tools import CATALOGUE
+from synthetic.vocabulary import CATALOGUE, Language
 
 T = TypeVar("T")
 FinishReason = Literal["tool_calls", "stop", "length"]
@@ -34,31 +33,36 @@ class History(Enum):
 
 
 class Quirk(Enum):
-    """One oddity of real rows; a row has at most one."""
+    """One oddity of real rows, and how many rows of a block have it; a row has at most one."""
 
-    NONE = "none"
-    TINY = "tiny"
-    LARGEST = "largest"
-    MALFORMED_HISTORY = "malformed_history"
-    SEVERAL_SYSTEM = "several_system"
-    NAMED_SYSTEM = "named_system"
-    TOOL_MESSAGE_WITHOUT_NAME = "tool_message_without_name"
-    NO_CONTENT = "no_content"
-    NULL_CONTENT = "null_content"
-    CALL_WITHOUT_ID = "call_without_id"
-    FOREIGN_IDS = "foreign_ids"
-    CONTENT_PARTS = "content_parts"
-    INPUT_ROLE = "input_role"
-    DEVELOPER_ROLE = "developer_role"
-    UNKNOWN_TOOL = "unknown_tool"
-    TOOL_WITHOUT_DESCRIPTION = "tool_without_description"
-    TOOL_WITHOUT_PARAMETERS = "tool_without_parameters"
-    EMOJI = "emoji"
-    ASCII_ESCAPES = "ascii_escapes"
-    COMPACT_JSON = "compact_json"
-    LONE_SURROGATE = "lone_surrogate"
-    LARGEST_TOOL_SET = "largest_tool_set"
-    ROW_PARAMETERS = "row_parameters"
+    NONE = ("none", 38)
+    TINY = ("tiny", 1)
+    LARGEST = ("largest", 1)
+    MALFORMED_HISTORY = ("malformed_history", 5)
+    SEVERAL_SYSTEM = ("several_system", 7)
+    NAMED_SYSTEM = ("named_system", 6)
+    TOOL_MESSAGE_WITHOUT_NAME = ("tool_message_without_name", 6)
+    NO_CONTENT = ("no_content", 5)
+    NULL_CONTENT = ("null_content", 5)
+    CALL_WITHOUT_ID = ("call_without_id", 2)
+    FOREIGN_IDS = ("foreign_ids", 3)
+    CONTENT_PARTS = ("content_parts", 6)
+    INPUT_ROLE = ("input_role", 4)
+    DEVELOPER_ROLE = ("developer_role", 3)
+    UNKNOWN_TOOL = ("unknown_tool", 3)
+    TOOL_WITHOUT_DESCRIPTION = ("tool_without_description", 4)
+    TOOL_WITHOUT_PARAMETERS = ("tool_without_parameters", 4)
+    EMOJI = ("emoji", 6)
+    ASCII_ESCAPES = ("ascii_escapes", 3)
+    COMPACT_JSON = ("compact_json", 4)
+    LONE_SURROGATE = ("lone_surrogate", 1)
+    LARGEST_TOOL_SET = ("largest_tool_set", 1)
+    ROW_PARAMETERS = ("row_parameters", 2)
+
+    @property
+    def rows(self) -> int:
+        """Rows in a block that have it."""
+        return self.value[1]
 
 
 NEEDS_TOOL_HISTORY = frozenset(
@@ -74,30 +78,6 @@ NEEDS_TOOL_HISTORY = frozenset(
 )
 """Quirks that change calls of the history, so there have to be some."""
 
-_QUIRK_COUNTS: tuple[tuple[Quirk, int], ...] = (
-    (Quirk.TINY, 1),
-    (Quirk.LARGEST, 1),
-    (Quirk.MALFORMED_HISTORY, 5),
-    (Quirk.SEVERAL_SYSTEM, 7),
-    (Quirk.NAMED_SYSTEM, 6),
-    (Quirk.TOOL_MESSAGE_WITHOUT_NAME, 6),
-    (Quirk.NO_CONTENT, 5),
-    (Quirk.NULL_CONTENT, 5),
-    (Quirk.CALL_WITHOUT_ID, 2),
-    (Quirk.FOREIGN_IDS, 3),
-    (Quirk.CONTENT_PARTS, 6),
-    (Quirk.INPUT_ROLE, 4),
-    (Quirk.DEVELOPER_ROLE, 3),
-    (Quirk.UNKNOWN_TOOL, 3),
-    (Quirk.TOOL_WITHOUT_DESCRIPTION, 4),
-    (Quirk.TOOL_WITHOUT_PARAMETERS, 4),
-    (Quirk.EMOJI, 6),
-    (Quirk.ASCII_ESCAPES, 3),
-    (Quirk.COMPACT_JSON, 4),
-    (Quirk.LONE_SURROGATE, 1),
-    (Quirk.LARGEST_TOOL_SET, 1),
-    (Quirk.ROW_PARAMETERS, 2),
-)
 _LANGUAGE_COUNTS: tuple[tuple[Language, int], ...] = (("en", 60), ("zh", 60))
 _FINISH_COUNTS: tuple[tuple[FinishReason, int], ...] = (("tool_calls", 60), ("stop", 59), ("length", 1))
 _SIZE_COUNTS: tuple[tuple[tuple[int, int], int], ...] = (
@@ -160,10 +140,8 @@ def _plan_block(start: int, seed: int, mean_chars: int) -> Iterator[Plan]:
     calls = _deck(seed, start, "calls", ((1, 92), (2, 19), (3, 9)))
     histories = _deck(seed, start, "history", ((History.NONE, 42), (History.TALK, 34), (History.TOOLS, 44)))
     ranges = _deck(seed, start, "size", _SIZE_COUNTS)
-    usual = BLOCK - sum(number for _, number in _QUIRK_COUNTS)
-    quirks = _deck(seed, start, "quirk", ((Quirk.NONE, usual), *_QUIRK_COUNTS))
+    quirks = _deck(seed, start, "quirk", [(quirk, quirk.rows) for quirk in Quirk])
     mains = _deck(seed, start, "main", tuple((card % len(CATALOGUE), 1) for card in range(BLOCK)))
-    per_block = dict(_QUIRK_COUNTS)
     for offset in range(BLOCK):
         language, quirk, finish = languages[offset], quirks[offset], finishes[offset]
         low, high = _size_range(quirk, ranges[offset])
@@ -176,7 +154,7 @@ def _plan_block(start: int, seed: int, mean_chars: int) -> Iterator[Plan]:
             call_count=calls[offset] if finish == "tool_calls" else 0,
             history=_history(quirk, histories[offset]),
             quirk=quirk,
-            quirk_number=start // BLOCK * per_block.get(quirk, 0) + quirks[:offset].count(quirk),
+            quirk_number=start // BLOCK * quirk.rows + quirks[:offset].count(quirk),
             size=int(scale * (low + row_random(seed, "size", start + offset).randrange(high - low))),
             main_tool=mains[offset],
         )

@@ -6,16 +6,7 @@ import json
 from collections.abc import Callable
 from random import Random
 
-from k2_verifier_adapter.data.synthetic.languages import Language
-from k2_verifier_adapter.data.synthetic.texts import (
-    LOG_EVENTS,
-    LOG_LEVELS,
-    PREDICATES,
-    RULES,
-    SECTION_TITLES,
-    SUBJECTS,
-    TAILS,
-)
+from synthetic.vocabulary import TEXTS, Language
 
 Composer = Callable[[Random, Language, int], str]
 """Composes a text whose JSON form has about the given number of characters, at least one unit."""
@@ -35,7 +26,7 @@ def document(rng: Random, language: Language, size: int) -> str:
 
 def rule_book(rng: Random, language: Language, size: int) -> str:
     """Compose numbered rules, and sections after them where the rules do not fill the size."""
-    rules = list(RULES.pick(language))
+    rules = list(TEXTS["rules"][language])
     rng.shuffle(rules)
     lines: list[str] = []
     for number, rule in enumerate(rules, start=1):
@@ -64,7 +55,7 @@ def records(rng: Random, language: Language, size: int) -> str:
 
 def sentence(rng: Random, language: Language) -> str:
     """Compose one sentence."""
-    parts = [rng.choice(parts.pick(language)) for parts in (SUBJECTS, PREDICATES, TAILS)]
+    parts = [rng.choice(TEXTS[part][language]) for part in ("subjects", "predicates", "tails")]
     if language == "zh":
         return _filled(f"{parts[0]}{parts[1]}，{parts[2]}。", rng)
     return _filled(f"{parts[0]} {parts[1]}, {parts[2]}.", rng)
@@ -87,12 +78,12 @@ def _json_size(texts: list[str]) -> int:
 def _section(rng: Random, language: Language) -> str:
     sentences = [sentence(rng, language) for _ in range(2 + rng.randrange(4))]
     joined = ("" if language == "zh" else " ").join(sentences)
-    return f"## {rng.choice(SECTION_TITLES.pick(language))}\n{joined}"
+    return f"## {rng.choice(TEXTS['section_titles'][language])}\n{joined}"
 
 
 def _log_line(rng: Random, _language: Language) -> str:
     clock = f"2025-11-{1 + rng.randrange(28):02}T{_time(rng)}:{rng.randrange(60):02}Z"
-    return f"{clock} {rng.choice(LOG_LEVELS):5} {_filled(rng.choice(LOG_EVENTS), rng)}"
+    return f"{clock} {rng.choice(TEXTS['log_levels']):5} {_filled(rng.choice(TEXTS['log_events']), rng)}"
 
 
 def _field(name: str, rng: Random, language: Language) -> object:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from random import Random
-from typing import Any
 
-from k2_verifier_adapter.data.synthetic.conversations import Conversation, Message
-from k2_verifier_adapter.data.synthetic.languages import both
-from k2_verifier_adapter.data.synthetic.plans import Plan, Quirk
-from k2_verifier_adapter.data.synthetic.texts import EMOJI, REMINDERS
-
-Tool = dict[str, Any]
+from synthetic.conversations import Conversation, Message
+from synthetic.plans import Plan, Quirk
+from synthetic.vocabulary import TEXTS, Json
 
 MALFORMATIONS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("truncated", lambda text: text[: max(2, len(text) * 2 // 3)]),
@@ -25,10 +21,8 @@ MALFORMATIONS: tuple[tuple[str, Callable[[str], str]], ...] = (
 )
 """Kinds of malformed arguments, each made from well-formed ones that are not empty."""
 
-_ARGUMENT_ERROR = both("Error: the arguments are not valid JSON.", "错误：参数不是合法的 JSON。")
 
-
-def apply_quirk(plan: Plan, rng: Random, conversation: Conversation, tools: list[Tool]) -> None:
+def apply_quirk(plan: Plan, rng: Random, conversation: Conversation, tools: list[Json]) -> None:
     """Make the row's quirk, if it is one of the messages or the tools."""
     message_quirk = _MESSAGE_QUIRKS.get(plan.quirk)
     if message_quirk is not None:
@@ -38,7 +32,7 @@ def apply_quirk(plan: Plan, rng: Random, conversation: Conversation, tools: list
         tool_quirk(plan, rng, tools)
 
 
-def _calls(messages: list[Message]) -> Iterator[dict[str, Any]]:
+def _calls(messages: list[Message]) -> Iterator[Json]:
     for message in messages:
         yield from message.get("tool_calls", [])
 
@@ -55,12 +49,12 @@ def _malform(plan: Plan, _rng: Random, messages: list[Message]) -> None:
     call = next(_calls(messages))
     _, malformed = MALFORMATIONS[plan.quirk_number % len(MALFORMATIONS)]
     call["function"]["arguments"] = malformed(call["function"]["arguments"])
-    next(_results(messages))["content"] = _ARGUMENT_ERROR.pick(plan.language)
+    next(_results(messages))["content"] = TEXTS["argument_error"][plan.language]
 
 
 def _add_system_messages(plan: Plan, rng: Random, messages: list[Message]) -> None:
     first, second = rng.choice(((0, 1), (1, 2), (2, 3)))
-    reminders = REMINDERS.pick(plan.language)
+    reminders = TEXTS["reminders"][plan.language]
     messages.insert(0, {"role": "system", "content": reminders[first]})
     messages.insert(_last_user(messages), {"role": "system", "name": "memory", "content": reminders[second]})
 
@@ -70,7 +64,7 @@ def _name_system_message(plan: Plan, rng: Random, messages: list[Message]) -> No
     if messages[0]["role"] == "system":
         messages[0] = {**named, "content": messages[0]["content"]}
     else:
-        messages.insert(0, {**named, "content": rng.choice(REMINDERS.pick(plan.language))})
+        messages.insert(0, {**named, "content": rng.choice(TEXTS["reminders"][plan.language])})
 
 
 def _drop_result_names(_plan: Plan, _rng: Random, messages: list[Message]) -> None:
@@ -113,7 +107,7 @@ def _split_content(_plan: Plan, rng: Random, messages: list[Message]) -> None:
 
 
 def _add_input_message(plan: Plan, rng: Random, messages: list[Message]) -> None:
-    content = rng.choice(REMINDERS.pick(plan.language))
+    content = rng.choice(TEXTS["reminders"][plan.language])
     messages.insert(_last_user(messages), {"role": "_input", "content": content})
 
 
@@ -121,7 +115,7 @@ def _add_developer_message(plan: Plan, rng: Random, messages: list[Message]) -> 
     if messages[0]["role"] == "system":
         messages[0]["role"] = "developer"
     else:
-        messages.insert(0, {"role": "developer", "content": rng.choice(REMINDERS.pick(plan.language))})
+        messages.insert(0, {"role": "developer", "content": rng.choice(TEXTS["reminders"][plan.language])})
 
 
 def _use_unknown_tool(_plan: Plan, rng: Random, messages: list[Message]) -> None:
@@ -136,7 +130,7 @@ def _use_unknown_tool(_plan: Plan, rng: Random, messages: list[Message]) -> None
 def _add_emoji(_plan: Plan, rng: Random, messages: list[Message]) -> None:
     for message in messages:
         if message["role"] in ("user", "assistant") and message["content"]:
-            message["content"] += f" {rng.choice(EMOJI)}{rng.choice(EMOJI)}"
+            message["content"] += f" {rng.choice(TEXTS['emoji'])}{rng.choice(TEXTS['emoji'])}"
 
 
 def _add_lone_surrogate(_plan: Plan, _rng: Random, messages: list[Message]) -> None:
@@ -144,14 +138,14 @@ def _add_lone_surrogate(_plan: Plan, _rng: Random, messages: list[Message]) -> N
     messages[_last_user(messages)]["content"] += " \ud83d"
 
 
-def _drop_description(_plan: Plan, rng: Random, tools: list[Tool]) -> None:
+def _drop_description(_plan: Plan, rng: Random, tools: list[Json]) -> None:
     rng.choice(tools)["function"].pop("description", None)
 
 
-def _add_tool_without_parameters(plan: Plan, rng: Random, tools: list[Tool]) -> None:
-    function: dict[str, Any] = {
+def _add_tool_without_parameters(plan: Plan, rng: Random, tools: list[Json]) -> None:
+    function: Json = {
         "name": rng.choice(("get_session_status", "end_conversation")),
-        "description": both("Needs no arguments.", "无需参数。").pick(plan.tool_language),
+        "description": TEXTS["no_arguments"][plan.tool_language],
     }
     if plan.quirk_number % 2:
         function["parameters"] = {}
@@ -174,7 +168,7 @@ _MESSAGE_QUIRKS: dict[Quirk, Callable[[Plan, Random, list[Message]], None]] = {
     Quirk.EMOJI: _add_emoji,
     Quirk.LONE_SURROGATE: _add_lone_surrogate,
 }
-_TOOL_QUIRKS: dict[Quirk, Callable[[Plan, Random, list[Tool]], None]] = {
+_TOOL_QUIRKS: dict[Quirk, Callable[[Plan, Random, list[Json]], None]] = {
     Quirk.TOOL_WITHOUT_DESCRIPTION: _drop_description,
     Quirk.TOOL_WITHOUT_PARAMETERS: _add_tool_without_parameters,
 }

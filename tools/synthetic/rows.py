@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from k2_verifier_adapter.data.synthetic.conversations import Conversation, call_object, converse
-from k2_verifier_adapter.data.synthetic.inner_json import write_json
-from k2_verifier_adapter.data.synthetic.plans import Plan, Quirk, plan_rows, row_random
-from k2_verifier_adapter.data.synthetic.quirks import apply_quirk
-from k2_verifier_adapter.data.synthetic.toolbox import Toolbox
+from synthetic.conversations import Conversation, call_object, converse
+from synthetic.plans import Plan, Quirk, plan_rows, row_random
+from synthetic.quirks import apply_quirk
+from synthetic.toolbox import Toolbox
 
 Row = dict[str, Any]
+
+_SPELLED_NUMBER = re.compile(r'"@number:([-+.0-9eE]+)"')
+"""A number that the JSON text must spell in exactly this way: Python reads `1e3` and writes `1000.0`."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _ROW_PARAMETERS = (
     {"temperature": 1.0, "max_tokens": 64000, "stream": True},
@@ -57,8 +61,8 @@ def _row(plan: Plan, rng: Random, *, distinct_tools: bool) -> Row:
     apply_quirk(plan, rng, conversation, tools)
     parameters = _ROW_PARAMETERS[plan.quirk_number % 2] if plan.quirk is Quirk.ROW_PARAMETERS else None
     return {
-        "messages": _inner(plan, conversation.messages),
-        "tools": _inner(plan, tools),
+        "messages": _write_json(conversation.messages, plan.quirk),
+        "tools": _write_json(tools, plan.quirk),
         "should_call_tool": plan.finish_reason == "tool_calls",
         "official_finish_reason": plan.finish_reason,
         "official_tool_calls": _official_calls(conversation, rng),
@@ -68,10 +72,12 @@ def _row(plan: Plan, rng: Random, *, distinct_tools: bool) -> Row:
     }
 
 
-def _inner(plan: Plan, value: Any) -> str:
-    return write_json(
-        value, ascii_only=plan.quirk is Quirk.ASCII_ESCAPES, compact=plan.quirk is Quirk.COMPACT_JSON
-    )
+def _write_json(value: Any, quirk: Quirk = Quirk.NONE) -> str:
+    """Write JSON text that has a UTF-8 form: a lone surrogate stays an escape even in non-ASCII text."""
+    separators = (",", ":") if quirk is Quirk.COMPACT_JSON else (", ", ": ")
+    text = json.dumps(value, ensure_ascii=quirk is Quirk.ASCII_ESCAPES, separators=separators)
+    text = _SURROGATE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+    return _SPELLED_NUMBER.sub(r"\1", text)
 
 
 def _official_calls(conversation: Conversation, rng: Random) -> str | None:
@@ -82,12 +88,12 @@ def _official_calls(conversation: Conversation, rng: Random) -> str | None:
         call_object(f"functions.{wish.tool_name}:{index}", wish, compact=compact)
         for index, wish in enumerate(conversation.wishes, start=conversation.historical_calls)
     ]
-    return write_json(calls)
+    return _write_json(calls)
 
 
 def _fill(plan: Plan, rng: Random, conversation: Conversation, tools: list[dict[str, Any]]) -> None:
     """Lengthen a few messages until the request has its size."""
-    missing = plan.size - len(write_json(conversation.messages)) - len(write_json(tools))
+    missing = plan.size - len(_write_json(conversation.messages)) - len(_write_json(tools))
     slots = conversation.slots
     rng.shuffle(slots)
     chosen = slots[: 1 + rng.randrange(3)]
