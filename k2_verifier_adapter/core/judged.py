@@ -1,26 +1,32 @@
-"""From stored responses to judged ones."""
+"""From a response to what it is worth: one path for live, resumed, stored and logged ones.
+
+What is judged is what is stored: a live response, too, is read from the text that its prediction holds.
+Two halves of an emoji in two deltas are one character there, and two lone surrogates in memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.counts import FailedRequest
-from k2_verifier_adapter.core.failure_classes import Failure
-from k2_verifier_adapter.core.judging.judgement import Judgement, judge
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.judging.detectors import token_limit_of
+from k2_verifier_adapter.core.judging.judgement import Asked, Judgement, judge
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
 
+_STATUS_OF_ANSWERS = 200
 
-def judge_record(case: Case, record: ResponseRecord) -> tuple[Response, Judgement] | FailedRequest:
-    """Judge a stored response; one that is no completion is a failed request."""
-    response = parse_completion(record.response)
-    if isinstance(response, NotACompletion):
-        failure = Failure(response.failure_class, response.reason)
-        return FailedRequest(case.index, failure, repeat=record.repeat, duration_s=record.duration_s)
-    anomalies, limit = record.stream_anomalies, record.token_limit
-    return response, judge(case, response, anomalies, token_limit=limit)
+
+class NumberedCase(Asked, Protocol):
+    """A case with its place among the rows."""
+
+    @property
+    def index(self) -> int:
+        """0-based row number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,44 +34,79 @@ class JudgedResponse:
     """One completed response and what it is worth.
 
     Attributes:
-        case: The case that was asked.
+        case_index: 0-based row number.
         repeat: 0-based repetition.
         response: Choice 0 of the completion.
         judgement: What it is worth.
-        duration_s: Seconds that the answer took.
+        duration_s: Seconds that the answer took; None if a log does not say.
         attempts: Attempts that it took.
         raw: Whether the response is the endpoint's own, not parsed by EvalScope before.
     """
 
-    case: Case
+    case_index: int
     repeat: int
     response: Response
     judgement: Judgement
-    duration_s: float
+    duration_s: float | None
     attempts: int
     raw: bool
-
-    @property
-    def case_index(self) -> int:
-        """0-based row number."""
-        return self.case.index
 
 
 Item = JudgedResponse | FailedRequest
 """What became of one request."""
 
 
+def judge_response(
+    case: NumberedCase,
+    response: Response | NotACompletion,
+    *,
+    parameters: Mapping[str, Any] | None,
+    stream_anomalies: Iterable[FailureClass] = (),
+    repeat: int = 0,
+    duration_s: float | None = None,
+    attempts: int = 1,
+    raw: bool = True,
+) -> Item:
+    """Judge what was answered to a request; what is no completion is a failed request.
+
+    Args:
+        case: The case that was asked.
+        response: What was read from the stored text or from the line of a log.
+        parameters: Those of the request; None if they are not known.
+        stream_anomalies: Stream failure classes noticed while the response was assembled.
+        repeat: 0-based repetition.
+        duration_s: Seconds that the answer took; None if it is not known.
+        attempts: Attempts that it took.
+        raw: Whether the response is the endpoint's own, not parsed by EvalScope before.
+    """
+    if isinstance(response, NotACompletion):
+        failure = Failure(response.failure_class, response.reason)
+        status = _STATUS_OF_ANSWERS if raw else None
+        return FailedRequest(case.index, failure, status, attempts, repeat, duration_s or 0.0)
+    judgement = judge(case, response, stream_anomalies, token_limit=token_limit_of(parameters))
+    return JudgedResponse(case.index, repeat, response, judgement, duration_s, attempts, raw)
+
+
+def judge_record(case: NumberedCase, record: ResponseRecord) -> Item:
+    """Judge a response from its stored text, just received or read back."""
+    return judge_response(
+        case,
+        parse_completion(record.response),
+        parameters=record.request.parameters,
+        stream_anomalies=record.stream_anomalies,
+        repeat=record.repeat,
+        duration_s=record.duration_s,
+        attempts=record.attempts,
+        raw=record.raw,
+    )
+
+
 def judge_all(cases: Mapping[int, Case], records: Iterable[ResponseRecord]) -> Iterator[Item]:
-    """Judge stored responses; one that is no completion is a failed request.
+    """Judge stored responses.
 
     Args:
         cases: The evaluated cases by 0-based row number.
         records: The stored responses.
     """
     for record in records:
-        case = cases[record.case_index]
-        judged = judge_record(case, record)
-        if isinstance(judged, FailedRequest):
-            yield judged
-        else:
-            yield JudgedResponse(case, record.repeat, *judged, record.duration_s, record.attempts, record.raw)
+        yield judge_record(cases[record.case_index], record)

@@ -9,7 +9,6 @@ from typing import Any
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.judging.causes import Fix, Outcome
-from k2_verifier_adapter.core.judging.detectors import token_limit_of
 from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.judging.notes import Note
 from k2_verifier_adapter.core.judging.tool_use import ToolUse
@@ -50,11 +49,6 @@ class ResponseRecord:
     ttft_s: float | None
     finished_at: str
     raw: bool = True
-
-    @property
-    def token_limit(self) -> int | None:
-        """The most completion tokens that the request allows, or None."""
-        return token_limit_of(self.request.parameters)
 
     def as_json(self) -> dict[str, Any]:
         """Give the stored form."""

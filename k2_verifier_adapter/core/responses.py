@@ -79,7 +79,10 @@ def parse_completion(text: str) -> Response | NotACompletion:
         return _not_a_completion("the body is nested too deeply to parse")
     except ValueError as error:
         return _not_a_completion(f"the body is not JSON ({error}): {excerpt(text)!r}")
-    return read_completion(completion)
+    # A text with few brackets cannot be nested deeply; counting them is faster than to walk the value.
+    if text.count("[") + text.count("{") > MAX_DEPTH:
+        return read_completion(completion)
+    return _choice_0(completion)
 
 
 def read_completion(completion: Any) -> Response | NotACompletion:
@@ -90,6 +93,10 @@ def read_completion(completion: Any) -> Response | NotACompletion:
     """
     if is_too_deep(completion):
         return _not_a_completion(f"the completion is nested deeper than {MAX_DEPTH} levels")
+    return _choice_0(completion)
+
+
+def _choice_0(completion: Any) -> Response | NotACompletion:
     if not isinstance(completion, dict):
         return _not_a_completion(f"the body is not an object: {shown(completion)}")
     choices = completion.get("choices")

@@ -16,7 +16,7 @@ from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
 from k2_verifier_adapter.core.counts import FailedRequest
-from k2_verifier_adapter.core.judged import judge_record
+from k2_verifier_adapter.core.judged import JudgedResponse, judge_record
 from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.metrics import (
     DEFINITIONS,
@@ -191,17 +191,17 @@ class K2VerifierAdapter(AgentAdapter):
         judged = judge_record(case, record)
         if isinstance(judged, FailedRequest):
             raise DataError(f"sample {task_state.sample_id}: {judged.failure.detail}")
-        return self.sample_score(task_state.sample_id, task_state.group_id, case, record, judged[1])
+        return self.sample_score(task_state.sample_id, task_state.group_id, case, judged)
 
     def sample_score(
         self,
         sample_id: int,
         group_id: int | None,
         case: Case,
-        record: ResponseRecord,
-        judgement: Judgement,
+        judged: JudgedResponse,
     ) -> SampleScore:
         """Convert a judgement to EvalScope's score."""
+        judgement = judged.judgement
         score = Score(
             value={
                 "finish_reason_tool_calls": int(judgement.calls),
@@ -212,15 +212,15 @@ class K2VerifierAdapter(AgentAdapter):
             prediction="",
             extracted_prediction=judgement.finish_reason or "",
             explanation=_explanation(judgement),
-            metadata={METADATA_KEY: judgement_as_json(record.case_index, judgement)},
+            metadata={METADATA_KEY: judgement_as_json(case.index, judgement)},
             main_score_name="decision_agrees",
         )
         return SampleScore(
             score=score,
             sample_id=sample_id,
             group_id=group_id,
-            generation_index=record.repeat,
-            sample_metadata={"row": record.case_index, "data_index": case.data_index},
+            generation_index=judged.repeat,
+            sample_metadata={"row": case.index, "data_index": case.data_index},
         )
 
     def aggregate_subset(self, subset: str, sample_scores: list[SampleScore]) -> list[AggScore]:

@@ -25,7 +25,7 @@ from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
 from k2_verifier_adapter.core.printable import printable
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request
-from k2_verifier_adapter.core.responses import NotACompletion, parse_completion, read_completion
+from k2_verifier_adapter.core.responses import NotACompletion, read_completion
 from k2_verifier_adapter.core.secrets.credentials import secrets_in
 from k2_verifier_adapter.core.secrets.masking import Masker
 from k2_verifier_adapter.evalscope_plugin import hiding, settings
@@ -169,7 +169,6 @@ class EvalScopeAsker:
         if isinstance(response, NotACompletion):
             return _no_answer(response.reason, started)
         return Answer(
-            response=response,
             text=dumps_ascii(completion),
             anomalies=(),
             attempts=1,
@@ -209,11 +208,7 @@ def _without_secrets(outcome: Answer | NoAnswer, masker: Masker) -> Answer | NoA
         failure = outcome.failure
         return replace(outcome, failure=replace(failure, detail=printable(masker.text(failure.detail))))
     text = masker.json_text(outcome.text)
-    if text == outcome.text:
-        return outcome
-    response = parse_completion(text)
-    assert not isinstance(response, NotACompletion), "masking leaves a completion one"
-    return replace(outcome, text=text, response=response)
+    return outcome if text == outcome.text else replace(outcome, text=text)
 
 
 def record_of(answer: Answer, request: Request, case_index: int, repeat: int) -> ResponseRecord:

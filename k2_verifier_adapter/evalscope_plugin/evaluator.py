@@ -23,19 +23,15 @@ from evalscope.utils.logger import get_logger
 from evalscope.utils.tqdm_utils import TqdmLogging
 
 from k2_verifier_adapter.core.counts import FailedRequest
-from k2_verifier_adapter.core.failure_classes import Failure
-from k2_verifier_adapter.core.judged import JudgedResponse
-from k2_verifier_adapter.core.judging.judgement import judge
+from k2_verifier_adapter.core.judged import Item, judge_record
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
-from k2_verifier_adapter.core.requests import Request
-from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.tokens import reported_tokens
 from k2_verifier_adapter.errors import StorageError
 from k2_verifier_adapter.evalscope_plugin import asking, hiding, settings
 from k2_verifier_adapter.evalscope_plugin.client.budget import Budget, BudgetSpentError
-from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer, NoAnswer, TransportOptions, utc_now
+from k2_verifier_adapter.evalscope_plugin.client.exchange import NoAnswer, TransportOptions, utc_now
 from k2_verifier_adapter.evalscope_plugin.endings import say, write_reports
 from k2_verifier_adapter.evalscope_plugin.failfast import FailFast
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
@@ -198,7 +194,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 if item.stored is None:
                     waiting.append(item)
                 else:
-                    done(item, self._judge_stored(item, item.stored))
+                    done(item, self._score(item, judge_record(item.case, item.stored)))
             try:
                 stopped = self._answer(waiting, done) if waiting else {}
             except BaseException:
@@ -226,14 +222,20 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 left[item.subset] += 1
                 return
             if isinstance(outcome, NoAnswer):
-                self._record_failure(item, outcome)
+                self._record_failure(item.subset, _failed_request(item, outcome))
                 done(item, None)
                 if outcome.attempts:
                     failfast.failed(outcome.failure, outcome.status)
-            else:
-                failfast.succeeded()
-                budget.use(tokens_of(item, outcome))
-                done(item, self._record_answer(item, request, outcome))
+                return
+            failfast.succeeded()
+            record = asking.record_of(outcome, request, item.case.index, item.repeat)
+            # What was paid for is on disk before it is judged.
+            self._files[item.subset].save_prediction(int(item.sample.id), self._asker.model_name, record)
+            judged = judge_record(item.case, record)
+            completion = {} if isinstance(judged, FailedRequest) else judged.response.completion
+            budget.use(tokens_of(item.case, completion, record.response))
+            self._count_performance(item, record, completion)
+            done(item, self._score(item, judged))
 
         concurrency = self.task_config.eval_batch_size
         session = self._asker.session(self._transport_options(), concurrency, budget)
@@ -251,54 +253,33 @@ class K2VerifierEvaluator(DefaultEvaluator):
             self.task_config.generation_config, preset, self.benchmark.extra_params, self.benchmark.pace
         )
 
-    def _record_answer(self, item: WorkItem, request: Request, answer: Answer) -> SampleScore:
-        record = asking.record_of(answer, request, item.case.index, item.repeat)
-        self._files[item.subset].save_prediction(int(item.sample.id), self._asker.model_name, record)
-        self._count_performance(item, answer)
-        return self._score(item, record, answer.response)
-
-    def _judge_stored(self, item: WorkItem, record: ResponseRecord) -> SampleScore | None:
-        response = parse_completion(record.response)
-        if isinstance(response, NotACompletion):
-            failure = Failure(response.failure_class, response.reason)
-            self._record_failure(item, NoAnswer(failure, 200, record.attempts, record.duration_s))
+    def _score(self, item: WorkItem, judged: Item) -> SampleScore | None:
+        """Keep what was judged of an answer; one that is no completion has no score."""
+        if isinstance(judged, FailedRequest):
+            self._record_failure(item.subset, judged)
             return None
-        return self._score(item, record, response)
-
-    def _score(self, item: WorkItem, record: ResponseRecord, response: Response) -> SampleScore:
-        anomalies, limit = record.stream_anomalies, record.token_limit
-        judgement = judge(item.case, response, anomalies, token_limit=limit)
         sample = item.sample
-        score = self.benchmark.sample_score(int(sample.id), sample.group_id, item.case, record, judgement)
-        duration_s, attempts, raw = record.duration_s, record.attempts, record.raw
-        judged = JudgedResponse(item.case, item.repeat, response, judgement, duration_s, attempts, raw)
-        self._files[item.subset].keep_review(score, judged)
+        score = self.benchmark.sample_score(int(sample.id), sample.group_id, item.case, judged)
+        self._files[item.subset].keep_review(score, item.case, judged)
         return score
 
-    def _record_failure(self, item: WorkItem, outcome: NoAnswer) -> None:
-        failed = FailedRequest(
-            case_index=item.case.index,
-            failure=outcome.failure,
-            status=outcome.status,
-            attempts=outcome.attempts,
-            repeat=item.repeat,
-            duration_s=outcome.duration_s,
-        )
-        self._execution_tracker.record_error(item.subset)
-        self.benchmark.failed.setdefault(item.subset, []).append(failed)
-        self._files[item.subset].save_failure(failed)
+    def _record_failure(self, subset: str, failed: FailedRequest) -> None:
+        self._execution_tracker.record_error(subset)
+        self.benchmark.failed.setdefault(subset, []).append(failed)
+        self._files[subset].save_failure(failed)
         logger.warning(
-            f"case {item.case.index} of {item.subset} failed after {outcome.attempts} attempts: "
-            f"{outcome.failure.failure_class.value}: {outcome.failure.detail}"
+            f"case {failed.case_index} of {subset} failed after {failed.attempts} attempts: "
+            f"{failed.failure.failure_class.value}: {failed.failure.detail}"
         )
 
-    def _count_performance(self, item: WorkItem, answer: Answer) -> None:
+    def _count_performance(
+        self, item: WorkItem, record: ResponseRecord, completion: Mapping[str, Any]
+    ) -> None:
         if not self.task_config.collect_perf:
             return
-        completion = answer.response.completion
         metrics = PerformanceMetrics(
-            latency=answer.duration_s,
-            ttft=answer.ttft_s,
+            latency=record.duration_s,
+            ttft=record.ttft_s,
             input_tokens=reported_tokens(completion, "prompt_tokens"),
             output_tokens=reported_tokens(completion, "completion_tokens"),
         )
@@ -321,3 +302,14 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 "repaired_cases": sum(case.repairs.beyond_upstream for case in files.cases),
                 "adapter": facts.adapter,
             }
+
+
+def _failed_request(item: WorkItem, outcome: NoAnswer) -> FailedRequest:
+    return FailedRequest(
+        case_index=item.case.index,
+        failure=outcome.failure,
+        status=outcome.status,
+        attempts=outcome.attempts,
+        repeat=item.repeat,
+        duration_s=outcome.duration_s,
+    )

@@ -116,7 +116,7 @@ class SubsetFiles:
         self.facts: RunFacts
         self.unsaved = 0
         self._reviews_path = Path(reviews)
-        self._reviews: list[tuple[SampleScore, JudgedResponse]] = []
+        self._reviews: list[tuple[SampleScore, Case, JudgedResponse]] = []
         self._predictions: LineWriter
         self._failures: LineWriter
         self._opened = contextlib.ExitStack()
@@ -182,14 +182,14 @@ class SubsetFiles:
         """
         self._failures.write(failed_request_as_json(failed))
 
-    def keep_review(self, score: SampleScore, judged: JudgedResponse) -> None:
+    def keep_review(self, score: SampleScore, case: Case, judged: JudgedResponse) -> None:
         """Keep what the review file will say of one sample."""
-        self._reviews.append((score, judged))
+        self._reviews.append((score, case, judged))
 
     @property
     def judged(self) -> list[JudgedResponse]:
         """The responses that were judged, in the order in which they came."""
-        return [judged for _, judged in self._reviews]
+        return [judged for _, _, judged in self._reviews]
 
     def finish(self, facts: RunFacts) -> None:
         """Write the reviews in sample order, and the final facts.
@@ -200,8 +200,8 @@ class SubsetFiles:
         # A run that says it is complete has its answers on the device, even if the power fails now.
         self._predictions.sync()
         with atomic_write(self._reviews_path) as file:
-            for score, judged in sorted(self._reviews, key=lambda review: int(review[0].sample_id)):
-                line = json.dumps(_review(score, judged.case, judged.response), ensure_ascii=False)
+            for score, case, judged in sorted(self._reviews, key=lambda review: int(review[0].sample_id)):
+                line = json.dumps(_review(score, case, judged.response), ensure_ascii=False)
                 file.write(line.encode("utf-8", "replace") + b"\n")
         write_facts(self.paths, facts)
         self.facts = facts

@@ -19,7 +19,10 @@ from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from evalscope.run import run_task
 
 from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.judging.judgement import Judgement, judge
+from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.failure_classes import Failure
+from k2_verifier_adapter.core.judged import judge_record
+from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UnknownFlagError, UsageError
@@ -249,10 +252,15 @@ def probe(
     options = settings.transport_options(task.generation_config, preset_for(subset), {})
     outcome = asking.ask_once(asker, request, case, options)
     if isinstance(outcome, NoAnswer):
-        return ProbeResult(
-            ok=False, lines=[f"{outcome.failure.failure_class.value}: {outcome.failure.detail}"]
-        )
-    return _describe(case, outcome.duration_s, judge(case, outcome.response, outcome.anomalies))
+        return _unanswered(outcome.failure)
+    judged = judge_record(case, asking.record_of(outcome, request, case.index, 0))
+    if isinstance(judged, FailedRequest):
+        return _unanswered(judged.failure)
+    return _describe(case, outcome.duration_s, judged.judgement)
+
+
+def _unanswered(failure: Failure) -> ProbeResult:
+    return ProbeResult(ok=False, lines=[f"{failure.failure_class.value}: {failure.detail}"])
 
 
 def _describe(case: Case, duration_s: float, judgement: Judgement) -> ProbeResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from evalscope.api.dataset import Dataset, Sample
 from evalscope.utils.logger import get_logger
@@ -13,7 +14,6 @@ from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import NotACompletion, parse_completion
 from k2_verifier_adapter.core.tokens import estimate_prompt_tokens, reported_tokens
 from k2_verifier_adapter.errors import CacheMismatchError
-from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.formats.runs import RunPaths, read_predictions
 
@@ -112,12 +112,11 @@ def cost_of(items: Sequence[WorkItem]) -> Cost:
     return Cost(len(to_send), len(answered), round(expected), len(measured))
 
 
-def tokens_of(item: WorkItem, answer: Answer) -> int:
+def tokens_of(case: Case, completion: Mapping[str, Any], text: str) -> int:
     """Give the tokens that an answer used; where the vendor does not say, what it must be about."""
-    completion = answer.response.completion
     parts = (reported_tokens(completion, name) for name in ("prompt_tokens", "completion_tokens"))
     reported = reported_tokens(completion, "total_tokens") or sum(parts)
-    return reported or round(_estimate(item.case) + estimate_prompt_tokens(answer.text.encode()))
+    return reported or round(_estimate(case) + estimate_prompt_tokens(text.encode()))
 
 
 def _estimate(case: Case) -> float:

@@ -58,5 +58,5 @@ def _shown(item: Item, case: Case, texts: Texts) -> FailedCase | None:
         return request_case(case, item, raw=texts.get((item.case_index, item.repeat)))
     if not item.judgement.failures:
         return None
-    effort = took(item.duration_s, item.attempts)
+    effort = "" if item.duration_s is None else took(item.duration_s, item.attempts)
     return answered_case(case, item.response, item.judgement, repeat=item.repeat, effort=effort)

@@ -151,20 +151,20 @@ def _result_of_record(case: Case, record: ResponseRecord) -> tuple[Result, Judge
     judged = judge_record(case, record)
     if isinstance(judged, FailedRequest):
         return _failed_result(case, request, judged, record.finished_at or None), None
-    response, judgement = judged
+    response = judged.response
     result = Result(
         data_index=case.data_index,
         request=request,
         response=response.completion,
         status=SUCCESS,
         finish_reason=response.finish_reason,
-        tool_calls_valid=judgement.tool_calls_valid,
+        tool_calls_valid=judged.judgement.tool_calls_valid,
         last_run_at=record.finished_at or None,
         duration_ms=round(record.duration_s * 1000),
         hash=upstream_hash(request),
         note=LineNote(stream_anomalies=record.stream_anomalies, raw=record.raw),
     )
-    return result, judgement
+    return result, judged.judgement
 
 
 def _result_of_failure(case: Case, failed: FailedRequest, facts: RunFacts) -> Result:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.asking import ask, ask_each, requests_of, transport_to
+from support.asking import ask, ask_each, requests_of, response_of, transport_to
 
 from k2_verifier_adapter.core.failure_classes import Failure, Group
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
@@ -307,5 +307,5 @@ def test_a_sequence_can_end_in_a_wrong_answer():
     """Behind a failed attempt the answer itself can be wrong, and is what is judged."""
     vendor = _vendor("http_503@1+empty_response")
     (outcome,) = ask(vendor, [STREAMED], retries=RETRIES)
-    assert (outcome.response.message["content"], outcome.attempts) == ("", 2)
+    assert (response_of(outcome).message["content"], outcome.attempts) == ("", 2)
     assert [answer.fault for answer in vendor.truth.answers] == ["http_503", "empty_response"]

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
+from support.asking import response_of
 from support.raw_server import (
     DONE,
     END,
@@ -101,7 +102,7 @@ def _failure(handler, request, **settings):
 
 
 def _content(answer):
-    return answer.response.message["content"]
+    return response_of(answer).message["content"]
 
 
 # --- the request ---------------------------------------------------------------------------------
@@ -133,16 +134,16 @@ def test_an_answer_is_kept_as_it_came():
     assert '"x":1.0' in answer.text
     assert '"big": 1e400' in answer.text
     assert json.loads(answer.text) == json.loads(body)
-    assert (answer.response.finish_reason, answer.ttft_s, answer.raw) == ("stop", None, True)
+    assert (response_of(answer).finish_reason, answer.ttft_s, answer.raw) == ("stop", None, True)
 
 
 def test_a_stream_is_assembled():
     """A stream becomes one completion, with usage, and the time to its first output is noted."""
     usage = event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}})
     answer, _ = _answer(says(stream(*HELLO, STOP, usage, DONE)), STREAMED)
-    assert (_content(answer), answer.response.finish_reason) == ("Hello", "stop")
-    assert answer.response.completion["usage"]["total_tokens"] == 5
-    assert answer.response.completion["model"] == "m"
+    assert (_content(answer), response_of(answer).finish_reason) == ("Hello", "stop")
+    assert response_of(answer).completion["usage"]["total_tokens"] == 5
+    assert response_of(answer).completion["model"] == "m"
     assert 0 < answer.ttft_s <= answer.duration_s
     assert datetime.fromisoformat(answer.finished_at).utcoffset() == timedelta(0)
 
@@ -350,7 +351,7 @@ def test_slow_progress_is_progress():
 def test_what_breaks_behind_the_finish_reason_takes_nothing_away(handler):
     """A stream whose connection breaks after its finish_reason is a completion."""
     answer, _ = _answer(handler, STREAMED)
-    assert (_content(answer), answer.response.finish_reason) == ("Hel", "stop")
+    assert (_content(answer), response_of(answer).finish_reason) == ("Hel", "stop")
 
 
 def test_a_stream_that_never_ends_behind_its_finish_reason_ends(monkeypatch):
@@ -363,7 +364,7 @@ def test_a_stream_that_never_ends_behind_its_finish_reason_ends(monkeypatch):
         await reader.read()  # until the client goes
 
     answer, _ = _answer(handler, STREAMED)
-    assert (_content(answer), answer.response.finish_reason) == ("Hel", "stop")
+    assert (_content(answer), response_of(answer).finish_reason) == ("Hel", "stop")
 
 
 # --- no completion -------------------------------------------------------------------------------
@@ -459,7 +460,7 @@ def test_interleaved_indexes_are_kept_apart():
     answer, _ = _answer(says(stream(*events, event(chunk({}, "tool_calls")), DONE)), STREAMED)
     calls = [
         (call["id"], call["function"]["name"], call["function"]["arguments"])
-        for call in answer.response.tool_calls
+        for call in response_of(answer).tool_calls
     ]
     assert calls == [("functions.a:0", "a", '{"x": 1}'), ("functions.b:1", "b", '{"y": "北京"}')]
     assert answer.anomalies == ()
@@ -474,7 +475,7 @@ def test_stream_faults_are_noted():
     events = [event(chunk({"tool_calls": [delta]})) for delta in deltas]
     answer, _ = _answer(says(stream(*events, event(chunk({}, "tool_calls")), DONE)), STREAMED)
     assert answer.anomalies == (C.STREAM_INDEX_MISSING, C.STREAM_NAME_REPEATED, C.STREAM_ID_MISSING)
-    assert answer.response.tool_calls[0]["function"]["arguments"] == "{}"
+    assert response_of(answer).tool_calls[0]["function"]["arguments"] == "{}"
 
 
 TEXT = event(chunk({"content": "在北京 \U0001f327"}))
@@ -511,7 +512,7 @@ WIRES = {
 def test_every_way_to_write_a_stream_is_read_alike(parts):
     """Line ends, comments, splits and missing ends change nothing of the completion."""
     answer, _ = _answer(says(STREAM_HEAD, *map(framed, parts), END), STREAMED)
-    assert (_content(answer), answer.response.finish_reason) == ("Hello在北京 \U0001f327", "stop")
+    assert (_content(answer), response_of(answer).finish_reason) == ("Hello在北京 \U0001f327", "stop")
 
 
 @pytest.mark.parametrize("request_", [PLAIN, STREAMED], ids=["plain", "streamed"])

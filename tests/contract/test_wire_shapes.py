@@ -10,7 +10,7 @@ import tracemalloc
 from random import Random
 
 import pytest
-from support.asking import ask_at_once, ask_each, requests_of
+from support.asking import ask_at_once, ask_each, requests_of, response_of
 from support.runs import bundled_rows
 
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
@@ -106,7 +106,7 @@ def test_calls_without_index_are_not_interleaved():
         (SimulatedVendor(ROWS, profile_with(rates)), requests_of(ROWS[:1], stream=True)) for rates in profiles
     ]
     (one,), (other,) = ask_each(work)
-    assert one.response.tool_calls == other.response.tool_calls
+    assert response_of(one).tool_calls == response_of(other).tool_calls
 
 
 def test_finish_comes_with_the_last_delta():
@@ -229,10 +229,11 @@ BUNDLED = sorted(
 def _judged_parts(outcome):
     if isinstance(outcome, NoAnswer):
         return outcome.failure.failure_class
-    completion = outcome.response.completion
+    response = response_of(outcome)
+    completion = response.completion
     return (
-        outcome.response.finish_reason,
-        outcome.response.message,
+        response.finish_reason,
+        response.message,
         outcome.anomalies,
         completion["usage"],
         completion["model"],

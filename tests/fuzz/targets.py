@@ -265,7 +265,7 @@ def _check_stored(text: str, response: Response) -> None:
     def judged_again() -> Judgement:
         again = judge_record(case, record)
         assert not isinstance(again, FailedRequest)
-        return again[1]
+        return again.judgement
 
     _check_alike(judged_again, lambda: judge(case, response))
 

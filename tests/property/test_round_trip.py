@@ -1,29 +1,45 @@
-"""Rows, answered and stored as a run, exported and scored: nothing changes on the way."""
+"""Rows, answered and stored as a run, exported and scored: nothing changes on the way.
 
+Answers come as the bytes of bodies and of event streams, through the client's own reading, or as the records
+of an earlier version, whatever those hold.
+"""
+
+import asyncio
 import json
 import tempfile
+from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import aiohttp
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from k2_verifier_adapter.core.cases import decode_row
+from k2_verifier_adapter.core.cases import Case, decode_row
 from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.json_text import dumps_ascii
+from k2_verifier_adapter.core.judged import Item, JudgedResponse, judge_record
+from k2_verifier_adapter.core.judging.judgement import Judgement
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
 from k2_verifier_adapter.core.summary import Summary
+from k2_verifier_adapter.evalscope_plugin.client.reading import (
+    Limits,
+    NoCompletionError,
+    read_body,
+    read_stream,
+)
 from k2_verifier_adapter.formats.cases import write_cases
 from k2_verifier_adapter.formats.runs import RunPaths, choose_run, read_run, write_facts
 from k2_verifier_adapter.offline.results import write_results
 from k2_verifier_adapter.offline.scoring.line_scorer import score_results
 from k2_verifier_adapter.offline.scoring.official import official_of_rows
-from k2_verifier_adapter.offline.stored import summary_of
+from k2_verifier_adapter.offline.stored import judge_run, summary_of
 from k2_verifier_adapter.reports.json_report import report_as_json
 
 MODEL, SUBSET = "kimi", "k2_thinking"
@@ -41,7 +57,7 @@ JSON = st.recursive(
 )
 NAMES = st.sampled_from(["f", "g", "functions.f:0", "F"])
 ARGUMENTS = st.one_of(
-    st.sampled_from(['{"a": 1}', '{"a": "x"}', '{"a"', "{}{}", "", "{'a': 1}", "null"]),
+    st.sampled_from(['{"a": 1}', '{"a": "x"}', '{"a": "🌧晴"}', '{"a"', "{}{}", "", "{'a': 1}", "null"]),
     JSON,
     JSON.map(json.dumps),
 )
@@ -60,6 +76,7 @@ CALL_LISTS = st.one_of(st.just([GOOD_CALL]), st.lists(CALLS, max_size=3))
 PARAMETERS = st.sampled_from(
     [
         {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
+        {"type": "object", "properties": {"a": {"type": "string", "maxLength": 2}}},
         {"type": "object", "additionalProperties": False},
         {},
         None,
@@ -154,20 +171,65 @@ def rows_of(draw: st.DrawFn) -> dict[str, Any]:
     return row
 
 
-RESPONSES = st.builds(
-    lambda completion, anomalies, raw: ("response", completion, tuple(anomalies), raw),
+RECORDS = st.builds(
+    lambda completion, anomalies, raw: ("record", dumps_ascii(completion), tuple(anomalies), raw),
     COMPLETIONS,
     st.lists(st.sampled_from(STREAM), unique=True, max_size=2),
     st.booleans(),
 )
+BODIES = st.builds(
+    lambda completion, ascii_only: (
+        "body",
+        # A lone surrogate has no bytes; its escape is the same in JSON.
+        [json.dumps(completion, ensure_ascii=ascii_only).encode("utf-8", "backslashreplace")],
+    ),
+    st.one_of(COMPLETE, COMPLETE, NOT_COMPLETE),
+    st.booleans(),
+)
+
+
+@st.composite
+def pieces_of(draw: st.DrawFn, text: str) -> list[str]:
+    """Cut a text anywhere, between the halves of an emoji too, as servers do that count UTF-16 units."""
+    units = text.encode("utf-16-le", "surrogatepass")
+    inside = draw(st.lists(st.integers(0, len(units) // 2), max_size=3))
+    cuts = sorted({0, len(units), *(2 * cut for cut in inside)})
+    return [units[start:end].decode("utf-16-le", "surrogatepass") for start, end in pairwise(cuts)]
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[str, list[bytes]]:
+    """Draw an event stream: texts and calls in pieces, some without an index or an id, some cut off."""
+    deltas: list[dict[str, Any]] = []
+    for name in draw(st.lists(st.sampled_from(["content", "reasoning_content"]), max_size=2)):
+        deltas += [{name: piece} for piece in draw(pieces_of(draw(TEXTS)))]
+    for index in range(draw(st.integers(0, 2))):
+        place: dict[str, Any] = {"index": index} if draw(st.integers(0, 9)) else {}
+        call_id = draw(st.sampled_from(["functions.f:0", "functions.f:0", "call_1", None]))
+        first = {"id": call_id, "type": "function", "function": {"name": draw(NAMES), "arguments": ""}}
+        arguments = draw(st.one_of(st.just('{"a": "🌧晴"}'), TEXTS, JSON.map(json.dumps)))
+        rest = [{"function": {"arguments": piece}} for piece in draw(pieces_of(arguments))]
+        deltas += [{"tool_calls": [{**place, **part}]} for part in (first, *rest)]
+    chunks: list[Any] = [{"model": MODEL, "choices": [{"index": 0, "delta": delta}]} for delta in deltas]
+    finish_reason = draw(st.sampled_from(["tool_calls", "tool_calls", "stop", "length", None]))
+    chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": finish_reason}]})
+    if draw(st.booleans()):
+        chunks.append({"choices": [], "usage": {"prompt_tokens": 3, "total_tokens": 5}})
+    if not draw(st.integers(0, 9)):
+        chunks.insert(draw(st.integers(0, len(chunks))), draw(NOT_COMPLETE))
+    events = [f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks]
+    return "stream", [*events, b"data: [DONE]\n\n"]
+
+
+STREAMS = streams()
 FAILURES = st.builds(
     lambda kind, detail, status: ("failure", kind, detail, status),
     st.sampled_from(TRANSPORT),
     TEXTS,
     st.sampled_from([None, 400, 429, 503]),
 )
-# None is a request that was never made.
-ANSWERS = st.one_of(RESPONSES, RESPONSES, RESPONSES, FAILURES, st.none())
+# A record of an earlier version may hold what is no completion. None is a request that was never made.
+ANSWERS = st.one_of(STREAMS, STREAMS, BODIES, RECORDS, FAILURES, st.none())
 
 
 @st.composite
@@ -186,38 +248,82 @@ def runs(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[list[Any]], Histor
     return rows, answers, options
 
 
+class Body:
+    """The body of an HTTP response, as far as the client reads one."""
+
+    def __init__(self, parts: list[bytes]) -> None:
+        self.content = self
+        self._parts = parts
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        """Give the parts."""
+        for part in self._parts:
+            yield part
+
+    def at_eof(self) -> bool:
+        """Whether nothing is left."""
+        return True
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+async def received(answer: tuple[Any, ...], case: Case, repeat: int) -> ResponseRecord | FailedRequest:
+    """Make of an answer what a run stores of it."""
+    how, *rest = answer
+    if how == "failure":
+        kind, detail, status = rest
+        return FailedRequest(case.index, Failure(kind, detail), status, repeat=repeat)
+    raw = True
+    if how == "record":
+        text, anomalies, raw = rest
+    else:
+        limits, body = Limits(60.0, 1 << 20), cast("aiohttp.ClientResponse", Body(*rest))
+        try:
+            reading = await (read_body(body, limits) if how == "body" else read_stream(body, limits, 0.0))
+        except NoCompletionError as error:
+            return FailedRequest(case.index, Failure(error.failure_class, error.detail), 200, repeat=repeat)
+        text, anomalies = reading.text, reading.anomalies
+    return ResponseRecord(
+        case_index=case.index,
+        repeat=repeat,
+        response=text,
+        stream_anomalies=anomalies,
+        request=build_request(case, MODEL, {**case.parameters, "stream": True}).identity,
+        attempts=1,
+        duration_s=0.125 * (1 + repeat),
+        ttft_s=None,
+        finished_at="2026-11-22T10:00:01+00:00",
+        raw=raw,
+    )
+
+
 def write_run(
     folder: Path, rows: list[dict[str, Any]], answers: list[list[Any]], options: HistoryOptions
-) -> None:
-    """Write the run directory that these answers leave behind."""
+) -> list[Item]:
+    """Write the run directory that these answers leave behind; give what the run itself made of them."""
     cases = [decode_row(row, index, options) for index, row in enumerate(rows)]
     paths = RunPaths(folder, MODEL, SUBSET)
     write_cases(paths.cases, cases)
+
+    async def receive() -> list[tuple[Case, ResponseRecord | FailedRequest]]:
+        asked = [
+            (case, repeat, answer)
+            for case, repeats in zip(cases, answers, strict=True)
+            for repeat, answer in enumerate(repeats)
+        ]
+        return [(case, await received(answer, case, repeat)) for case, repeat, answer in asked if answer]
+
     predictions, failures = [], []
-    for case, repeats in zip(cases, answers, strict=True):
-        for repeat, answer in enumerate(repeats):
-            if answer is None:
-                continue
-            if answer[0] == "failure":
-                _, kind, detail, status = answer
-                request = FailedRequest(case.index, Failure(kind, detail), status, repeat=repeat)
-                failures.append(json.dumps(failed_request_as_json(request)))
-                continue
-            _, completion, anomalies, raw = answer
-            record = ResponseRecord(
-                case_index=case.index,
-                repeat=repeat,
-                response=dumps_ascii(completion),
-                stream_anomalies=anomalies,
-                request=build_request(case, MODEL, {**case.parameters, "stream": True}).identity,
-                attempts=1,
-                duration_s=0.125 * (1 + repeat),
-                ttft_s=None,
-                finished_at="2026-11-22T10:00:01+00:00",
-                raw=raw,
-            )
-            output = {"metadata": {METADATA_KEY: record.as_json()}}
+    live: list[Item] = []
+    for case, stored in asyncio.run(receive()):
+        if isinstance(stored, FailedRequest):
+            failures.append(json.dumps(failed_request_as_json(stored)))
+            live.append(stored)
+        else:
+            output = {"metadata": {METADATA_KEY: stored.as_json()}}
             predictions.append(json.dumps({"model_output": output}))
+            live.append(judge_record(case, stored))
     asked = len(predictions) + len(failures)
     facts = RunFacts(
         model=MODEL,
@@ -239,6 +345,7 @@ def write_run(
     paths.predictions.parent.mkdir(parents=True, exist_ok=True)
     paths.predictions.write_text("".join(f"{line}\n" for line in predictions))
     paths.failures.write_text("".join(f"{line}\n" for line in failures))
+    return live
 
 
 def told(summary: Summary, *, all_asked: bool) -> dict[str, Any]:
@@ -256,28 +363,51 @@ def told(summary: Summary, *, all_asked: bool) -> dict[str, Any]:
     return parts
 
 
+def _place(item: Item) -> tuple[int, int]:
+    return item.case_index, item.repeat
+
+
+def _worth(judged: Item | Judgement) -> Any:
+    """Give what must be the same in a log, which shortens the details of failed requests."""
+    if isinstance(judged, FailedRequest):
+        return judged.failure.failure_class, judged.status
+    return judged.judgement if isinstance(judged, JudgedResponse) else judged
+
+
 @settings(max_examples=80)
 @given(runs())
 def test_nothing_changes_on_the_way(
     drawn: tuple[list[dict[str, Any]], list[list[Any]], HistoryOptions],
 ) -> None:
-    """What `report` says of a run, `score` says of its export: metrics, counts and failure classes."""
+    """What a run makes of its answers, `report`, `export` and `score` of the export make of them, too."""
     rows, answers, options = drawn
     if not any(any(repeats) for repeats in answers):
         event("no request was made")
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_run(folder / "run", rows, answers, options)
+        live = write_run(folder / "run", rows, answers, options)
         stored = read_run(choose_run(folder / "run"))
         lines = write_results(folder / "results.jsonl", stored)
         rows_file = folder / "rows.jsonl"
         rows_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
         with official_of_rows(rows_file, SUBSET) as official, (folder / "results.jsonl").open("rb") as file:
-            scored = score_results(file, official, subset=SUBSET)
+            logged: list[tuple[int, Judgement | FailedRequest]] = []
+            scored = score_results(
+                file, official, subset=SUBSET, on_case=lambda _, index, judged: logged.append((index, judged))
+            )
+        exported = [json.loads(line) for line in (folder / "results.jsonl").read_bytes().splitlines()]
+        again = judge_run(stored)
         reported = summary_of(stored)
     event(f"repeats: {len(answers[0])}")
     event(f"completed: {min(reported.completed, 3)}")
+    live.sort(key=_place)
+    assert sorted(again, key=_place) == live
+    assert [_worth(item) for item in live] == [_worth(judged) for _, judged in logged]
+    assert [item.case_index for item in live] == [index for index, _ in logged]
+    assert [line["tool_calls_valid"] for line in exported] == [
+        None if isinstance(item, FailedRequest) else item.judgement.tool_calls_valid for item in live
+    ]
     assert scored.log is not None
     assert scored.log.scored == lines == reported.total
     all_asked = all(any(repeats) for repeats in answers)

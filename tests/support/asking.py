@@ -10,12 +10,21 @@ from typing import Any
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.requests import Request, build_request
+from k2_verifier_adapter.core.responses import Response, parse_completion
 from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer, Endpoint, NoAnswer, TransportOptions
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 from k2_verifier_adapter.simulator import SimulatedVendor
 
 Outcome = Answer | NoAnswer
+
+
+def response_of(outcome: Outcome) -> Response:
+    """Read an answer as it is judged: from its text."""
+    assert isinstance(outcome, Answer), outcome
+    response = parse_completion(outcome.text)
+    assert isinstance(response, Response), response
+    return response
 
 
 def requests_of(rows: Iterable[Mapping[str, Any]], *, stream: bool) -> list[Request]:

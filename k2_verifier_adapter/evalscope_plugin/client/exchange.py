@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.printable import printable
-from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.secrets.masking import Masker
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 
@@ -59,7 +58,6 @@ class Answer:
     """A completion, as it came.
 
     Attributes:
-        response: Choice 0.
         text: The completion as ASCII-escaped JSON text.
         anomalies: Stream failure classes noticed on the way.
         attempts: Requests sent until it came.
@@ -69,7 +67,6 @@ class Answer:
         raw: Whether the response is the endpoint's own, not what EvalScope made of it.
     """
 
-    response: Response
     text: str
     anomalies: tuple[FailureClass, ...]
     attempts: int

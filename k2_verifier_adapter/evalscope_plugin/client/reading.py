@@ -11,7 +11,7 @@ import aiohttp
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.json_text import dumps_ascii, escape_to_ascii, excerpt
-from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
+from k2_verifier_adapter.core.responses import NotACompletion, parse_completion
 from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
 from k2_verifier_adapter.core.streams.decoder import DONE, EventDecoder
 from k2_verifier_adapter.evalscope_plugin.client.deadlines import deadline
@@ -64,13 +64,11 @@ class Reading:
     """A completion that was read.
 
     Attributes:
-        response: Choice 0.
         text: The completion as ASCII-escaped JSON text.
         anomalies: Stream failure classes noticed on the way.
         ttft_s: Seconds from the request to the first output of a stream, else None.
     """
 
-    response: Response
     text: str
     anomalies: tuple[FailureClass, ...] = ()
     ttft_s: float | None = None
@@ -116,7 +114,7 @@ async def read_body(response: aiohttp.ClientResponse, limits: Limits) -> Reading
     result = parse_completion(text)
     if isinstance(result, NotACompletion):
         raise NoCompletionError(result.failure_class, result.reason)
-    return Reading(result, escape_to_ascii(text))
+    return Reading(escape_to_ascii(text))
 
 
 async def read_refusal(response: aiohttp.ClientResponse, limits: Limits) -> bytes:
@@ -216,7 +214,7 @@ class _Stream:
         if isinstance(result, NotACompletion):
             raise NoCompletionError(result.failure_class, result.reason)
         anomalies = tuple(self._assembler.anomalies)
-        return Reading(result, dumps_ascii(result.completion), anomalies, self._ttft_s)
+        return Reading(dumps_ascii(result.completion), anomalies, self._ttft_s)
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:

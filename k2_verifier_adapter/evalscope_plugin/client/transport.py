@@ -178,7 +178,6 @@ class Transport:
         except OSError as error:
             return self._failed(FailureClass.CONNECTION_RESET, describe(error), status)
         return Answer(
-            response=reading.response,
             text=reading.text,
             anomalies=reading.anomalies,
             attempts=attempts,
