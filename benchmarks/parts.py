@@ -116,7 +116,7 @@ def judge_in_process() -> dict[str, float]:
 
     from k2_verifier_adapter.core.cases import decode_row
     from k2_verifier_adapter.core.history import HistoryOptions
-    from k2_verifier_adapter.core.judging.judgement import judge as judge_response
+    from k2_verifier_adapter.core.judging.judge import judge as judge_response
     from k2_verifier_adapter.core.responses import NotACompletion, parse_completion
 
     rows = list(_rows_with_calls(ROWS + 20))

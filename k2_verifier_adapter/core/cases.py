@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from k2_verifier_adapter.core.history import HistoryOptions, Repairs, repair_messages
 from k2_verifier_adapter.core.json_text import (
@@ -97,6 +97,27 @@ class Case:
             return None
         calls = json.loads(text)
         return calls if isinstance(calls, list) else None
+
+
+class CaseLike(Protocol):
+    """What has to be known of a request to judge its response; `Case` is one."""
+
+    @property
+    def official(self) -> OfficialAnswer:
+        """The official answer."""
+
+    @property
+    def repairs(self) -> Repairs:
+        """Repairs that were made in the messages."""
+
+    def tools(self) -> Any:
+        """Give the decoded tools; an empty list if there are none."""
+
+    def official_tool_calls(self) -> list[Any] | None:
+        """Give the decoded official tool calls, or None if they are not known."""
+
+    def messages(self) -> list[Any] | None:
+        """Give the decoded messages, or None if they are not known."""
 
 
 def decode_row(row: Mapping[str, Any], index: int, options: HistoryOptions) -> Case:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from k2_verifier_adapter.core.failure_classes import Failure
-from k2_verifier_adapter.core.judging.causes import Outcome
-from k2_verifier_adapter.core.judging.judgement import Judgement
+from k2_verifier_adapter.core.judgement import FailedRequest, Fix, Judgement
 from k2_verifier_adapter.core.responses import FinishBucket
 
 SHARE_UNIT = 1 << 60
@@ -111,12 +109,12 @@ class Counts:
         self.fn += request.as_no_call_against is True
         self.tn += request.as_no_call_against is False
 
-    def add_change(self, judgement: Judgement, fixed: Outcome) -> None:
+    def add_change(self, judgement: Judgement, fix: Fix) -> None:
         """Count how the decision and the validity of one response would change; sums may be negative."""
         should_call = judgement.should_call
         for calls, successful, sign in (
             (judgement.calls, judgement.successful, -1),
-            (fixed.calls, fixed.calls and fixed.valid, 1),
+            (fix.calls, fix.calls and fix.valid, 1),
         ):
             self.tp += sign * (calls and should_call)
             self.fp += sign * (calls and not should_call)
@@ -139,27 +137,3 @@ class Counts:
     def __add__(self, other: Counts) -> Counts:
         """Merge two counts into new ones."""
         return Counts(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(Counts)))
-
-
-@dataclass(frozen=True, slots=True)
-class FailedRequest:
-    """One request that gave no completion; it is never judged.
-
-    Attributes:
-        case_index: 0-based row number.
-        failure: The transport failure, its detail fit for a report (no secrets).
-        status: HTTP status, or None if none came.
-        attempts: Requests sent for it.
-        repeat: 0-based repetition of the case.
-        duration_s: Seconds from the first attempt to the end of the last.
-        as_no_call_against: The official decision, if the request is to count as "did not call", as
-            some scripts have it; None, this project's rule, if not.
-    """
-
-    case_index: int
-    failure: Failure
-    status: int | None = None
-    attempts: int = 1
-    repeat: int = 0
-    duration_s: float = 0.0
-    as_no_call_against: bool | None = None

@@ -10,18 +10,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.cases import Case, CaseLike
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.judging.detectors import token_limit_of
-from k2_verifier_adapter.core.judging.judgement import Asked, Judgement, judge
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
+from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
+from k2_verifier_adapter.core.tokens import token_limit_of
 
 _STATUS_OF_ANSWERS = 200
 
 
-class NumberedCase(Asked, Protocol):
+class NumberedCase(CaseLike, Protocol):
     """A case with its place among the rows."""
 
     @property

@@ -6,12 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.judging.causes import Fix, Outcome
-from k2_verifier_adapter.core.judging.judgement import Judgement
-from k2_verifier_adapter.core.judging.notes import Note
-from k2_verifier_adapter.core.judging.tool_use import ToolUse
+from k2_verifier_adapter.core.judgement import FailedRequest, Fix, Judgement, Note, ToolUse
 from k2_verifier_adapter.core.requests import RequestIdentity
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.core.stored_values import number
@@ -137,8 +133,7 @@ def judgement_as_json(case_index: int, judgement: Judgement) -> dict[str, Any]:
         "primary": None if primary is None else primary.value,
         "failures": [failure.as_json() for failure in judgement.failures],
         "if_fixed": {
-            fix.failure_class.value: {"calls": fix.outcome.calls, "valid": fix.outcome.valid}
-            for fix in judgement.fixes
+            fix.failure_class.value: {"calls": fix.calls, "valid": fix.valid} for fix in judgement.fixes
         },
         "notes": [note.as_json() for note in judgement.notes],
         "tools": {use.name: {"calls": use.calls, "invalid": use.invalid} for use in judgement.tools},
@@ -168,8 +163,7 @@ def judgement_from_json(value: Mapping[str, Any]) -> tuple[int, Judgement]:
         failures=tuple(map(Failure.from_json, value["failures"])),
         primary=None if primary is None else FailureClass(primary),
         fixes=tuple(
-            Fix(FailureClass(kind), Outcome(outcome["calls"], outcome["valid"]))
-            for kind, outcome in fixes.items()
+            Fix(FailureClass(kind), calls=fix["calls"], valid=fix["valid"]) for kind, fix in fixes.items()
         ),
         notes=tuple(map(Note.from_json, value.get("notes") or ())),
         tools=tuple(ToolUse(name, use["calls"], use["invalid"]) for name, use in tools.items()),

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.diagnosis.measures import Context
 from k2_verifier_adapter.core.diagnosis.rule import Finding, diagnose
 from k2_verifier_adapter.core.diagnosis.rules import RULES
 from k2_verifier_adapter.core.diagnosis.what_if import WhatIf, what_ifs
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.judged import Item
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.log_facts import LogFacts
 from k2_verifier_adapter.core.metrics import Metric, compute_metrics
 from k2_verifier_adapter.core.observed import Observed

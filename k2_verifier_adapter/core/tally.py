@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
-from k2_verifier_adapter.core.counts import Counts, FailedRequest
+from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.diagnosis.traits import Trait, traits_of
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import excerpt
-from k2_verifier_adapter.core.judging.judgement import Judgement
-from k2_verifier_adapter.core.judging.tool_use import ToolTally
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.core.statistics.clusters import RepeatedCases
+from k2_verifier_adapter.core.tool_tally import ToolTally
 
 MAX_LISTED_CASES = 10_000
 """Cases that are listed of each failure class; its count is exact whatever their number."""
@@ -96,7 +96,7 @@ class Tally:
         self._note(case_index, judgement.failures)
         self._note_cause(case_index, judgement.primary)
         for fix in judgement.fixes:
-            self.changes.setdefault(fix.failure_class, Counts()).add_change(judgement, fix.outcome)
+            self.changes.setdefault(fix.failure_class, Counts()).add_change(judgement, fix)
         if judgement.failures or judgement.notes:
             self.traits.update(traits_of(judgement))
         if judgement.failures or judgement.tools:

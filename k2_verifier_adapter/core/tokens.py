@@ -1,4 +1,4 @@
-"""Tokens: as the vendor reports them, and roughly, without a tokenizer."""
+"""Tokens: as a request limits them, as a vendor reports them, and roughly, without a tokenizer."""
 
 from __future__ import annotations
 
@@ -32,6 +32,15 @@ def estimate_prompt_tokens(*parts: bytes | None) -> float:
         tokens += (len(part) - beyond - escapes * _ESCAPE) / ASCII_PER_TOKEN
         tokens += (beyond / _UTF8_BYTES + escapes) / OTHERS_PER_TOKEN
     return tokens
+
+
+def token_limit_of(parameters: Mapping[str, Any] | None) -> int | None:
+    """Give the most completion tokens that request parameters allow; None if they set no limit."""
+    for name in ("max_completion_tokens", "max_tokens"):
+        value = parameters.get(name) if parameters is not None else None
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
 
 
 def reported_tokens(completion: Mapping[str, Any], name: str) -> int:

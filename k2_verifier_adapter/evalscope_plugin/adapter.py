@@ -15,9 +15,8 @@ from evalscope.report import Report
 from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.judged import JudgedResponse, judge_record
-from k2_verifier_adapter.core.judging.judgement import Judgement
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.metrics import (
     DEFINITIONS,
     ERROR_RATE,

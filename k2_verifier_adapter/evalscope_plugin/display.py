@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
-from k2_verifier_adapter.core.judging.leaks import texts_of
+from k2_verifier_adapter.core.messages import texts_of
 
 _ROLES = {
     "system": "system",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from evalscope.utils.logger import get_logger
 
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.gate import GateOptions
 from k2_verifier_adapter.core.judged import Item
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.evalscope_plugin.run_files import SubsetFiles
 from k2_verifier_adapter.formats.files import atomic_write

@@ -22,8 +22,8 @@ from evalscope.report import Report
 from evalscope.utils.logger import get_logger
 from evalscope.utils.tqdm_utils import TqdmLogging
 
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.judged import Item, judge_record
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.run_facts import RunFacts

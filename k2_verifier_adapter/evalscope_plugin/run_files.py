@@ -18,8 +18,8 @@ from evalscope.utils.logger import get_logger
 from filelock import FileLock, Timeout
 
 from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.judged import JudgedResponse
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.responses import Response

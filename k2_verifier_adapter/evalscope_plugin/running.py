@@ -19,10 +19,9 @@ from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from evalscope.run import run_task
 
 from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.judged import judge_record
-from k2_verifier_adapter.core.judging.judgement import Judgement
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UnknownFlagError, UsageError

@@ -13,9 +13,7 @@ from typing import Any, TypeVar
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import Repairs
-from k2_verifier_adapter.core.judging.judgement import Judgement
-from k2_verifier_adapter.core.judging.notes import Note
-from k2_verifier_adapter.core.judging.tool_use import ToolUse
+from k2_verifier_adapter.core.judgement import Judgement, Note, ToolUse
 from k2_verifier_adapter.core.secrets.redaction import REDACTED, ToolNames, redact_failure, redact_note
 
 Item = TypeVar("Item")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_from_json
 from k2_verifier_adapter.core.run_facts import RunFacts, dump_facts, facts_from_json
 from k2_verifier_adapter.errors import DataError, UsageError

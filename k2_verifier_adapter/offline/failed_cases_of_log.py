@@ -7,8 +7,8 @@ from dataclasses import replace
 from heapq import merge
 from itertools import islice
 
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.secrets.redaction import ToolNames
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.offline.scoring.logged_cases import ScoredLine

@@ -10,9 +10,8 @@ from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.comparison.compare import compare
 from k2_verifier_adapter.core.comparison.not_worse import not_worse
 from k2_verifier_adapter.core.comparison.outcomes import Outcome, Participant
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.judged import Item
-from k2_verifier_adapter.core.judging.judgement import Judgement
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.request_marks import marks_of
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.errors import UsageError

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.judged import judge_record
-from k2_verifier_adapter.core.judging.judgement import Judgement
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import merge_parameters, upstream_hash

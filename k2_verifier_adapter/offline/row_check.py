@@ -13,7 +13,7 @@ from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import dumps_ascii, shown
-from k2_verifier_adapter.core.judging.tool_calls import judge_calls
+from k2_verifier_adapter.core.judging.tool_calls import DeclaredTools
 from k2_verifier_adapter.core.presets import Standard, preset_for
 from k2_verifier_adapter.core.schemas.compiled import CHECK_TIME_S, BrokenSchemaError, compile_schema
 from k2_verifier_adapter.core.schemas.time_limits import SchemaTimeoutError, time_budget
@@ -258,7 +258,7 @@ def _invalid_calls(place: Place, calls: Sequence[Any], tools: Any) -> Iterator[R
     if not calls:
         detail = "the official finish_reason is tool_calls, but there is no call"
         yield RowNote(place, "no call", FailureClass.FINISH_TOOL_CALLS_WITHOUT_CALLS, detail)
-    for failure in judge_calls(list(calls), tools, {}):
+    for failure in DeclaredTools(lambda: tools).judge(calls):
         subject = f"call {failure.call} ({shown(failure.tool, 60)})"
         yield RowNote(place, subject, failure.failure_class, failure.detail)
 

@@ -10,10 +10,10 @@ from jsonschema import Draft202012Validator
 from support.planned_answers import answered
 
 from k2_verifier_adapter.core.cases import decode_row
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judging.judgement import judge
+from k2_verifier_adapter.core.judgement import FailedRequest
+from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.metrics import DEFINITIONS, ERROR_RATE, FLIP_RATE
 from k2_verifier_adapter.core.observed import Observed

@@ -12,7 +12,8 @@ import pytest
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judging.judgement import Judgement, judge
+from k2_verifier_adapter.core.judgement import Judgement
+from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
 
 MISSING = object()

@@ -8,10 +8,10 @@ from random import Random
 from typing import Any
 
 from k2_verifier_adapter.core.cases import Case, decode_row
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import dumps_ascii
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.requests import build_request

@@ -21,7 +21,7 @@ from hostile import EVIL_TEXT, SCHEMAS
 from mutation import Shape
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
-from k2_verifier_adapter.core.counts import Counts, FailedRequest
+from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.json_text import (
@@ -31,8 +31,9 @@ from k2_verifier_adapter.core.json_text import (
     loads_strict,
 )
 from k2_verifier_adapter.core.judged import judge_record
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.judging import tool_calls
-from k2_verifier_adapter.core.judging.judgement import Judgement, judge
+from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.metrics import compute_metrics
 from k2_verifier_adapter.core.records import (
     ResponseRecord,

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 from support.tallies import merged, tally_of
 
 from k2_verifier_adapter.core.cases import Case, decode_row
-from k2_verifier_adapter.core.counts import Counts, FailedRequest
+from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.diagnosis.measures import Context
 from k2_verifier_adapter.core.diagnosis.rule import diagnose
 from k2_verifier_adapter.core.diagnosis.rules import RULES
 from k2_verifier_adapter.core.diagnosis.what_if import metrics_if_fixed, metrics_of, what_ifs
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judging.detectors import token_limit_of
-from k2_verifier_adapter.core.judging.judgement import Judgement, judge
-from k2_verifier_adapter.core.judging.k2_markup import (
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
+from k2_verifier_adapter.core.judging.arguments import is_repairable, notes_on
+from k2_verifier_adapter.core.judging.judge import judge
+from k2_verifier_adapter.core.judging.markup import (
     FOREIGN_TOKENS,
     K2_TOKENS,
     MARKERS,
@@ -32,12 +33,11 @@ from k2_verifier_adapter.core.judging.k2_markup import (
     may_hold_markup,
     read_calls,
 )
-from k2_verifier_adapter.core.judging.leaks import names_in_history, texts_of
-from k2_verifier_adapter.core.judging.lenient_json import is_repairable
-from k2_verifier_adapter.core.judging.notes import notes_on
+from k2_verifier_adapter.core.messages import names_in_history, texts_of
 from k2_verifier_adapter.core.records import judgement_as_json, judgement_from_json
 from k2_verifier_adapter.core.responses import Response, read_completion
 from k2_verifier_adapter.core.tally import Tally
+from k2_verifier_adapter.core.tokens import token_limit_of
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}
@@ -169,7 +169,7 @@ def test_failures_say_what_the_judgement_counts(judgement: Judgement) -> None:
     if judgement.schema_error or judgement.should_call != judgement.calls:
         assert judgement.fixes
     for fix in judgement.fixes:
-        assert (fix.outcome.calls, fix.outcome.calls and fix.outcome.valid) != (
+        assert (fix.calls, fix.calls and fix.valid) != (
             judgement.calls,
             judgement.successful,
         )
@@ -274,11 +274,11 @@ def fixed(judgement: Judgement, kind: FailureClass) -> Judgement:
     """Give a judgement with one class fixed."""
     for fix in judgement.fixes:
         if fix.failure_class is kind:
-            bucket = "tool_calls" if fix.outcome.calls else "stop"
+            bucket = "tool_calls" if fix.calls else "stop"
             return replace(
                 judgement,
                 bucket=type(judgement.bucket)(bucket),
-                tool_calls_valid=fix.outcome.valid if fix.outcome.calls else None,
+                tool_calls_valid=fix.valid if fix.calls else None,
             )
     return judgement
 

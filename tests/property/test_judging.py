@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from support.tallies import merged, tally_of
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
-from k2_verifier_adapter.core.counts import Counts, FailedRequest
+from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.judging import tool_calls
-from k2_verifier_adapter.core.judging.judgement import Judgement, judge
+from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.metrics import compute_metrics
 from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion, read_completion

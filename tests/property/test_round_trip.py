@@ -17,12 +17,11 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from k2_verifier_adapter.core.cases import Case, decode_row
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.judged import Item, JudgedResponse, judge_record
-from k2_verifier_adapter.core.judging.judgement import Judgement
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.requests import build_request

@@ -21,7 +21,7 @@ from unit.stored_runs import (
 
 from k2_verifier_adapter.core.comparison.compare import compare
 from k2_verifier_adapter.core.comparison.outcomes import Outcome, Participant
-from k2_verifier_adapter.core.judging.judgement import judge
+from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.responses import read_completion

@@ -8,10 +8,10 @@ from unit.stored_runs import answering, calling, failed, make_cases, make_facts,
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.judged import judge_all
-from k2_verifier_adapter.core.judging.tool_use import ToolCounts, ToolTally
 from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.summary import summarize
+from k2_verifier_adapter.core.tool_tally import ToolCounts, ToolTally
 
 HOSTILE = [
     "| a | b |\n|---|---|\n| c | d |",

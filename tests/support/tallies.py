@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.tally import Tally
 
 

@@ -6,8 +6,8 @@ import json
 
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judging.judgement import judge
-from k2_verifier_adapter.core.judging.k2_markup import MARKERS
+from k2_verifier_adapter.core.judging.judge import judge
+from k2_verifier_adapter.core.judging.markup import MARKERS
 from k2_verifier_adapter.core.responses import read_completion
 from k2_verifier_adapter.core.tally import Tally
 

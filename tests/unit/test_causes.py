@@ -12,12 +12,12 @@ from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import Failure, Group
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.judgement import NoteKind
+from k2_verifier_adapter.core.judging.arguments import is_repairable
 from k2_verifier_adapter.core.judging.causes import INVALID_CALL, REST, WITHOUT_CALL
-from k2_verifier_adapter.core.judging.detectors import token_limit_of
-from k2_verifier_adapter.core.judging.judgement import judgement_of_log
-from k2_verifier_adapter.core.judging.lenient_json import is_repairable
-from k2_verifier_adapter.core.judging.notes import NoteKind
+from k2_verifier_adapter.core.judging.judge import judgement_of_log
 from k2_verifier_adapter.core.records import judgement_as_json, judgement_from_json
+from k2_verifier_adapter.core.tokens import token_limit_of
 
 
 def classes(judgement):
@@ -367,7 +367,7 @@ def test_causes_come_before_symptoms(make, shown, primary, fixes):
     judgement = make()
     assert set(classes(judgement)) == shown
     assert judgement.primary is primary
-    assert {fix.failure_class: (fix.outcome.calls, fix.outcome.valid) for fix in judgement.fixes} == fixes
+    assert {fix.failure_class: (fix.calls, fix.valid) for fix in judgement.fixes} == fixes
 
 
 def test_every_class_of_a_response_has_its_place():

@@ -11,7 +11,7 @@ from k2_verifier_adapter.core.comparison.outcomes import Outcome, Participant, S
 from k2_verifier_adapter.core.comparison.paired import Difference, WinsLosses
 from k2_verifier_adapter.core.comparison.pairs import MAX_LISTED_CHANGES
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.core.judging.judgement import judge
+from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.responses import read_completion
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.verdict import Status

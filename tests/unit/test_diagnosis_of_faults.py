@@ -11,14 +11,14 @@ import pytest
 from support.planned_answers import answered
 
 from k2_verifier_adapter.core.cases import decode_row
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.diagnosis.measures import Context, Measure, Measures
 from k2_verifier_adapter.core.diagnosis.rule import diagnose
 from k2_verifier_adapter.core.diagnosis.rules import RULES
 from k2_verifier_adapter.core.diagnosis.what_if import what_ifs
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judging.judgement import judge
+from k2_verifier_adapter.core.judgement import FailedRequest
+from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.simulator import PROFILES, profile_named, profile_with

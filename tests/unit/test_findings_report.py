@@ -8,7 +8,7 @@ import pytest
 from judged_answers import LEAKED, call, judged, tally_of, text
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.core.judging.tool_use import ToolUse
+from k2_verifier_adapter.core.judgement import ToolUse
 from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts

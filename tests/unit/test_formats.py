@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from k2_verifier_adapter.core.cases import decode_row
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.requests import RequestIdentity
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts

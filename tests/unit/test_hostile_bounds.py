@@ -17,8 +17,8 @@ from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import MAX_DEPTH, MAX_PARAMETER_DEPTH, is_too_deep, reportable
 from k2_verifier_adapter.core.judging import tool_calls
 from k2_verifier_adapter.core.judging.agreement import argument_agreement
-from k2_verifier_adapter.core.judging.judgement import judge
-from k2_verifier_adapter.core.judging.lenient_json import is_repairable
+from k2_verifier_adapter.core.judging.arguments import is_repairable
+from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.records import ResponseRecord, failed_request_from_json
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion, read_completion
 from k2_verifier_adapter.core.run_facts import facts_as_json, facts_from_json

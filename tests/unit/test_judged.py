@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from k2_verifier_adapter.core.cases import decode_row
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.judged import JudgedResponse, judge_record, judge_response
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import RequestIdentity
 from k2_verifier_adapter.core.responses import parse_completion, read_completion

@@ -9,9 +9,11 @@ import pytest
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass, Group, LeakedCall
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judging.judgement import judge
-from k2_verifier_adapter.core.judging.k2_markup import MARKERS, find_markers, find_tokens, name_of, read_calls
-from k2_verifier_adapter.core.judging.leaks import MessageTexts, Surroundings, leak_failures, texts_of
+from k2_verifier_adapter.core.judging.judge import judge
+from k2_verifier_adapter.core.judging.leaks import leak_failures
+from k2_verifier_adapter.core.judging.markup import MARKERS, find_markers, find_tokens, name_of, read_calls
+from k2_verifier_adapter.core.judging.tool_calls import DeclaredTools
+from k2_verifier_adapter.core.messages import MessageTexts, texts_of
 from k2_verifier_adapter.core.responses import read_completion
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -244,7 +246,7 @@ def test_a_clean_text_asks_for_nothing():
         raise AssertionError("asked for")
 
     texts = MessageTexts("Plain text about functions.", (("reasoning", "Hm."),), other_content=False)
-    assert leak_failures(texts, Surroundings(never, never, never)) == []
+    assert leak_failures(texts, never, DeclaredTools(never)) == []
 
 
 # --- the pieces -----------------------------------------------------------------------------------

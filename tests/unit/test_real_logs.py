@@ -12,7 +12,7 @@ import pytest
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.counts import SHARE_UNIT, Counts
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
-from k2_verifier_adapter.core.judging.judgement import judge
+from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.metrics import DEFINITIONS, compute_metrics, official_similarity
 from k2_verifier_adapter.core.requests import upstream_hash
 from k2_verifier_adapter.core.responses import FinishBucket, Response, read_completion

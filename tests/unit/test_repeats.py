@@ -8,9 +8,8 @@ from math import isclose
 import numpy as np
 import pytest
 
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.judging.judgement import Judgement
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.metrics import compute_metrics
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.core.statistics.intervals import (

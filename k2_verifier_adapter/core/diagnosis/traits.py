@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 
 from k2_verifier_adapter.core.failure_classes import FailureClass, LeakedCall
-from k2_verifier_adapter.core.judging.judgement import Judgement
-from k2_verifier_adapter.core.judging.k2_markup import FOREIGN_TOKENS
+from k2_verifier_adapter.core.judgement import Judgement, NoteKind
 from k2_verifier_adapter.core.judging.leaks import ARGUMENTS
-from k2_verifier_adapter.core.judging.notes import NoteKind
+from k2_verifier_adapter.core.judging.markup import FOREIGN_TOKENS
 
 
 class Trait(str, Enum):

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Any
 
+from k2_verifier_adapter.core.messages import function_of, name_of
+
 
 def same_tool_names(ours: Sequence[Any], official: Sequence[Any]) -> bool:
     """Whether both sides call the same multiset of tool names."""
-    return Counter(map(_name, ours)) == Counter(map(_name, official))
+    return Counter(map(name_of, ours)) == Counter(map(name_of, official))
 
 
 def argument_agreement(ours: Sequence[Any], official: Sequence[Any]) -> float | None:
@@ -27,37 +29,27 @@ def argument_agreement(ours: Sequence[Any], official: Sequence[Any]) -> float | 
     Returns:
         A share in [0, 1], or None if no call can be aligned.
     """
-    waiting: dict[str, deque[Any]] = defaultdict(deque)
+    waiting: dict[str | None, deque[Any]] = defaultdict(deque)
     for call in official:
-        waiting[_name(call)].append(call)
+        waiting[name_of(call)].append(call)
     shares = []
     for call in ours:
-        counterparts = waiting[_name(call)]
+        counterparts = waiting[name_of(call)]
         if counterparts:
             shares.append(_share_of_calls(call, counterparts.popleft()))
     return sum(shares) / len(shares) if shares else None
 
 
-def _function(call: Any) -> dict[str, Any]:
-    function = call.get("function") if isinstance(call, dict) else None
-    return function if isinstance(function, dict) else {}
-
-
-def _name(call: Any) -> str:
-    name = _function(call).get("name")
-    return name if isinstance(name, str) else ""
-
-
 def _share_of_calls(ours: Any, official: Any) -> float:
-    text = _function(ours).get("arguments")
-    if isinstance(text, str) and text == _function(official).get("arguments") and "NaN" not in text:
+    text = function_of(ours).get("arguments")
+    if isinstance(text, str) and text == function_of(official).get("arguments") and "NaN" not in text:
         # The same value, of which every leaf equals itself, as NaN alone does not.
         return 1.0
     return _share(_arguments(ours), _arguments(official))
 
 
 def _arguments(call: Any) -> Any:
-    arguments = _function(call).get("arguments")
+    arguments = function_of(call).get("arguments")
     if isinstance(arguments, str):
         try:
             return json.loads(arguments)

@@ -1,14 +1,23 @@
-"""The arguments of a tool call: parsed as upstream does, and classified where they cannot be."""
+"""The arguments of a tool call: parsed as upstream does, classified where they cannot be, and noted on.
+
+Nothing is repaired before it is scored, and what `json.loads` accepts is accepted: a note is for a person.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.core.json_text import excerpt
+from k2_verifier_adapter.core.json_text import excerpt, shown
+from k2_verifier_adapter.core.judgement import Note, NoteKind
+from k2_verifier_adapter.core.messages import function_of, name_of
+
+MAX_NOTES = 100
+"""Notes that are kept of one response."""
 
 _LITERALS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
 _NUMBER_BEGUN = re.compile(r"\.|(?:\.\d+)?[eE][+-]?")
@@ -71,3 +80,209 @@ def _is_truncated(text: str, error: json.JSONDecodeError) -> bool:
     if error.msg.startswith("Expecting value"):
         return rest == "-" or any(literal.startswith(rest) for literal in _LITERALS)
     return _NUMBER_BEGUN.fullmatch(rest) is not None
+
+
+def notes_on(calls: Sequence[Any], not_json: frozenset[int]) -> list[Note]:
+    """List what is noteworthy in the arguments of these calls.
+
+    Args:
+        calls: The tool calls as they came.
+        not_json: Positions of the calls whose arguments are not JSON.
+    """
+    notes: list[Note] = []
+    for position, call in enumerate(calls):
+        text = function_of(call).get("arguments")
+        if not isinstance(text, str):
+            continue
+        if position not in not_json:
+            notes += _notes_on_json(text, position, name_of(call))
+        elif is_repairable(text):
+            detail = "not JSON, but a repair could read it; it was not repaired"
+            notes.append(Note(NoteKind.REPAIRABLE_JSON, detail, position, name_of(call)))
+        if len(notes) >= MAX_NOTES:
+            break
+    return notes[:MAX_NOTES]
+
+
+class _NotedError(Exception):
+    """There is something to note in a text that `json.loads` accepts."""
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise _NotedError
+    return value
+
+
+def _refuse_constant(_: str) -> float:
+    raise _NotedError
+
+
+_clean_decoder = json.JSONDecoder(object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+
+
+class _Watch:
+    """Remembers what `json.loads` passes over."""
+
+    def __init__(self) -> None:
+        self.duplicate: str | None = None
+        self.constant: str | None = None
+
+    def read(self, text: str) -> None:
+        """Parse a text; one that is not JSON leaves no trace."""
+        decoder = json.JSONDecoder(object_pairs_hook=self._object, parse_constant=self._constant)
+        try:
+            decoder.decode(text)
+        except (ValueError, RecursionError):
+            self.duplicate = self.constant = None
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        for name, item in pairs:
+            if name in value and self.duplicate is None:
+                self.duplicate = name
+            value[name] = item
+        return value
+
+    def _constant(self, name: str) -> float:
+        self.constant = self.constant or name
+        return 0.0
+
+
+def _notes_on_json(text: str, position: int, tool: str | None) -> list[Note]:
+    try:
+        _clean_decoder.decode(text)
+    except _NotedError:
+        pass
+    except (ValueError, RecursionError):
+        return []
+    else:
+        return []
+    watch = _Watch()
+    watch.read(text)
+    notes = []
+    if watch.duplicate is not None:
+        detail = f"the key {shown(watch.duplicate)} occurs twice in one object; the last value counts"
+        notes.append(Note(NoteKind.DUPLICATE_KEYS, detail, position, tool))
+    if watch.constant is not None:
+        detail = f"{watch.constant} is no JSON, but json.loads accepts it"
+        notes.append(Note(NoteKind.NOT_A_NUMBER, detail, position, tool))
+    return notes
+
+
+MAX_REPAIRED_LENGTH = 1_000_000
+"""Characters up to which a repair is tried."""
+
+_FENCE = re.compile(r"\s*```\w*")
+_LENIENT_TOKEN = re.compile(
+    r"""
+    (?P<space>\s+)
+  | (?P<comment>//[^\n]*|\#[^\n]*)
+  | (?P<double>"(?:[^"\\]|\\.)*")
+  | (?P<single>'(?:[^'\\]|\\.)*')
+  | (?P<cut>["'](?:[^"'\\]|\\.|["'])*\\?\Z)
+  | (?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
+  | (?P<word>[A-Za-z_$][\w$.-]*)
+  | (?P<open>[{\[])
+  | (?P<close>[}\]])
+  | (?P<comma>,)
+  | (?P<colon>:)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_LENIENT_WORDS = {
+    "True": "true",
+    "False": "false",
+    "None": "null",
+    "true": "true",
+    "false": "false",
+    "null": "null",
+}
+_CLOSED_BY = {"{": "}", "[": "]"}
+_LONE_BACKSLASH = re.compile(r"\\(?![\"\\/bfnrtu])")
+_lenient_decoder = json.JSONDecoder(strict=False)
+
+
+def is_repairable(text: str) -> bool:
+    """Whether text that is not JSON could be repaired to a JSON object or list.
+
+    The repair drops a Markdown fence around the text and anything behind the first value, closes what is
+    left open at the end, and takes single quotes, bare keys, Python's `True`, `False` and `None`, trailing
+    commas and comments for what they mean.
+    """
+    if len(text) > MAX_REPAIRED_LENGTH:
+        return False
+    fence = _FENCE.match(text) if "```" in text else None
+    # The end is cut off by hand: a pattern for both ends takes hours on a long run of spaces.
+    repaired = _repair(text[fence.end() :].rstrip().removesuffix("```") if fence else text)
+    if repaired is None:
+        return False
+    try:
+        value, _ = _lenient_decoder.raw_decode(repaired)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, (dict, list))
+
+
+def _repair(text: str) -> str | None:
+    """Write the first object or list of a text as JSON; None if there is none."""
+    begin = min((place for place in (text.find("{"), text.find("[")) if place >= 0), default=-1)
+    if begin < 0:
+        return None
+    written: list[str] = []
+    expected: list[str] = []
+    position = begin
+    while position < len(text):
+        match = _LENIENT_TOKEN.match(text, position)
+        if match is None:
+            return None
+        position = match.end()
+        kind = match.lastgroup
+        if kind in ("space", "comment"):
+            continue
+        if kind == "close":
+            _drop_comma(written)
+            if match[0] != expected[-1]:
+                return None
+            expected.pop()
+        elif kind == "open":
+            expected.append(_CLOSED_BY[match[0]])
+        written.append(_as_json(str(kind), match[0]))
+        if not expected:
+            return "".join(written)
+    return _closed(written, expected)
+
+
+def _closed(written: list[str], expected: list[str]) -> str:
+    """Close what is open at the end; a key without its value is given null."""
+    _drop_comma(written)
+    if written[-1] == ":":
+        written.append("null")
+    elif expected[-1] == "}" and _is_key(written):
+        written.append(":null")
+    return "".join([*written, *reversed(expected)])
+
+
+def _drop_comma(written: list[str]) -> None:
+    if written[-1] == ",":
+        written.pop()
+
+
+def _is_key(written: list[str]) -> bool:
+    return written[-1][:1] == '"' and written[-2:-1] in (["{"], [","])
+
+
+def _as_json(kind: str, token: str) -> str:
+    """Write one token as JSON."""
+    if kind == "double":
+        return token
+    if kind == "word":
+        return _LENIENT_WORDS.get(token) or json.dumps(token)
+    if kind in ("single", "cut"):
+        inner: Any = token[1:-1] if kind == "single" else token[1:].removesuffix("\\")
+        inner = re.sub(r"\\u[0-9a-fA-F]{0,3}\Z", "", inner) if kind == "cut" else inner
+        inner = inner.replace("\\'", "'")
+        inner = _LONE_BACKSLASH.sub(r"\\\\", inner)
+        return '"' + re.sub(r'(?<!\\)((?:\\\\)*)"', r'\1\\"', inner) + '"'
+    return token

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group, LeakedCall
+from k2_verifier_adapter.core.judgement import Fix
 
 C = FailureClass
 
@@ -89,44 +90,20 @@ REST = (
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a response is worth to the two metrics.
-
-    Attributes:
-        calls: Whether it counts as a call.
-        valid: Whether its calls are all valid; without meaning where it is no call.
-    """
-
-    calls: bool
-    valid: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Fix:
-    """What a response would be worth without one of its failures.
-
-    Attributes:
-        failure_class: The class that is fixed.
-        outcome: What the response would be worth.
-    """
-
-    failure_class: FailureClass
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
 class Situation:
     """What decides over the causes of one response.
 
     Attributes:
         failures: Its failures.
-        now: What it is worth.
+        calls: Whether it counts as a call.
+        valid: Whether its calls are all valid; without meaning where it is no call.
         should_call: The official decision.
         payload_valid: Whether the calls in its payload are valid, whatever its finish_reason.
     """
 
     failures: Sequence[Failure]
-    now: Outcome
+    calls: bool
+    valid: bool
     should_call: bool
     payload_valid: bool
 
@@ -145,17 +122,17 @@ def primary_and_fixes(situation: Situation) -> tuple[FailureClass | None, tuple[
     present = {failure.failure_class for failure in situation.failures}
     if not present:
         return None, ()
-    if not situation.now.calls:
+    if not situation.calls:
         return _without_call(situation, present)
     fixes = []
     primary = None
-    if not situation.now.valid:
+    if not situation.valid:
         primary = _invalid_call(present)
         if primary is not None:
-            fixes.append(Fix(primary, _fixed(situation, primary, present)))
+            fixes.append(_fix(situation, primary, present))
     # A call that is not there is not one too many: what dropped it explains the decision as well.
     if C.EXTRA_CALL in present and C.FINISH_TOOL_CALLS_WITHOUT_CALLS not in present:
-        fixes.append(Fix(C.EXTRA_CALL, Outcome(calls=False, valid=True)))
+        fixes.append(Fix(C.EXTRA_CALL, calls=False, valid=True))
     return primary or _first(REST, present), tuple(fixes)
 
 
@@ -165,8 +142,8 @@ def _without_call(
     primary = _first(WITHOUT_CALL, present)
     if primary is None:
         return _first(REST, present), ()
-    outcome = _fixed(situation, primary, present)
-    return primary, (Fix(primary, outcome),) if outcome.calls else ()
+    fix = _fix(situation, primary, present)
+    return primary, (fix,) if fix.calls else ()
 
 
 def _invalid_call(present: Collection[FailureClass]) -> FailureClass | None:
@@ -180,16 +157,16 @@ def _invalid_call(present: Collection[FailureClass]) -> FailureClass | None:
     )
 
 
-def _fixed(situation: Situation, kind: FailureClass, present: Collection[FailureClass]) -> Outcome:
+def _fix(situation: Situation, kind: FailureClass, present: Collection[FailureClass]) -> Fix:
     if kind in _WRONG_FINISH and C.CALLS_WITHOUT_FINISH_TOOL_CALLS in present:
-        return Outcome(calls=True, valid=situation.payload_valid)
-    if situation.now.calls and C.FINISH_TOOL_CALLS_WITHOUT_CALLS not in present:
-        return Outcome(calls=True, valid=True)
+        return Fix(kind, calls=True, valid=situation.payload_valid)
+    if situation.calls and C.FINISH_TOOL_CALLS_WITHOUT_CALLS not in present:
+        return Fix(kind, calls=True, valid=True)
     if kind.group is Group.LEAKS:
         leaked = next(failure.leaked_call for failure in situation.failures if failure.failure_class is kind)
         if leaked is not None:
-            return Outcome(calls=True, valid=leaked is LeakedCall.COMPLETE)
-    return Outcome(calls=situation.should_call, valid=True)
+            return Fix(kind, calls=True, valid=leaked is LeakedCall.COMPLETE)
+    return Fix(kind, calls=situation.should_call, valid=True)
 
 
 def _first(order: Sequence[FailureClass], present: Collection[FailureClass]) -> FailureClass | None:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from k2_verifier_adapter.core.cases import OfficialAnswer
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import shown
-from k2_verifier_adapter.core.judging.leaks import MessageTexts
+from k2_verifier_adapter.core.messages import MessageTexts, first_name
 from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.tokens import reported_tokens
 
 _KNOWN_FINISH_REASONS = frozenset({"stop", "tool_calls", "length", "content_filter"})
-
-
-def token_limit_of(parameters: Mapping[str, Any] | None) -> int | None:
-    """Give the most completion tokens that request parameters allow; None if they set no limit."""
-    for name in ("max_completion_tokens", "max_tokens"):
-        value = parameters.get(name) if parameters is not None else None
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            return value
-    return None
 
 
 def finish_failures(response: Response, official: OfficialAnswer, token_limit: int | None) -> list[Failure]:
@@ -56,7 +47,7 @@ def finish_failures(response: Response, official: OfficialAnswer, token_limit: i
     elif calls and finish_reason != "tool_calls":
         detail = f"{len(calls)} tool calls, but finish_reason is {shown(finish_reason)}"
         kind = FailureClass.CALLS_WITHOUT_FINISH_TOOL_CALLS
-        failures.append(Failure(kind, detail, tool=first_tool_name(calls)))
+        failures.append(Failure(kind, detail, tool=first_name(calls)))
     return failures
 
 
@@ -97,16 +88,8 @@ def decision_failures(
         return []
     if calls:
         detail = "a call, where the official API does not call"
-        return [Failure(FailureClass.EXTRA_CALL, detail, tool=first_tool_name(response.tool_calls))]
-    tool = first_tool_name(official_calls or ())
+        return [Failure(FailureClass.EXTRA_CALL, detail, tool=first_name(response.tool_calls))]
+    tool = first_name(official_calls or ())
     named = "" if tool is None else f" {shown(tool, 60)}"
     detail = f"no call, where the official API calls{named}"
     return [Failure(FailureClass.MISSED_CALL, detail, tool=tool)]
-
-
-def first_tool_name(calls: Sequence[Any]) -> str | None:
-    """Give the name of the first call; None if there is none or it has none."""
-    call = calls[0] if calls else None
-    function = call.get("function") if isinstance(call, Mapping) else None
-    name = function.get("name") if isinstance(function, Mapping) else None
-    return name if isinstance(name, str) else None

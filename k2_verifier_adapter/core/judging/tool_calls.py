@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.json_text import shown
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
+from k2_verifier_adapter.core.json_text import excerpt, shown
+from k2_verifier_adapter.core.judgement import LONGEST_NAME, WITHOUT_NAME, ToolUse
 from k2_verifier_adapter.core.judging.arguments import InvalidArguments, parse_arguments
+from k2_verifier_adapter.core.messages import name_of
 from k2_verifier_adapter.core.schemas.compiled import (
     BrokenSchemaError,
     CompiledSchema,
@@ -42,46 +44,121 @@ _KEYWORD_CLASSES = {
     "const": FailureClass.ENUM_VIOLATION,
 }
 
-
 INVALIDATING = frozenset(
     {
-        FailureClass.TRUNCATED_JSON,
-        FailureClass.CONCATENATED_JSON,
-        FailureClass.TRAILING_TEXT,
-        FailureClass.SINGLE_QUOTED_JSON,
-        FailureClass.EMPTY_ARGUMENTS,
-        FailureClass.NOT_AN_OBJECT,
-        FailureClass.OTHER_INVALID_JSON,
-        FailureClass.MISSING_REQUIRED,
-        FailureClass.UNEXPECTED_PROPERTY,
-        FailureClass.WRONG_TYPE,
-        FailureClass.ENUM_VIOLATION,
-        FailureClass.OTHER_SCHEMA_VIOLATION,
         FailureClass.UNDECLARED_TOOL,
         FailureClass.TOOL_NAME_CASE_OR_PREFIX,
-        FailureClass.BROKEN_TOOL_SCHEMA,
-        FailureClass.TOOL_WITHOUT_SCHEMA,
-        FailureClass.SCHEMA_TIMEOUT,
+        *(kind for kind in FailureClass if kind.group in (Group.ARGUMENTS, Group.NOT_THE_VENDORS)),
     }
 )
 """The classes that make a call invalid; ids and streams never do."""
 
 
-Compiled = dict[int, CompiledSchema | BrokenSchemaError]
-"""Schemas compiled so far, by the `id` of the schema within the decoded tools."""
+class DeclaredTools:
+    """The tools of a request, decoded and their schemas compiled when they are needed, and once.
 
-
-def judge_calls(calls: list[Any], tools: Any, compiled: Compiled) -> list[Failure]:
-    """List what makes the calls of one answer invalid, all within one time budget; see `judge_call`.
-
-    Of each class the first `MAX_LISTED` are listed: nobody reads the millions that a response can hold.
+    Args:
+        decode: Gives the decoded tools, of any shape.
     """
-    with time_budget(RESPONSE_TIME_S):
-        return _first_of_each_class(
-            failure
-            for position, call in enumerate(calls)
-            for failure in judge_call(call, tools, position, compiled)
-        )
+
+    def __init__(self, decode: Callable[[], Any]) -> None:
+        self._decode = decode
+        self._decoded: Any = None
+        self._compiled: dict[int, CompiledSchema | BrokenSchemaError] = {}
+
+    def _tools(self) -> Any:
+        if self._decoded is None:
+            self._decoded = self._decode()
+        return self._decoded
+
+    def names(self) -> list[str]:
+        """List the names of the declared tools."""
+        tools = self._tools()
+        names = map(name_of, tools if isinstance(tools, list) else ())
+        return [name for name in names if name is not None]
+
+    def judge(self, calls: Sequence[Any]) -> list[Failure]:
+        """List what makes the calls of one answer invalid, all within one time budget.
+
+        Of each class the first `MAX_LISTED` are listed: nobody reads the millions that a response can hold.
+        """
+        with time_budget(RESPONSE_TIME_S):
+            return _first_of_each_class(
+                failure for position, call in enumerate(calls) for failure in self._judge_call(call, position)
+            )
+
+    def _judge_call(self, call: Any, position: int) -> list[Failure]:
+        """List what makes one call invalid; empty if it is valid.
+
+        Upstream's rule: the first tool of the request with that name exists and its parameters are
+        truthy; `arguments` parse (a string) or are used as they are; they satisfy the schema. Any
+        exception on the way makes the call invalid.
+        """
+        try:
+            check_budget()
+        except SchemaTimeoutError as error:
+            return [Failure(FailureClass.SCHEMA_TIMEOUT, str(error), position)]
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict) or "name" not in function:
+            detail = f"{shown(call)} has no function name"
+            return [Failure(FailureClass.UNDECLARED_TOOL, detail, position)]
+        name = function["name"]
+        tool_name = name if isinstance(name, str) else None
+
+        def failure(kind: FailureClass, detail: str, violation: Violation | None = None) -> Failure:
+            path = violation.path if violation else None
+            keyword = violation.keyword if violation else None
+            return Failure(kind, detail, position, tool_name, path, keyword)
+
+        schema = _find_parameters(name, self._tools())
+        if isinstance(schema, _NoSchema):
+            return [failure(schema.failure_class, schema.reason)]
+        if "arguments" not in function:
+            return [failure(FailureClass.EMPTY_ARGUMENTS, "the call has no arguments")]
+        arguments = parse_arguments(function["arguments"])
+        if isinstance(arguments, InvalidArguments):
+            return [failure(arguments.failure_class, arguments.reason)]
+        try:
+            violations = self._compiled_schema(schema).violations(arguments)
+        except BrokenSchemaError as error:
+            return [failure(FailureClass.BROKEN_TOOL_SCHEMA, str(error))]
+        except SchemaTimeoutError as error:
+            return [failure(FailureClass.SCHEMA_TIMEOUT, str(error))]
+        if violations and not isinstance(arguments, dict):
+            detail = f"{shown(arguments)} is no object: {violations[0].message}"
+            return [failure(FailureClass.NOT_AN_OBJECT, detail, violations[0])]
+        return [
+            failure(
+                _KEYWORD_CLASSES.get(violation.keyword, FailureClass.OTHER_SCHEMA_VIOLATION),
+                violation.message,
+                violation,
+            )
+            for violation in violations
+        ]
+
+    def count_violations(self, call: Any) -> int:
+        """Count the violations of a call that has more than `judge` lists."""
+        function = call["function"]
+        schema = _find_parameters(function["name"], self._tools())
+        return self._compiled_schema(schema).count(parse_arguments(function["arguments"]))
+
+    def _compiled_schema(self, schema: Any) -> CompiledSchema:
+        found = self._compiled.get(id(schema))
+        if found is None:
+            try:
+                found = compile_schema(schema)
+            except BrokenSchemaError as error:
+                found = error
+            self._compiled[id(schema)] = found
+        if isinstance(found, BrokenSchemaError):
+            raise found
+        return found
+
+
+def invalid_positions(failures: Iterable[Failure]) -> frozenset[int]:
+    """Give the positions of the calls that these failures make invalid."""
+    positions = (failure.call for failure in failures if failure.failure_class in INVALIDATING)
+    return frozenset(position for position in positions if position is not None)
 
 
 def _first_of_each_class(failures: Iterable[Failure]) -> list[Failure]:
@@ -92,81 +169,6 @@ def _first_of_each_class(failures: Iterable[Failure]) -> list[Failure]:
             counted[failure.failure_class] += 1
             listed.append(failure)
     return listed
-
-
-def judge_call(call: Any, tools: Any, position: int, compiled: Compiled | None = None) -> list[Failure]:
-    """List what makes one tool call invalid; empty if it is valid.
-
-    Upstream's rule: the first tool of the request with that name exists and its parameters are
-    truthy; `arguments` parse (a string) or are used as they are; they satisfy the schema. Any
-    exception on the way makes the call invalid.
-
-    Args:
-        call: The tool call as it came, of any shape.
-        tools: The request's tools.
-        position: 0-based position of the call in the response.
-        compiled: Schemas that earlier calls compiled, by their `id` in `tools`.
-    """
-    try:
-        check_budget()
-    except SchemaTimeoutError as error:
-        return [Failure(FailureClass.SCHEMA_TIMEOUT, str(error), position)]
-    function = call.get("function") if isinstance(call, Mapping) else None
-    if not isinstance(function, Mapping) or "name" not in function:
-        detail = f"{shown(call)} has no function name"
-        return [Failure(FailureClass.UNDECLARED_TOOL, detail, position)]
-    name = function["name"]
-    tool_name = name if isinstance(name, str) else None
-
-    def failure(kind: FailureClass, detail: str, violation: Violation | None = None) -> Failure:
-        path = violation.path if violation else None
-        keyword = violation.keyword if violation else None
-        return Failure(kind, detail, position, tool_name, path, keyword)
-
-    schema = _find_parameters(name, tools)
-    if isinstance(schema, _NoSchema):
-        return [failure(schema.failure_class, schema.reason)]
-    if "arguments" not in function:
-        return [failure(FailureClass.EMPTY_ARGUMENTS, "the call has no arguments")]
-    arguments = parse_arguments(function["arguments"])
-    if isinstance(arguments, InvalidArguments):
-        return [failure(arguments.failure_class, arguments.reason)]
-    try:
-        violations = _compile_once(schema, {} if compiled is None else compiled).violations(arguments)
-    except BrokenSchemaError as error:
-        return [failure(FailureClass.BROKEN_TOOL_SCHEMA, str(error))]
-    except SchemaTimeoutError as error:
-        return [failure(FailureClass.SCHEMA_TIMEOUT, str(error))]
-    if violations and not isinstance(arguments, dict):
-        detail = f"{shown(arguments)} is no object: {violations[0].message}"
-        return [failure(FailureClass.NOT_AN_OBJECT, detail, violations[0])]
-    return [
-        failure(
-            _KEYWORD_CLASSES.get(violation.keyword, FailureClass.OTHER_SCHEMA_VIOLATION),
-            violation.message,
-            violation,
-        )
-        for violation in violations
-    ]
-
-
-def count_violations(call: Any, tools: Any, compiled: Compiled) -> int:
-    """Count the violations of a call of which `judge_call` lists as many as it lists at most."""
-    function = call["function"]
-    schema = _find_parameters(function["name"], tools)
-    return _compile_once(schema, compiled).count(parse_arguments(function["arguments"]))
-
-
-def _compile_once(schema: Any, compiled: Compiled) -> CompiledSchema:
-    if id(schema) not in compiled:
-        try:
-            compiled[id(schema)] = compile_schema(schema)
-        except BrokenSchemaError as error:
-            compiled[id(schema)] = error
-    found = compiled[id(schema)]
-    if isinstance(found, BrokenSchemaError):
-        raise found
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +237,9 @@ def id_failures(calls: list[Any]) -> list[Failure]:
 def _id_failures(calls: list[Any]) -> Iterator[Failure]:
     seen: set[str] = set()
     for position, call in enumerate(calls):
-        if not isinstance(call, Mapping):
+        if not isinstance(call, dict):
             continue
-        call_id = call.get("id")
-        function = call.get("function")
-        name = function.get("name") if isinstance(function, Mapping) else None
-        tool = name if isinstance(name, str) else None
+        call_id, tool = call.get("id"), name_of(call)
         match = STANDARD_ID.fullmatch(call_id) if isinstance(call_id, str) else None
         if match is None or match["name"] != tool:
             detail = f"id {shown(call_id)} is not functions.NAME:IDX"
@@ -250,3 +249,19 @@ def _id_failures(calls: list[Any]) -> Iterator[Failure]:
                 detail = f"id {shown(call_id)} occurs twice"
                 yield Failure(FailureClass.DUPLICATE_TOOL_CALL_ID, detail, position, tool)
             seen.add(call_id)
+
+
+def tool_uses(calls: Sequence[Any], invalid: frozenset[int]) -> tuple[ToolUse, ...]:
+    """Count the calls of one response by tool.
+
+    Args:
+        calls: The tool calls.
+        invalid: Positions of those that are not valid.
+    """
+    counted: dict[str, list[int]] = {}
+    for position, call in enumerate(calls):
+        name = name_of(call)
+        count = counted.setdefault(WITHOUT_NAME if name is None else excerpt(name, LONGEST_NAME), [0, 0])
+        count[0] += 1
+        count[1] += position in invalid
+    return tuple(ToolUse(name, total, bad) for name, (total, bad) in counted.items())

@@ -14,9 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import Failure
-from k2_verifier_adapter.core.judging.notes import Note
-from k2_verifier_adapter.core.judging.tool_use import OTHER_TOOLS, WITHOUT_NAME, ToolTally
+from k2_verifier_adapter.core.judgement import WITHOUT_NAME, Note
 from k2_verifier_adapter.core.summary import Summary
+from k2_verifier_adapter.core.tool_tally import OTHER_TOOLS, ToolTally
 
 REDACTED = "(redacted)"
 

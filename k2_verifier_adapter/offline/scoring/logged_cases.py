@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from k2_verifier_adapter.core.cases import OfficialAnswer
-from k2_verifier_adapter.core.counts import FailedRequest
 from k2_verifier_adapter.core.history import Repairs
-from k2_verifier_adapter.core.judging.judgement import Judgement
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedCase:
-    """What is known of one logged request; see `core.judging.judgement.Asked`.
+    """What is known of one logged request; see `core.judging.judge.CaseLike`.
 
     Attributes:
         index: The 0-based row number that reports show.

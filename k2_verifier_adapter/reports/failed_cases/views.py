@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
-from k2_verifier_adapter.core.cases import OfficialAnswer
-from k2_verifier_adapter.core.counts import FailedRequest
+from k2_verifier_adapter.core.cases import CaseLike, OfficialAnswer
 from k2_verifier_adapter.core.failure_classes import Failure
-from k2_verifier_adapter.core.judging.judgement import Asked, Judgement
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.secrets.redaction import ToolNames, redact_failure, redact_finish_reason
 from k2_verifier_adapter.reports.failed_cases.case import Call, FailedCase, Turn
@@ -20,7 +19,7 @@ _MOST_CALLS = 20
 _ENDED = "finish_reason "
 
 
-class ShownCase(Asked, Protocol):
+class ShownCase(CaseLike, Protocol):
     """A request with the numbers under which it is shown; `core.cases.Case` is one."""
 
     @property

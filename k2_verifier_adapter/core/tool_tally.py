@@ -3,65 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import excerpt
+from k2_verifier_adapter.core.judgement import LONGEST_NAME, ToolUse
 
 MAX_TOOLS = 10_000
 """Different tool names that are counted apart; the rest is counted together."""
 
 OTHER_TOOLS = "(other tools)"
 
-WITHOUT_NAME = "(no name)"
-
-_LONGEST_NAME = 200
-
 _NOT_OF_A_TOOL = frozenset({FailureClass.NONSTANDARD_TOOL_CALL_ID, FailureClass.DUPLICATE_TOOL_CALL_ID})
 """Classes that say nothing of the tool that was called."""
 
 _NOR_THE_CAUSE = _NOT_OF_A_TOOL | {FailureClass.MISSED_CALL}
-
-
-@dataclass(frozen=True, slots=True)
-class ToolUse:
-    """The calls of one tool in one response.
-
-    Attributes:
-        name: The tool's name as it was called, a long one shortened.
-        calls: Its calls.
-        invalid: Those that are not valid.
-    """
-
-    name: str
-    calls: int
-    invalid: int
-
-
-def tool_uses(calls: Sequence[Any], invalid: frozenset[int]) -> tuple[ToolUse, ...]:
-    """Count the calls of one response by tool.
-
-    Args:
-        calls: The tool calls.
-        invalid: Positions of those that are not valid.
-    """
-    if len(calls) == 1:
-        return (ToolUse(_name_of(calls[0]), 1, len(invalid)),)
-    total: Counter[str] = Counter()
-    bad: Counter[str] = Counter()
-    for position, call in enumerate(calls):
-        name = _name_of(call)
-        total[name] += 1
-        bad[name] += position in invalid
-    return tuple(ToolUse(name, count, bad[name]) for name, count in total.items())
-
-
-def _name_of(call: Any) -> str:
-    function = call.get("function") if isinstance(call, Mapping) else None
-    name = function.get("name") if isinstance(function, Mapping) else None
-    return excerpt(name, _LONGEST_NAME) if isinstance(name, str) else WITHOUT_NAME
 
 
 @dataclass(slots=True)
@@ -107,7 +64,7 @@ class ToolTally:
         # What hid a call is told of its tool; that the call is missed as well, is not.
         left_out = _NOT_OF_A_TOOL if primary is FailureClass.MISSED_CALL else _NOR_THE_CAUSE
         seen = dict.fromkeys(
-            (excerpt(failure.tool, _LONGEST_NAME), failure.failure_class)
+            (excerpt(failure.tool, LONGEST_NAME), failure.failure_class)
             for failure in failures
             if failure.tool and failure.failure_class not in left_out
         )

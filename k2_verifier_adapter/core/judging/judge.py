@@ -6,115 +6,39 @@ The rules are those of `tool_calls_eval.py`; where a rule is a declared deviatio
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
-from k2_verifier_adapter.core.cases import OfficialAnswer
+from k2_verifier_adapter.core.cases import CaseLike
 from k2_verifier_adapter.core.failure_classes import INVALID_JSON, Failure, FailureClass, Group
-from k2_verifier_adapter.core.history import Repairs
+from k2_verifier_adapter.core.judgement import Fix, Judgement, Note, NoteKind
 from k2_verifier_adapter.core.judging.agreement import argument_agreement, same_tool_names
-from k2_verifier_adapter.core.judging.causes import Fix, Outcome, Situation, primary_and_fixes
-from k2_verifier_adapter.core.judging.detectors import (
-    decision_failures,
-    finish_failures,
-    first_tool_name,
-    nothing_failures,
+from k2_verifier_adapter.core.judging.arguments import notes_on
+from k2_verifier_adapter.core.judging.causes import Situation, primary_and_fixes
+from k2_verifier_adapter.core.judging.detectors import decision_failures, finish_failures, nothing_failures
+from k2_verifier_adapter.core.judging.leaks import leak_failures, tokens_in_calls
+from k2_verifier_adapter.core.judging.tool_calls import (
+    DeclaredTools,
+    id_failures,
+    invalid_positions,
+    tool_uses,
 )
-from k2_verifier_adapter.core.judging.leaks import (
-    Surroundings,
-    leak_failures,
-    names_in_history,
-    texts_of,
-    tokens_in_calls,
-)
-from k2_verifier_adapter.core.judging.notes import Note, NoteKind, notes_on
-from k2_verifier_adapter.core.judging.request_tools import RequestTools
-from k2_verifier_adapter.core.judging.tool_calls import INVALIDATING, id_failures
-from k2_verifier_adapter.core.judging.tool_use import ToolUse, tool_uses
+from k2_verifier_adapter.core.messages import name_of, names_in_history, texts_of
 from k2_verifier_adapter.core.responses import FinishBucket, Response
 from k2_verifier_adapter.core.schemas.compiled import MAX_COUNTED, MAX_VIOLATIONS
 
+_COUNTED_CALLS = 5
+"""Calls of one response whose violations are counted beyond those that are listed."""
 
-class Asked(Protocol):
-    """What has to be known of a request to judge its response; `core.cases.Case` is one."""
-
-    @property
-    def official(self) -> OfficialAnswer:
-        """The official answer."""
-
-    @property
-    def repairs(self) -> Repairs:
-        """Repairs that were made in the messages."""
-
-    def tools(self) -> Any:
-        """Give the decoded tools; an empty list if there are none."""
-
-    def official_tool_calls(self) -> list[Any] | None:
-        """Give the decoded official tool calls, or None if they are not known."""
-
-    def messages(self) -> list[Any] | None:
-        """Give the decoded messages, or None if they are not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What one completed response is worth.
-
-    Attributes:
-        finish_reason: The literal finish_reason, None if in no bucket.
-        bucket: The bucket that it is counted in.
-        tool_calls_valid: As upstream's field: None unless finish_reason is `tool_calls` and calls
-            are present; else whether every call is valid.
-        should_call: The official decision.
-        official_bucket: The bucket of the official finish_reason.
-        official_valid: Whether the official calls are valid; None if the official answer is no
-            call. Official calls that the row does not carry count as valid.
-        same_names: Whether both sides call the same multiset of names; None unless both call and
-            the row carries the official calls.
-        argument_agreement: Share of equal leaf values over aligned calls, or None.
-        repaired: Whether upstream would have sent this case differently.
-        failures: Every failure seen, in the order in which the response shows them.
-        primary: The class of the failure that the others follow from, by a fixed order; None where
-            there is no failure.
-        fixes: What the response would be worth without a class, for those classes whose fix would
-            change it.
-        notes: What is worth knowing of its calls, but is no failure.
-        tools: The calls by tool; empty unless finish_reason is `tool_calls`.
-    """
-
-    finish_reason: str | None
-    bucket: FinishBucket
-    tool_calls_valid: bool | None
-    should_call: bool
-    official_bucket: FinishBucket
-    official_valid: bool | None
-    same_names: bool | None
-    argument_agreement: float | None
-    repaired: bool
-    failures: tuple[Failure, ...]
-    primary: FailureClass | None = None
-    fixes: tuple[Fix, ...] = ()
-    notes: tuple[Note, ...] = ()
-    tools: tuple[ToolUse, ...] = ()
-
-    @property
-    def calls(self) -> bool:
-        """The vendor's decision: finish_reason is `tool_calls`."""
-        return self.bucket is FinishBucket.TOOL_CALLS
-
-    @property
-    def successful(self) -> bool:
-        """Whether the response counts as a successful tool call."""
-        return self.calls and self.tool_calls_valid is True
-
-    @property
-    def schema_error(self) -> bool:
-        """Whether the response counts as a schema validation error, an empty call list included."""
-        return self.calls and self.tool_calls_valid is not True
+_STREAM_DETAILS = {
+    FailureClass.STREAM_INDEX_MISSING: "a tool call delta without index; counted as index 0",
+    FailureClass.STREAM_ID_MISSING: "a streamed tool call whose id never arrived",
+    FailureClass.STREAM_NAME_REPEATED: "a tool call's name arrived more than once; the last counts",
+}
 
 
 def judge(
-    case: Asked,
+    case: CaseLike,
     response: Response,
     stream_anomalies: Iterable[FailureClass] = (),
     *,
@@ -133,9 +57,9 @@ def judge(
     official = case.official_tool_calls() if case.official.should_call else None
     called = response.bucket is FinishBucket.TOOL_CALLS and bool(calls)
     # Decoded and compiled once for both sides, which mostly call the same tool.
-    tools = RequestTools(case.tools)
+    tools = DeclaredTools(case.tools)
     found = tools.judge(calls) if called else []
-    invalid = _invalid_positions(found)
+    invalid = invalid_positions(found)
     valid = not invalid if called else None
 
     failures = [Failure(kind, _STREAM_DETAILS[kind]) for kind in stream_anomalies]
@@ -145,7 +69,7 @@ def judge(
         failures += tokens_in_calls(calls, sorted(invalid))
     failures += id_failures(calls)
     texts = texts_of(response.message)
-    failures += leak_failures(texts, Surroundings(case.messages, tools.names, tools.judge))
+    failures += leak_failures(texts, case.messages, tools)
     failures += nothing_failures(response, texts)
     failures += decision_failures(response, case.official, official)
 
@@ -155,7 +79,8 @@ def judge(
         primary, fixes = primary_and_fixes(
             Situation(
                 failures,
-                now=Outcome(response.bucket is FinishBucket.TOOL_CALLS, valid is True),
+                calls=response.bucket is FinishBucket.TOOL_CALLS,
+                valid=valid is True,
                 should_call=case.official.should_call,
                 payload_valid=bool(calls) and (valid is True if called else not tools.judge(calls)),
             )
@@ -180,7 +105,7 @@ def judge(
 
 
 def judgement_of_log(
-    case: Asked,
+    case: CaseLike,
     *,
     finish_reason: str | None,
     tool_calls_valid: bool | None,
@@ -202,9 +127,10 @@ def judgement_of_log(
     bucket = response.bucket
     calls = bucket is FinishBucket.TOOL_CALLS
     valid = tool_calls_valid if calls and isinstance(tool_calls_valid, bool) else None
-    now, should_call = Outcome(calls, valid is True), case.official.should_call
-    situation = Situation(failures, now=now, should_call=should_call, payload_valid=True)
-    primary, fixes = primary_and_fixes(situation)
+    should_call = case.official.should_call
+    primary, fixes = primary_and_fixes(
+        Situation(failures, calls=calls, valid=valid is True, should_call=should_call, payload_valid=True)
+    )
     official = case.official_tool_calls() if should_call else None
     return Judgement(
         finish_reason=finish_reason,
@@ -212,7 +138,7 @@ def judgement_of_log(
         tool_calls_valid=valid,
         should_call=should_call,
         official_bucket=_official_bucket(case),
-        official_valid=_official_valid(case, official, RequestTools(case.tools)),
+        official_valid=_official_valid(case, official, DeclaredTools(case.tools)),
         same_names=None,
         argument_agreement=None,
         repaired=case.repairs.beyond_upstream,
@@ -222,12 +148,7 @@ def judgement_of_log(
     )
 
 
-def _invalid_positions(found: Iterable[Failure]) -> frozenset[int]:
-    positions = (failure.call for failure in found if failure.failure_class in INVALIDATING)
-    return frozenset(position for position in positions if position is not None)
-
-
-def _with_history(found: list[Failure], case: Asked) -> list[Failure]:
+def _with_history(found: list[Failure], case: CaseLike) -> list[Failure]:
     """Say of undeclared tools whether the request's messages name them."""
     if not any(failure.failure_class is FailureClass.UNDECLARED_TOOL for failure in found):
         return found
@@ -243,7 +164,7 @@ def _with_history(found: list[Failure], case: Asked) -> list[Failure]:
     ]
 
 
-def _notes(calls: list[Any], found: list[Failure], tools: RequestTools) -> Iterable[Note]:
+def _notes(calls: list[Any], found: list[Failure], tools: DeclaredTools) -> Iterable[Note]:
     """List what is worth knowing of the calls; empty arguments are tried as an empty object."""
     kinds: dict[int, list[FailureClass]] = {}
     for failure in found:
@@ -257,8 +178,7 @@ def _notes(calls: list[Any], found: list[Failure], tools: RequestTools) -> Itera
         if count > len(kinds[position]):
             at_least = "at least " if count == MAX_COUNTED else ""
             detail = f"{at_least}{count} violations of the schema, {len(kinds[position])} of them listed"
-            tool = first_tool_name(calls[position : position + 1])
-            yield Note(NoteKind.FURTHER_VIOLATIONS, detail, position, tool)
+            yield Note(NoteKind.FURTHER_VIOLATIONS, detail, position, name_of(calls[position]))
     empty = {
         failure.tool: failure
         for failure in found
@@ -266,24 +186,14 @@ def _notes(calls: list[Any], found: list[Failure], tools: RequestTools) -> Itera
     }
     if empty:
         tried = [{"function": {"name": name, "arguments": "{}"}} for name in empty]
-        unfit = _invalid_positions(tools.judge(tried))
+        unfit = invalid_positions(tools.judge(tried))
         for position, failure in enumerate(empty.values()):
             if position not in unfit:
                 detail = "the call has no arguments; it would be valid, were they written as {}"
                 yield Note(NoteKind.EMPTY_OBJECT_FITS, detail, failure.call or 0, failure.tool)
 
 
-_COUNTED_CALLS = 5
-"""Calls of one response whose violations are counted beyond those that are listed."""
-
-_STREAM_DETAILS = {
-    FailureClass.STREAM_INDEX_MISSING: "a tool call delta without index; counted as index 0",
-    FailureClass.STREAM_ID_MISSING: "a streamed tool call whose id never arrived",
-    FailureClass.STREAM_NAME_REPEATED: "a tool call's name arrived more than once; the last counts",
-}
-
-
-def _official_bucket(case: Asked) -> FinishBucket:
+def _official_bucket(case: CaseLike) -> FinishBucket:
     if case.official.should_call:
         return FinishBucket.TOOL_CALLS
     if case.official.finish_reason in (None, "stop"):
@@ -292,7 +202,7 @@ def _official_bucket(case: Asked) -> FinishBucket:
     return FinishBucket.OTHERS if case.official.finish_reason else FinishBucket.MISSING
 
 
-def _official_valid(case: Asked, official: list[Any] | None, tools: RequestTools) -> bool | None:
+def _official_valid(case: CaseLike, official: list[Any] | None, tools: DeclaredTools) -> bool | None:
     if not case.official.should_call:
         return None
     if official is None:

@@ -1,0 +1,169 @@
+"""What became of one request: a judgement of the response, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.responses import FinishBucket
+
+WITHOUT_NAME = "(no name)"
+"""The name under which calls without one are counted."""
+
+LONGEST_NAME = 200
+"""Characters of a tool's name that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """What a response would be worth to the two metrics without one of its failures.
+
+    Attributes:
+        failure_class: The class that is fixed.
+        calls: Whether it would count as a call.
+        valid: Whether its calls would all be valid; without meaning where it is no call.
+    """
+
+    failure_class: FailureClass
+    calls: bool
+    valid: bool
+
+
+class NoteKind(str, Enum):
+    """What a note says; the value is the name used in files."""
+
+    DUPLICATE_KEYS = "duplicate_keys"
+    NOT_A_NUMBER = "not_a_number"
+    REPAIRABLE_JSON = "repairable_json"
+    EMPTY_OBJECT_FITS = "empty_object_fits"
+    FURTHER_VIOLATIONS = "further_violations"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One note on one call.
+
+    Attributes:
+        kind: What it says.
+        detail: One line for a person.
+        call: 0-based position of the tool call in the response.
+        tool: Name of the tool, or None if it has none.
+    """
+
+    kind: NoteKind
+    detail: str
+    call: int
+    tool: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the JSON form."""
+        fields = {"note": self.kind.value, "detail": self.detail, "call": self.call, "tool": self.tool}
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Note:
+        """Read the JSON form back.
+
+        Raises:
+            KeyError, ValueError, TypeError: If it is not one.
+        """
+        return cls(NoteKind(value["note"]), value["detail"], value["call"], value.get("tool"))
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """The calls of one tool in one response.
+
+    Attributes:
+        name: The tool's name as it was called, a long one shortened.
+        calls: Its calls.
+        invalid: Those that are not valid.
+    """
+
+    name: str
+    calls: int
+    invalid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one completed response is worth.
+
+    Attributes:
+        finish_reason: The literal finish_reason, None if in no bucket.
+        bucket: The bucket that it is counted in.
+        tool_calls_valid: As upstream's field: None unless finish_reason is `tool_calls` and calls
+            are present; else whether every call is valid.
+        should_call: The official decision.
+        official_bucket: The bucket of the official finish_reason.
+        official_valid: Whether the official calls are valid; None if the official answer is no
+            call. Official calls that the row does not carry count as valid.
+        same_names: Whether both sides call the same multiset of names; None unless both call and
+            the row carries the official calls.
+        argument_agreement: Share of equal leaf values over aligned calls, or None.
+        repaired: Whether upstream would have sent this case differently.
+        failures: Every failure seen, in the order in which the response shows them.
+        primary: The class of the failure that the others follow from, by a fixed order; None where
+            there is no failure.
+        fixes: What the response would be worth without a class, for those classes whose fix would
+            change it.
+        notes: What is worth knowing of its calls, but is no failure.
+        tools: The calls by tool; empty unless finish_reason is `tool_calls`.
+    """
+
+    finish_reason: str | None
+    bucket: FinishBucket
+    tool_calls_valid: bool | None
+    should_call: bool
+    official_bucket: FinishBucket
+    official_valid: bool | None
+    same_names: bool | None
+    argument_agreement: float | None
+    repaired: bool
+    failures: tuple[Failure, ...]
+    primary: FailureClass | None = None
+    fixes: tuple[Fix, ...] = ()
+    notes: tuple[Note, ...] = ()
+    tools: tuple[ToolUse, ...] = ()
+
+    @property
+    def calls(self) -> bool:
+        """The vendor's decision: finish_reason is `tool_calls`."""
+        return self.bucket is FinishBucket.TOOL_CALLS
+
+    @property
+    def successful(self) -> bool:
+        """Whether the response counts as a successful tool call."""
+        return self.calls and self.tool_calls_valid is True
+
+    @property
+    def schema_error(self) -> bool:
+        """Whether the response counts as a schema validation error, an empty call list included."""
+        return self.calls and self.tool_calls_valid is not True
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRequest:
+    """One request that gave no completion; it is never judged.
+
+    Attributes:
+        case_index: 0-based row number.
+        failure: The transport failure, its detail fit for a report (no secrets).
+        status: HTTP status, or None if none came.
+        attempts: Requests sent for it.
+        repeat: 0-based repetition of the case.
+        duration_s: Seconds from the first attempt to the end of the last.
+        as_no_call_against: The official decision, if the request is to count as "did not call", as
+            some scripts have it; None, this project's rule, if not.
+    """
+
+    case_index: int
+    failure: Failure
+    status: int | None = None
+    attempts: int = 1
+    repeat: int = 0
+    duration_s: float = 0.0
+    as_no_call_against: bool | None = None
