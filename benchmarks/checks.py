@@ -11,10 +11,15 @@ from calibration_validity import validity_bounds
 from candidates import logit_exact, wilson_rate
 from sampling import KINDS, Vendor, repeated_answers
 
-from k2_verifier_adapter.core.comparison.paired import Decisions, Validity, f1_difference, validity_difference
 from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.statistics.clusters import RepeatedCases, ratio_variance
 from k2_verifier_adapter.core.statistics.intervals import clustered_f1, f1_interval, wilson
+from k2_verifier_adapter.core.statistics.paired import (
+    Decisions,
+    Validity,
+    f1_difference,
+    validity_difference,
+)
 
 _SEED = 1
 _TIMES = 200

@@ -12,9 +12,8 @@ from k2_verifier_adapter.cli.delivery import check_destination, output_option
 from k2_verifier_adapter.cli.gate_flags import inconclusive_option, margin_option, say
 
 if TYPE_CHECKING:
-    from k2_verifier_adapter.core.comparison.compare import Comparison
-    from k2_verifier_adapter.core.comparison.not_worse import NotWorse
-    from k2_verifier_adapter.core.comparison.outcomes import Participant
+    from k2_verifier_adapter.core.comparison.baseline import NotWorse
+    from k2_verifier_adapter.core.comparison.compare import Comparison, Participant
 
 
 @click.command(short_help="Compare runs case by case: leaderboard and differences.")
@@ -72,9 +71,9 @@ def compare(
     k2-verifier compare a.jsonl b.jsonl \\
         --baseline kimi-k2-thinking_results.jsonl --subset k2_thinking
     """
+    from k2_verifier_adapter.core.comparison.baseline import DEFAULT_MARGIN
     from k2_verifier_adapter.core.comparison.compare import compare as compare_participants
     from k2_verifier_adapter.core.comparison.gate import check_two, outcome
-    from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN
     from k2_verifier_adapter.core.gate import WhenInconclusive, by_baseline
     from k2_verifier_adapter.errors import UsageError
 

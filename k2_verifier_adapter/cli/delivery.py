@@ -106,7 +106,7 @@ def prepare(
         failed_cases: Gives the failed cases, for the formats that show them; called only for these.
     """
     from k2_verifier_adapter.core.gate import exit_code
-    from k2_verifier_adapter.core.secrets.redaction import redact_summary
+    from k2_verifier_adapter.core.redaction import redact_summary
 
     if redact:
         summary = redact_summary(summary)

@@ -203,8 +203,7 @@ def _show(checks: list[Check], key: str | None) -> None:
     from rich.text import Text
 
     from k2_verifier_adapter.core.printable import printable
-    from k2_verifier_adapter.core.secrets.credentials import secrets_in
-    from k2_verifier_adapter.core.secrets.masking import Masker
+    from k2_verifier_adapter.core.secrets import Masker, secrets_in
     from k2_verifier_adapter.evalscope_plugin.hiding import environment_secrets
     from k2_verifier_adapter.reports.layout import render
 

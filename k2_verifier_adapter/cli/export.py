@@ -45,7 +45,7 @@ def export(
     k2-verifier export outputs/20261122_101500 --output shared.jsonl --redact
     """
     from k2_verifier_adapter.core.printable import plural, printable
-    from k2_verifier_adapter.core.secrets.redaction import redact_summary
+    from k2_verifier_adapter.core.redaction import redact_summary
     from k2_verifier_adapter.errors import DataError, UsageError
     from k2_verifier_adapter.formats.runs import choose_run, read_run
     from k2_verifier_adapter.offline.results import write_results, write_summary

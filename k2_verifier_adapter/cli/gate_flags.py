@@ -79,7 +79,7 @@ def gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         margin: float | None = None,
         **kwargs: Any,
     ) -> Any:
-        from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN
+        from k2_verifier_adapter.core.comparison.baseline import DEFAULT_MARGIN
         from k2_verifier_adapter.core.gate import GateOptions, WhenInconclusive
         from k2_verifier_adapter.core.verdict import Gate
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN, NotWorse
+from k2_verifier_adapter.core.comparison.baseline import DEFAULT_MARGIN, NotWorse
 from k2_verifier_adapter.core.printable import percent_beside, plural, points
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Gate, Status, Verdict

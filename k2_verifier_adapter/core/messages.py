@@ -39,11 +39,11 @@ def first_name(calls: Sequence[Any]) -> str | None:
 
 def names_in_history(messages: Sequence[Any] | None) -> frozenset[str]:
     """List the tools that were called, or that answered, in a request's messages."""
-    names = set()
+    names: list[Any] = []
     for message in messages or ():
         if isinstance(message, dict) and message.get("role") == "tool":
-            names.add(message.get("name"))
-        names.update(map(name_of, calls_of(message)))
+            names.append(message.get("name"))
+        names += map(name_of, calls_of(message))
     return frozenset(name for name in names if isinstance(name, str))
 
 

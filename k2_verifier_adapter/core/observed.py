@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
-from k2_verifier_adapter.core.tally import count_text, merge_texts
+from k2_verifier_adapter.core.counts import count_text, merge_texts
 from k2_verifier_adapter.core.tokens import reported_tokens
 
 

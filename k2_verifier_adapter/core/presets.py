@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from k2_verifier_adapter.core.stored_values import number, text
+from k2_verifier_adapter.core.json_text import number, text
 
 
 @dataclass(frozen=True, slots=True)

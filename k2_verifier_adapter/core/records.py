@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.json_text import number
 from k2_verifier_adapter.core.judgement import FailedRequest, Fix, Judgement, Note, ToolUse
 from k2_verifier_adapter.core.requests import RequestIdentity
 from k2_verifier_adapter.core.responses import FinishBucket
-from k2_verifier_adapter.core.stored_values import number
 
 METADATA_KEY = "k2_verifier"
 """Key of the record in a prediction's `model_output.metadata` and in a review's score metadata."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.json_text import dumps_ascii
-from k2_verifier_adapter.core.secrets.masking import MASK
+from k2_verifier_adapter.core.secrets import MASK
 
 
 @dataclass(frozen=True, slots=True)

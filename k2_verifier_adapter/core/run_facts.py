@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from k2_verifier_adapter.core.json_text import json_object, text, text_or_none, whole
 from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.sampling import RowsSample
-from k2_verifier_adapter.core.stored_values import json_object, text, text_or_none, whole
 
 
 @dataclass(frozen=True, slots=True)

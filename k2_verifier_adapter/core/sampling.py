@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from k2_verifier_adapter.core.stored_values import whole
+from k2_verifier_adapter.core.json_text import whole
 
 
 class SampleMethod(Enum):

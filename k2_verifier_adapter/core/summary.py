@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.comparison.baseline import NotWorse
+from k2_verifier_adapter.core.diagnosis.findings import Finding, WhatIf, diagnose, what_ifs
 from k2_verifier_adapter.core.diagnosis.measures import Context
-from k2_verifier_adapter.core.diagnosis.rule import Finding, diagnose
 from k2_verifier_adapter.core.diagnosis.rules import RULES
-from k2_verifier_adapter.core.diagnosis.what_if import WhatIf, what_ifs
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.judgement import FailedRequest
@@ -21,10 +20,6 @@ from k2_verifier_adapter.core.presets import SelfAgreement
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.core.verdict import Verdict, decide
-
-if TYPE_CHECKING:
-    # The comparison of runs is made of their summaries.
-    from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 
 SYNTHETIC_REASON = "synthetic rows: no verdict"
 
@@ -42,7 +37,7 @@ class Summary:
         repairs: Evaluated cases by repair.
         warnings: Lines that a reader must see.
         log: What was found in the results file that was scored; None for a run.
-        redacted: Whether the words of prompts and answers are left out; see `core.secrets.redaction`.
+        redacted: Whether the words of prompts and answers are left out; see `core.redaction`.
         findings: Probable causes, those that explain most of the loss first.
         what_if: The two metrics as if one class were fixed, for every class that changes them.
         baseline: Whether the run is not worse than a baseline; None if it was held against none.

@@ -1,49 +1,58 @@
-"""The mergeable tally: all that a summary is computed from."""
+"""The mergeable tally of judgements: all that a summary is computed from."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import islice
 
-from k2_verifier_adapter.core.counts import Counts
-from k2_verifier_adapter.core.diagnosis.traits import Trait, traits_of
-from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.json_text import excerpt
-from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
+from k2_verifier_adapter.core.counts import Counts, ToolTally, count_text, merge_texts
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, LeakedCall
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement, NoteKind
+from k2_verifier_adapter.core.judging.leaks import ARGUMENTS
+from k2_verifier_adapter.core.judging.markup import FOREIGN_TOKENS
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.core.statistics.clusters import RepeatedCases
-from k2_verifier_adapter.core.tool_tally import ToolTally
 
 MAX_LISTED_CASES = 10_000
 """Cases that are listed of each failure class; its count is exact whatever their number."""
-
-MAX_DISTINCT = 1_000
-"""Different texts of a vendor that are counted apart; the rest is counted together."""
-
-MAX_TEXT = 1_000
-"""Characters of such a text that are kept."""
-
-OTHER_TEXTS = "(other values)"
 
 MAX_EVIDENCE = 10
 """Cases that are kept of each primary class, to be looked at."""
 
 
-def count_text(counter: Counter[str], text: str) -> None:
-    """Count a text that a vendor sends, within `MAX_DISTINCT` texts and `MAX_TEXT` characters."""
-    _count(counter, excerpt(text, MAX_TEXT), 1)
+class Trait(str, Enum):
+    """One trait of a response; the value is the name used in files."""
+
+    VALID_CALL_IN_CONTENT = "valid_call_in_content"
+    VALID_CALL_IN_REASONING = "valid_call_in_reasoning"
+    UNDECLARED_BUT_IN_HISTORY = "undeclared_but_in_history"
+    EMPTY_OBJECT_FITS = "empty_object_fits"
+    REPAIRABLE_JSON = "repairable_json"
+    DUPLICATE_KEYS = "duplicate_keys"
+    NOT_A_NUMBER = "not_a_number"
+    LEAK_IN_ARGUMENTS = "leak_in_arguments"
+    FOREIGN_MARKUP = "foreign_markup"
+    CALLS_UNDER_NULL = "calls_under_null"
 
 
-def merge_texts(counter: Counter[str], other: Counter[str]) -> None:
-    """Count what another counter of such texts holds, within `MAX_DISTINCT`."""
-    for text, count in other.items():
-        _count(counter, text, count)
+AS_WRITTEN = frozenset(
+    {FailureClass.TRAILING_TEXT, FailureClass.SINGLE_QUOTED_JSON, FailureClass.OTHER_INVALID_JSON}
+)
+"""What arguments that are not JSON show where the model wrote them so."""
 
-
-def _count(counter: Counter[str], text: str, number: int) -> None:
-    counter[text if text in counter or len(counter) < MAX_DISTINCT else OTHER_TEXTS] += number
+_NOTED = {
+    NoteKind.EMPTY_OBJECT_FITS: Trait.EMPTY_OBJECT_FITS,
+    NoteKind.REPAIRABLE_JSON: Trait.REPAIRABLE_JSON,
+    NoteKind.DUPLICATE_KEYS: Trait.DUPLICATE_KEYS,
+    NoteKind.NOT_A_NUMBER: Trait.NOT_A_NUMBER,
+}
+_VALID_CALL_IN = {
+    FailureClass.MARKUP_IN_CONTENT: Trait.VALID_CALL_IN_CONTENT,
+    FailureClass.MARKUP_IN_REASONING: Trait.VALID_CALL_IN_REASONING,
+}
 
 
 @dataclass(slots=True)
@@ -179,3 +188,35 @@ def _keep(
     free = most - len(ours)
     if free > 0:
         ours.update(islice(((case, None) for case in cases if case not in ours), free))
+
+
+def traits_of(judgement: Judgement) -> Iterable[Trait]:
+    """List the traits of one response, each once."""
+    traits: dict[Trait, None] = {}
+    for failure in judgement.failures:
+        kind = failure.failure_class
+        if kind in _VALID_CALL_IN and failure.leaked_call is LeakedCall.COMPLETE:
+            traits[_VALID_CALL_IN[kind]] = None
+        elif kind is FailureClass.UNDECLARED_TOOL and failure.in_history:
+            traits[Trait.UNDECLARED_BUT_IN_HISTORY] = None
+        elif kind is FailureClass.SPECIAL_TOKEN_LEAK:
+            if failure.where == ARGUMENTS:
+                traits[Trait.LEAK_IN_ARGUMENTS] = None
+            if failure.marker in FOREIGN_TOKENS:
+                traits[Trait.FOREIGN_MARKUP] = None
+        elif kind is FailureClass.CALLS_WITHOUT_FINISH_TOOL_CALLS and judgement.finish_reason is None:
+            traits[Trait.CALLS_UNDER_NULL] = None
+    traits.update(dict.fromkeys(_noted(judgement)))
+    return list(traits)
+
+
+def _noted(judgement: Judgement) -> Iterator[Trait]:
+    for note in judgement.notes:
+        # Of arguments that were cut or glued together, a repair would only guess.
+        guessed = note.kind is NoteKind.REPAIRABLE_JSON and not _shows(judgement, AS_WRITTEN)
+        if note.kind in _NOTED and not guessed:
+            yield _NOTED[note.kind]
+
+
+def _shows(judgement: Judgement, kinds: frozenset[FailureClass]) -> bool:
+    return any(failure.failure_class in kinds for failure in judgement.failures)

@@ -26,8 +26,7 @@ from k2_verifier_adapter.core.printable import printable
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request
 from k2_verifier_adapter.core.responses import NotACompletion, read_completion
-from k2_verifier_adapter.core.secrets.credentials import secrets_in
-from k2_verifier_adapter.core.secrets.masking import Masker
+from k2_verifier_adapter.core.secrets import Masker, secrets_in
 from k2_verifier_adapter.evalscope_plugin import hiding, settings
 from k2_verifier_adapter.evalscope_plugin.client.budget import Budget, BudgetSpentError, RunLimits
 from k2_verifier_adapter.evalscope_plugin.client.exchange import (

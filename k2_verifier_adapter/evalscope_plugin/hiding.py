@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from k2_verifier_adapter.core.secrets.credentials import replace_secrets, secrets_in
-from k2_verifier_adapter.core.secrets.masking import Masker
+from k2_verifier_adapter.core.secrets import Masker, replace_secrets, secrets_in
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
 

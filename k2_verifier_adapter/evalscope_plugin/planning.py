@@ -9,7 +9,7 @@ from typing import Any
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.requests import Request, build_request, merge_parameters
-from k2_verifier_adapter.core.secrets.masking import Masker, hide_secrets
+from k2_verifier_adapter.core.secrets import Masker, hide_secrets
 
 
 class RequestPlanner:

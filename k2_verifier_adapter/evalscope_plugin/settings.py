@@ -17,7 +17,7 @@ from yarl import URL
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.presets import Preset
 from k2_verifier_adapter.core.sampling import SampleMethod
-from k2_verifier_adapter.core.secrets.credentials import secrets_in
+from k2_verifier_adapter.core.secrets import secrets_in
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin import hiding
 from k2_verifier_adapter.evalscope_plugin.client.budget import RunLimits

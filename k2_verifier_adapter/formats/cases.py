@@ -11,7 +11,7 @@ from typing import Any
 
 from k2_verifier_adapter.core.cases import Case, OfficialAnswer
 from k2_verifier_adapter.core.history import Repairs
-from k2_verifier_adapter.core.stored_values import json_object, text, text_or_none, whole
+from k2_verifier_adapter.core.json_text import json_object, text, text_or_none, whole
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.files import atomic_write
 

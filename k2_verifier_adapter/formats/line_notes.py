@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import Repairs
 from k2_verifier_adapter.core.judgement import Judgement, Note, ToolUse
-from k2_verifier_adapter.core.secrets.redaction import REDACTED, ToolNames, redact_failure, redact_note
+from k2_verifier_adapter.core.redaction import REDACTED, ToolNames, redact_failure, redact_note
 
 Item = TypeVar("Item")
 
@@ -29,7 +29,7 @@ _CONNECTION = "Connection error."
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """What a redacted line says in place of what was left out, see `core.secrets.redaction`.
+    """What a redacted line says in place of what was left out, see `core.redaction`.
 
     Attributes:
         failures: The failures that the response showed.

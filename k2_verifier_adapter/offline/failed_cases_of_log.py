@@ -9,7 +9,7 @@ from itertools import islice
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.judgement import FailedRequest
-from k2_verifier_adapter.core.secrets.redaction import ToolNames
+from k2_verifier_adapter.core.redaction import ToolNames
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.offline.scoring.logged_cases import ScoredLine
 from k2_verifier_adapter.reports.failed_cases.case import MOST_CASES, FailedCase

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.judgement import FailedRequest
-from k2_verifier_adapter.core.secrets.redaction import ToolNames
+from k2_verifier_adapter.core.redaction import ToolNames
 from k2_verifier_adapter.formats.runs import StoredRun
 from k2_verifier_adapter.offline.stored import judge_run
 from k2_verifier_adapter.reports.failed_cases.case import MOST_CASES, FailedCase

@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.comparison.compare import compare
-from k2_verifier_adapter.core.comparison.not_worse import not_worse
-from k2_verifier_adapter.core.comparison.outcomes import Outcome, Participant
+from k2_verifier_adapter.core.comparison.compare import Participant, compare, not_worse
+from k2_verifier_adapter.core.comparison.pairs import CaseOutcome
+from k2_verifier_adapter.core.history import marks_of
 from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
-from k2_verifier_adapter.core.request_marks import marks_of
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.formats.runs import StoredRun, find_runs, read_run
@@ -48,7 +47,7 @@ def participant_of_run(run: StoredRun) -> Participant:
 
 
 def _participant(run: StoredRun, items: Iterable[Item], summary: Summary) -> Participant:
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, CaseOutcome] = {}
     for item in items:
         outcome = _outcome(outcomes, run.cases[item.case_index])
         if isinstance(item, FailedRequest):
@@ -58,11 +57,11 @@ def _participant(run: StoredRun, items: Iterable[Item], summary: Summary) -> Par
     return Participant(run.facts.model, str(run.paths.run), summary, outcomes)
 
 
-def _outcome(outcomes: dict[int, Outcome], case: Case) -> Outcome:
+def _outcome(outcomes: dict[int, CaseOutcome], case: Case) -> CaseOutcome:
     """Give the outcome of a case; a new one the first time."""
     if case.data_index not in outcomes:
         content = marks_of({"messages": case.messages(), "tools": case.tools()}).content
-        outcomes[case.data_index] = Outcome(case.index, content, case.official.should_call)
+        outcomes[case.data_index] = CaseOutcome(case.index, content, case.official.should_call)
     return outcomes[case.data_index]
 
 
@@ -106,7 +105,7 @@ def participant_of_results(
     Raises:
         DataError: If no line could be scored.
     """
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, CaseOutcome] = {}
 
     def note(data_index: int, case_index: int, judged: Judgement | FailedRequest) -> None:
         outcome = outcomes.get(data_index)
@@ -116,7 +115,7 @@ def participant_of_results(
             marks, answer = official.marks(position), official.answer(position)
             content = None if marks is None else marks.content
             should_call = answer is not None and answer.should_call
-            outcome = outcomes[data_index] = Outcome(case_index, content, should_call)
+            outcome = outcomes[data_index] = CaseOutcome(case_index, content, should_call)
         if isinstance(judged, FailedRequest):
             outcome.failed.append(judged)
         else:

@@ -15,14 +15,9 @@ from k2_verifier_adapter.core.judged import judge_record
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
+from k2_verifier_adapter.core.redaction import REDACTED, ToolNames, redact_finish_reason, redact_parameters
 from k2_verifier_adapter.core.requests import merge_parameters, upstream_hash
 from k2_verifier_adapter.core.run_facts import RunFacts
-from k2_verifier_adapter.core.secrets.redaction import (
-    REDACTED,
-    ToolNames,
-    redact_finish_reason,
-    redact_parameters,
-)
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.formats.files import atomic_write
 from k2_verifier_adapter.formats.line_notes import NO_NOTE, NOTE_KEY, LineNote, Redaction

@@ -15,8 +15,8 @@ from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import dumps_ascii, shown
 from k2_verifier_adapter.core.judging.tool_calls import DeclaredTools
 from k2_verifier_adapter.core.presets import Standard, preset_for
+from k2_verifier_adapter.core.schemas.bounded_keywords import SchemaTimeoutError, time_budget
 from k2_verifier_adapter.core.schemas.compiled import CHECK_TIME_S, BrokenSchemaError, compile_schema
-from k2_verifier_adapter.core.schemas.time_limits import SchemaTimeoutError, time_budget
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.baseline_file import SPLIT, read_standard
 from k2_verifier_adapter.formats.rows import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from k2_verifier_adapter.core.diagnosis.what_if import TwoMetrics
+from k2_verifier_adapter.core.diagnosis.findings import TwoMetrics
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.summary import Summary
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from k2_verifier_adapter.core.comparison.not_worse import NotWorse
+from k2_verifier_adapter.core.comparison.baseline import NotWorse
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.summary import Summary

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from k2_verifier_adapter.core.diagnosis.rule import Finding
+from k2_verifier_adapter.core.diagnosis.findings import Finding
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
 from k2_verifier_adapter.core.metrics import ERROR_RATE, FLIP_RATE, Metric
 from k2_verifier_adapter.core.printable import amount, percent, plural, printable

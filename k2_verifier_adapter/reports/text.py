@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from k2_verifier_adapter.core.diagnosis.rule import Finding
+from k2_verifier_adapter.core.diagnosis.findings import Finding
 from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Status

@@ -5,10 +5,10 @@ Nothing is escaped here, but every foreign text is `printable`.
 
 from __future__ import annotations
 
-from k2_verifier_adapter.core.comparison.not_worse import NotWorse
-from k2_verifier_adapter.core.comparison.paired import Difference
+from k2_verifier_adapter.core.comparison.baseline import NotWorse
 from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
 from k2_verifier_adapter.core.printable import amount, percent, percent_beside, plural, points, printable
+from k2_verifier_adapter.core.statistics.paired import Difference
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Status
 from k2_verifier_adapter.reports.json_report import UPSTREAM_WORDS

@@ -10,14 +10,12 @@ from jsonschema import Draft202012Validator
 from support.compared import crowd, varied
 from support.hostile_summaries import HOSTILE
 
-from k2_verifier_adapter.core.comparison.compare import compare
+from k2_verifier_adapter.core.comparison.compare import compare, not_worse
 from k2_verifier_adapter.core.comparison.gate import outcome
-from k2_verifier_adapter.core.comparison.not_worse import not_worse
-from k2_verifier_adapter.core.comparison.outcomes import Outcome, State
-from k2_verifier_adapter.core.comparison.pairs import MAX_LISTED_CHANGES
+from k2_verifier_adapter.core.comparison.pairs import MAX_LISTED_CHANGES, CaseOutcome, State
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.metrics import DEFINITIONS, ERROR_RATE, FLIP_RATE
-from k2_verifier_adapter.core.secrets.redaction import redact_summary
+from k2_verifier_adapter.core.redaction import redact_summary
 from k2_verifier_adapter.reports.comparison.json_report import (
     SCHEMA_VERSION,
     UPSTREAM_COLUMNS,
@@ -64,7 +62,9 @@ def test_repeats_fit(comparisons):
     mixed = replace(
         runs[0],
         outcomes={
-            case: Outcome(item.case_index, item.content, item.should_call, [*item.answers, *other.answers])
+            case: CaseOutcome(
+                item.case_index, item.content, item.should_call, [*item.answers, *other.answers]
+            )
             for (case, item), other in zip(runs[0].outcomes.items(), runs[1].outcomes.values(), strict=True)
         },
     )

@@ -9,8 +9,7 @@ from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from k2_verifier_adapter.core.schemas import compiled as schemas
-from k2_verifier_adapter.core.schemas.bounded_keywords import bounded_class
-from k2_verifier_adapter.core.schemas.time_limits import deadline
+from k2_verifier_adapter.core.schemas.bounded_keywords import bounded_class, deadline
 
 DRAFTS = [
     validators.Draft3Validator,

@@ -18,9 +18,9 @@ from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.metrics import DEFINITIONS, ERROR_RATE, FLIP_RATE
 from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.presets import preset_for
+from k2_verifier_adapter.core.redaction import redact_summary
 from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
-from k2_verifier_adapter.core.secrets.redaction import redact_summary
 from k2_verifier_adapter.core.summary import build_summary, count_repairs
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.reports.json_report import dump_report

@@ -5,8 +5,7 @@ from support.chromium import PALE_TEXTS, Chromium, find_chromium
 from support.compared import answers_of, crowd, participant, varied
 from support.hostile_summaries import HOSTILE
 
-from k2_verifier_adapter.core.comparison.compare import compare
-from k2_verifier_adapter.core.comparison.not_worse import not_worse
+from k2_verifier_adapter.core.comparison.compare import compare, not_worse
 from k2_verifier_adapter.reports.comparison.html import render_html
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")

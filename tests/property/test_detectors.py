@@ -14,10 +14,9 @@ from support.tallies import merged, tally_of
 
 from k2_verifier_adapter.core.cases import Case, decode_row
 from k2_verifier_adapter.core.counts import Counts
+from k2_verifier_adapter.core.diagnosis.findings import diagnose, metrics_if_fixed, metrics_of, what_ifs
 from k2_verifier_adapter.core.diagnosis.measures import Context
-from k2_verifier_adapter.core.diagnosis.rule import diagnose
 from k2_verifier_adapter.core.diagnosis.rules import RULES
-from k2_verifier_adapter.core.diagnosis.what_if import metrics_if_fixed, metrics_of, what_ifs
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k2_verifier_adapter.core.comparison.paired import (
+from k2_verifier_adapter.core.statistics.paired import (
     Decisions,
     Validity,
     WinsLosses,

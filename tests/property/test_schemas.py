@@ -16,13 +16,12 @@ from jsonschema import Draft202012Validator, validators
 from support.the_library import theirs
 
 from k2_verifier_adapter.core.schemas import compiled, patterns
-from k2_verifier_adapter.core.schemas.bounded_keywords import bounded_class
+from k2_verifier_adapter.core.schemas.bounded_keywords import SchemaTimeoutError, bounded_class, time_budget
 from k2_verifier_adapter.core.schemas.compiled import (
     VALIDATION_TIME_S,
     BrokenSchemaError,
     compile_schema,
 )
-from k2_verifier_adapter.core.schemas.time_limits import SchemaTimeoutError, time_budget
 
 SECONDS_ALLOWED = 40 * VALIDATION_TIME_S
 D4 = "http://json-schema.org/draft-04/schema#"

@@ -19,8 +19,8 @@ from unit.stored_runs import (
     write_run,
 )
 
-from k2_verifier_adapter.core.comparison.compare import compare
-from k2_verifier_adapter.core.comparison.outcomes import Outcome, Participant
+from k2_verifier_adapter.core.comparison.compare import Participant, compare
+from k2_verifier_adapter.core.comparison.pairs import CaseOutcome
 from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.presets import preset_for
@@ -102,7 +102,7 @@ def crowd(runs, cases, *, text="", settings=1, first_case=0):
         for case in range(first_case, first_case + cases):
             kinds = _judged(case % 2 == 0)
             (answer,) = chance.choices(kinds, [1 - 0.06 * (run % 10), 0.05, 0.01 + 0.05 * (run % 10)])
-            outcomes[case] = Outcome(case, None, case % 2 == 0, [answer])
+            outcomes[case] = CaseOutcome(case, None, case % 2 == 0, [answer])
         label = f"{text}kimi{text}" if text else "kimi"
         facts = make_facts(
             cases,

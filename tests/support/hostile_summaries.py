@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from unit.stored_runs import answering, calling, failed, make_cases, make_facts, make_record, make_row
 
+from k2_verifier_adapter.core.counts import ToolCounts, ToolTally
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.judged import judge_all
 from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.summary import summarize
-from k2_verifier_adapter.core.tool_tally import ToolCounts, ToolTally
 
 HOSTILE = [
     "| a | b |\n|---|---|\n| c | d |",
@@ -87,8 +87,7 @@ def with_texts(text):
 
 def some_finding():
     """Make a finding."""
-    from k2_verifier_adapter.core.diagnosis.rule import Finding
-    from k2_verifier_adapter.core.diagnosis.what_if import TwoMetrics
+    from k2_verifier_adapter.core.diagnosis.findings import Finding, TwoMetrics
 
     return Finding(
         rule="truncated",

@@ -5,15 +5,14 @@ from dataclasses import replace
 import pytest
 from stored_runs import FACTS, answering, calling, failed, make_cases, make_row, write_run
 
-from k2_verifier_adapter.core.comparison.compare import Comparison, compare, letter
-from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN, NotWorse, margin_status, not_worse
-from k2_verifier_adapter.core.comparison.outcomes import Outcome, Participant, State
-from k2_verifier_adapter.core.comparison.paired import Difference, WinsLosses
-from k2_verifier_adapter.core.comparison.pairs import MAX_LISTED_CHANGES
+from k2_verifier_adapter.core.comparison.baseline import DEFAULT_MARGIN, NotWorse, margin_status
+from k2_verifier_adapter.core.comparison.compare import Comparison, Participant, compare, letter, not_worse
+from k2_verifier_adapter.core.comparison.pairs import MAX_LISTED_CHANGES, CaseOutcome, State
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.responses import read_completion
 from k2_verifier_adapter.core.run_facts import RowsInfo
+from k2_verifier_adapter.core.statistics.paired import Difference, WinsLosses
 from k2_verifier_adapter.core.verdict import Status
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.offline.participants import participants_of_run
@@ -242,7 +241,7 @@ class TestRepeats:
     def outcome(self, *answers):
         """Judge some answers to one case in which the official API calls."""
         (case,) = make_cases([make_row()])
-        return Outcome(
+        return CaseOutcome(
             0, None, should_call=True, answers=[judge(case, read_completion(one)) for one in answers]
         )
 
@@ -253,7 +252,7 @@ class TestRepeats:
         assert self.outcome(calling(), calling()).state is State.VALID_CALL
         assert self.outcome(calling(TRUNCATED), calling(TRUNCATED)).state is State.INVALID_CALL
         assert self.outcome(answering(), answering()).state is State.NO_CALL
-        empty = Outcome(0, None, should_call=True)
+        empty = CaseOutcome(0, None, should_call=True)
         assert (empty.calling, empty.valid, empty.state) == (None, None, State.FAILED)
 
     def test_mixed_cases_that_differ_are_listed(self, participant):
@@ -274,7 +273,7 @@ class TestRepeats:
             replace(
                 run,
                 outcomes={
-                    case: Outcome(item.case_index, item.content, item.should_call, item.answers * 10)
+                    case: CaseOutcome(item.case_index, item.content, item.should_call, item.answers * 10)
                     for case, item in run.outcomes.items()
                 },
             )

@@ -15,8 +15,8 @@ from support.compared import (
 )
 from support.hostile_summaries import HOSTILE
 
-from k2_verifier_adapter.core.comparison.not_worse import not_worse
-from k2_verifier_adapter.core.secrets.redaction import REDACTED
+from k2_verifier_adapter.core.comparison.compare import not_worse
+from k2_verifier_adapter.core.redaction import REDACTED
 from k2_verifier_adapter.reports.comparison import tables
 from k2_verifier_adapter.reports.comparison.html import render_html
 from k2_verifier_adapter.reports.comparison.json_report import dump_comparison

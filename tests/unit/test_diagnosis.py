@@ -10,17 +10,23 @@ from pathlib import Path
 import pytest
 from judged_answers import GOOD, LEAKED, call, case_of, judged, tally_of, text
 
-from k2_verifier_adapter.core.counts import Counts
+from k2_verifier_adapter.core.counts import MAX_TOOLS, OTHER_TOOLS, Counts, ToolTally
+from k2_verifier_adapter.core.diagnosis.findings import (
+    Base,
+    Condition,
+    Rule,
+    diagnose,
+    metrics_if_fixed,
+    metrics_of,
+    what_ifs,
+)
 from k2_verifier_adapter.core.diagnosis.measures import Context, Measure, Measures
-from k2_verifier_adapter.core.diagnosis.rule import Base, Condition, Rule, diagnose
 from k2_verifier_adapter.core.diagnosis.rules import RULES
-from k2_verifier_adapter.core.diagnosis.what_if import metrics_if_fixed, metrics_of, what_ifs
 from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.core.judgement import FailedRequest, ToolUse
 from k2_verifier_adapter.core.judging.causes import INVALID_CALL
 from k2_verifier_adapter.core.tally import MAX_EVIDENCE, Tally
-from k2_verifier_adapter.core.tool_tally import MAX_TOOLS, OTHER_TOOLS, ToolTally
 
 # --- what-if --------------------------------------------------------------------------------------
 

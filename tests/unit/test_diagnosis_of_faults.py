@@ -11,10 +11,9 @@ import pytest
 from support.planned_answers import answered
 
 from k2_verifier_adapter.core.cases import decode_row
+from k2_verifier_adapter.core.diagnosis.findings import diagnose, what_ifs
 from k2_verifier_adapter.core.diagnosis.measures import Context, Measure, Measures
-from k2_verifier_adapter.core.diagnosis.rule import diagnose
 from k2_verifier_adapter.core.diagnosis.rules import RULES
-from k2_verifier_adapter.core.diagnosis.what_if import what_ifs
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.judgement import FailedRequest

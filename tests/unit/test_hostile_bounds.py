@@ -12,6 +12,7 @@ import pytest
 from stored_runs import FACTS, calling, make_row, write_run
 
 from k2_verifier_adapter.core.cases import RowError, decode_row
+from k2_verifier_adapter.core.counts import MAX_TEXT
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import MAX_DEPTH, MAX_PARAMETER_DEPTH, is_too_deep, reportable
@@ -23,13 +24,13 @@ from k2_verifier_adapter.core.records import ResponseRecord, failed_request_from
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion, read_completion
 from k2_verifier_adapter.core.run_facts import facts_as_json, facts_from_json
 from k2_verifier_adapter.core.schemas import patterns
+from k2_verifier_adapter.core.schemas.bounded_keywords import SchemaTimeoutError, time_budget
 from k2_verifier_adapter.core.schemas.compiled import compile_schema
 from k2_verifier_adapter.core.schemas.patterns import PatternTimeoutError
-from k2_verifier_adapter.core.schemas.time_limits import SchemaTimeoutError, time_budget
-from k2_verifier_adapter.core.secrets.masking import Masker
+from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
 from k2_verifier_adapter.core.streams.decoder import EventDecoder
-from k2_verifier_adapter.core.tally import MAX_TEXT, Tally
+from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.runs import choose_run, read_facts, read_run
 from k2_verifier_adapter.formats.upstream import read_results

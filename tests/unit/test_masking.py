@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import k2_verifier_adapter
-from k2_verifier_adapter.core.secrets.credentials import is_secret_name, replace_secrets, secrets_in
-from k2_verifier_adapter.core.secrets.masking import Masker, hide_secrets
+from k2_verifier_adapter.core.secrets import Masker, hide_secrets, is_secret_name, replace_secrets, secrets_in
 
 KEY = "sk-marked-0123456789"
 ODD = "a/b\"c\\d'e f+g=ü\U0001f511-0123"

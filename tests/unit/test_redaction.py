@@ -8,7 +8,7 @@ from stored_runs import completion, failed, make_row, malformed_history, write_r
 
 from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.secrets.redaction import (
+from k2_verifier_adapter.core.redaction import (
     ToolNames,
     redact_failure,
     redact_finish_reason,

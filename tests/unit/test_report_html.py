@@ -18,7 +18,7 @@ from support.hostile_summaries import HOSTILE, plain_summary, with_texts
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.gate import GateOptions
 from k2_verifier_adapter.core.printable import amount, percent
-from k2_verifier_adapter.core.secrets.redaction import redact_summary
+from k2_verifier_adapter.core.redaction import redact_summary
 from k2_verifier_adapter.formats.runs import choose_run, read_run
 from k2_verifier_adapter.offline.failed_cases_of_log import failed_cases_of_summary
 from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_run

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from support.hostile_summaries import HOSTILE, plain_summary, with_texts
 
 from k2_verifier_adapter.core.printable import amount, printable
-from k2_verifier_adapter.core.secrets.redaction import redact_summary
+from k2_verifier_adapter.core.redaction import redact_summary
 from k2_verifier_adapter.core.verdict import decide
 from k2_verifier_adapter.reports.markdown import MAX_BYTES, plain, render_markdown
 

@@ -21,8 +21,8 @@ from k2_verifier_adapter.core.gate import GateOptions, WhenInconclusive, exit_co
 from k2_verifier_adapter.core.judged import judge_all
 from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.printable import amount, percent, percent_beside, printable
+from k2_verifier_adapter.core.redaction import redact_summary
 from k2_verifier_adapter.core.run_facts import RowsInfo
-from k2_verifier_adapter.core.secrets.redaction import redact_summary
 from k2_verifier_adapter.core.statistics.intervals import wilson
 from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.core.verdict import Check, Gate, Status, Verdict

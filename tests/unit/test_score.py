@@ -26,11 +26,11 @@ from stored_runs import (
 )
 from support.commands import invoke
 
+from k2_verifier_adapter.core.counts import MAX_DISTINCT, OTHER_TEXTS, count_text
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.core.history import HistoryOptions, repair_messages
+from k2_verifier_adapter.core.history import HistoryOptions, RequestMarks, marks_of, repair_messages
 from k2_verifier_adapter.core.log_facts import MAX_PLACES, FailedRule, Places
-from k2_verifier_adapter.core.request_marks import RequestMarks, marks_of
-from k2_verifier_adapter.core.tally import MAX_DISTINCT, MAX_LISTED_CASES, OTHER_TEXTS, Tally, count_text
+from k2_verifier_adapter.core.tally import MAX_LISTED_CASES, Tally
 from k2_verifier_adapter.errors import BadRowsError, DataError, UsageError
 from k2_verifier_adapter.formats.line_notes import LineNote, note_of_error
 from k2_verifier_adapter.formats.runs import choose_run, read_run

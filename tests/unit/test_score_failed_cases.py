@@ -22,10 +22,10 @@ from stored_runs import answering, calling, completion, failed, make_row, write_
 from stored_runs import results_line as line
 from support.commands import invoke
 
-from k2_verifier_adapter.core import failed_lines
-from k2_verifier_adapter.core.failed_lines import FailedLines
+from k2_verifier_adapter.core import log_facts
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, LeakedCall
-from k2_verifier_adapter.core.secrets.redaction import ToolNames, redact_failure
+from k2_verifier_adapter.core.log_facts import FailedLines
+from k2_verifier_adapter.core.redaction import ToolNames, redact_failure
 from k2_verifier_adapter.formats.line_notes import LineNote, Redaction
 from k2_verifier_adapter.offline.failed_cases_of_log import failed_cases_of_log
 from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_run
@@ -328,7 +328,7 @@ def test_a_line_that_has_changed_is_not_shown(official: Path, tmp_path: Path) ->
 def test_the_lines_of_the_first_rows_are_remembered(lines: list[tuple[int, int, int]]) -> None:
     """However many lines come, in whatever order and by whatever parts, those of the first rows are kept."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(failed_lines, "MAX_FAILED_LINES", 5)
+        patched.setattr(log_facts, "MAX_FAILED_LINES", 5)
         whole, parts = FailedLines(), [FailedLines(), FailedLines()]
         for place, numbers in enumerate(lines):
             whole.add(*numbers)

@@ -4,17 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from k2_verifier_adapter.core.comparison.outcomes import Participant
-from k2_verifier_adapter.core.comparison.pairs import Pair, compare_pairs
-from k2_verifier_adapter.core.comparison.setup import SetupDifference, setup_differences
+from k2_verifier_adapter.core.comparison.baseline import DEFAULT_MARGIN, MarginCheck, NotWorse, margin_status
+from k2_verifier_adapter.core.comparison.pairs import CaseOutcome, Pair, compare_pairs
 from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.metrics import PRIMARY_METRIC, Metric, compute_metrics
+from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.tally import Tally
-from k2_verifier_adapter.core.verdict import NO_THRESHOLD, Verdict, decide
+from k2_verifier_adapter.core.verdict import NO_THRESHOLD, Status, Verdict, decide, worst_status
 from k2_verifier_adapter.errors import DataError
 
 _SHOWN_PLACES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """One run or scored log that is compared.
+
+    Attributes:
+        label: What it is called; need not be unique.
+        source: Where it was read from, as the user gave it.
+        summary: Its summary.
+        outcomes: What it made of each case that has an answer or a failed request, by `data_index`.
+    """
+
+    label: str
+    source: str
+    summary: Summary
+    outcomes: Mapping[int, CaseOutcome]
+
+    @property
+    def provider(self) -> str | None:
+        """Who served it: the provider that a router names, else the endpoint; None if unknown."""
+        providers = self.summary.observed.providers
+        return providers.most_common(1)[0][0] if providers else self.summary.facts.endpoint_host
+
+
+@dataclass(frozen=True, slots=True)
+class SetupDifference:
+    """One thing in which runs were made differently.
+
+    Attributes:
+        name: What it is; a request parameter by its own name behind `parameters.`.
+        values: The value of each run, as JSON can hold it; None where it is not set or not known.
+    """
+
+    name: str
+    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +225,71 @@ def letter(place: int) -> str:
     """Name a run by its place: A to Z, then AA, AB and so on."""
     place, last = divmod(place, 26)
     return (letter(place - 1) if place else "") + chr(ord("A") + last)
+
+
+def setup_differences(summaries: Sequence[Summary]) -> list[SetupDifference]:
+    """List everything in which runs were made differently, in a fixed order."""
+    setups = [_setup(summary) for summary in summaries]
+    names = {name: None for setup in setups for name in setup}
+    found = []
+    for name in names:
+        values = tuple(setup.get(name) for setup in setups)
+        if any(value != values[0] for value in values):
+            found.append(SetupDifference(name, values))
+    return found
+
+
+def _setup(summary: Summary) -> Mapping[str, Any]:
+    facts = summary.facts
+    setup: dict[str, Any] = {
+        "model": facts.model,
+        "subset": facts.subset or None,
+        "endpoint": facts.endpoint_host,
+        "served_models": sorted(summary.observed.models),
+        "rows_sha256": facts.rows.sha256,
+        "repeats": facts.repeats,
+        "adapter": facts.adapter,
+        "evalscope": facts.evalscope or None,
+    }
+    # The model stands above.
+    parameters = {name: value for name, value in facts.parameters.items() if name != "model"}
+    setup.update((f"parameters.{name}", value) for name, value in sorted(parameters.items()))
+    return setup
+
+
+def not_worse(comparison: Comparison, margin: float = DEFAULT_MARGIN) -> NotWorse:
+    """Decide whether the first run is not worse than the second, its baseline.
+
+    It is the strict rule of a verdict, with the paired difference in place of the value and −margin in
+    place of the threshold (a test of non-inferiority, 2.5 % one-sided).
+
+    Args:
+        comparison: The run and its baseline, in this order.
+        margin: How much worse the run may be, as a share.
+    """
+    (pair,) = comparison.pairs
+    checks = (
+        MarginCheck(PRIMARY_METRIC, pair.similarity, margin_status(pair.similarity, margin)),
+        MarginCheck("schema_accuracy", pair.accuracy, margin_status(pair.accuracy, margin)),
+    )
+    reasons = [void_reason(standing.participant) for standing in comparison.standings]
+    reason = next((found for found in reasons if found is not None), None)
+    baseline = comparison.standings[1].participant
+    return NotWorse(
+        status=Status.NONE if reason is not None else worst_status(item.status for item in checks),
+        margin=margin,
+        baseline=baseline.source,
+        model=baseline.label,
+        cases=comparison.cases,
+        checks=checks,
+        warnings=tuple(_of_baseline(comparison)),
+        reason=reason,
+    )
+
+
+def _of_baseline(comparison: Comparison) -> list[str]:
+    """Give the warnings that the run's own report does not have."""
+    run, baseline = (f"{letter(place)}: " for place in range(2))
+    own = comparison.standings[0].participant.summary.warnings
+    said = [line for line in comparison.warnings if line not in own and not line.startswith(run)]
+    return [f"Baseline: {line.removeprefix(baseline)}" for line in said]

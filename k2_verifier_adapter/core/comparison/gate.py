@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from k2_verifier_adapter.core.comparison.compare import Comparison
-from k2_verifier_adapter.core.comparison.not_worse import DEFAULT_MARGIN, NotWorse, not_worse
+from k2_verifier_adapter.core.comparison.baseline import DEFAULT_MARGIN, NotWorse
+from k2_verifier_adapter.core.comparison.compare import Comparison, not_worse
 from k2_verifier_adapter.core.gate import DEFAULT_MIN_COVERAGE
 from k2_verifier_adapter.core.printable import percent_beside
 from k2_verifier_adapter.core.verdict import Status

@@ -1,15 +1,17 @@
-"""Every two of several runs, case by case: who does better where, and what changed."""
+"""What each of several runs made of each case, and every two of them held against each other."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from itertools import combinations
 from typing import NamedTuple
 
-from k2_verifier_adapter.core.comparison.outcomes import Outcome, State
-from k2_verifier_adapter.core.comparison.paired import (
+from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
+from k2_verifier_adapter.core.statistics.paired import (
     SIGNIFICANCE,
     Decisions,
     Difference,
@@ -21,10 +23,67 @@ from k2_verifier_adapter.core.comparison.paired import (
     validity_difference,
     wins_and_losses,
 )
-from k2_verifier_adapter.core.failure_classes import FailureClass
 
 MAX_LISTED_CHANGES = 1_000
 """Cases that are listed of each kind of change; its count is exact whatever their number."""
+
+
+class State(str, Enum):
+    """What a run made of one case, in a word; the value is the name used in files."""
+
+    VALID_CALL = "valid_call"
+    INVALID_CALL = "invalid_call"
+    NO_CALL = "no_call"
+    MIXED = "mixed"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class CaseOutcome:
+    """What a run made of one case, all repeats of it together.
+
+    Attributes:
+        case_index: 0-based row number, as the run's own report shows it.
+        content: Checksum of the contents of all messages and the names of all tools, which tells
+            whether two runs mean the same case; None if it is not known.
+        should_call: The official decision.
+        answers: The judged answers.
+        failed: The failed requests.
+    """
+
+    case_index: int
+    content: int | None
+    should_call: bool
+    answers: list[Judgement] = field(default_factory=list)
+    failed: list[FailedRequest] = field(default_factory=list)
+
+    @property
+    def calling(self) -> float | None:
+        """Share of the answers that call; None if there is no answer."""
+        return sum(answer.calls for answer in self.answers) / len(self.answers) if self.answers else None
+
+    @property
+    def valid(self) -> float | None:
+        """Share of the calling answers whose calls are all valid; None if no answer calls."""
+        calling = [answer for answer in self.answers if answer.calls]
+        return sum(answer.successful for answer in calling) / len(calling) if calling else None
+
+    @property
+    def state(self) -> State:
+        """The outcome in a word; answers that are not all alike are mixed."""
+        if not self.answers:
+            return State.FAILED
+        states = {
+            State.VALID_CALL if answer.successful else State.INVALID_CALL if answer.calls else State.NO_CALL
+            for answer in self.answers
+        }
+        return states.pop() if len(states) == 1 else State.MIXED
+
+    @property
+    def failure_classes(self) -> frozenset[FailureClass]:
+        """Every failure class that an answer or a failed request of the case shows."""
+        shown = {failure.failure_class for answer in self.answers for failure in answer.failures}
+        return frozenset(shown | {request.failure.failure_class for request in self.failed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +165,7 @@ class _Seen(NamedTuple):
     valid: float | None
 
 
-def compare_pairs(runs: Sequence[Mapping[int, Outcome]], cases: Sequence[int]) -> list[Pair]:
+def compare_pairs(runs: Sequence[Mapping[int, CaseOutcome]], cases: Sequence[int]) -> list[Pair]:
     """Compare every two runs.
 
     Args:
@@ -136,7 +195,7 @@ def compare_pairs(runs: Sequence[Mapping[int, Outcome]], cases: Sequence[int]) -
 def _pair(
     first: int,
     second: int,
-    runs: Sequence[Mapping[int, Outcome]],
+    runs: Sequence[Mapping[int, CaseOutcome]],
     seen: Sequence[Sequence[_Seen]],
     cases: Sequence[int],
 ) -> Pair:
@@ -180,8 +239,8 @@ def _pair(
 def _change(
     kind: tuple[bool, State, State],
     cases: Sequence[int],
-    first: Mapping[int, Outcome],
-    second: Mapping[int, Outcome],
+    first: Mapping[int, CaseOutcome],
+    second: Mapping[int, CaseOutcome],
 ) -> Change:
     only_first: Counter[FailureClass] = Counter()
     only_second: Counter[FailureClass] = Counter()

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from k2_verifier_adapter.core.diagnosis.traits import AS_WRITTEN, Trait
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
-from k2_verifier_adapter.core.tally import Tally
+from k2_verifier_adapter.core.tally import AS_WRITTEN, Tally, Trait
 
 
 class Measure(str, Enum):

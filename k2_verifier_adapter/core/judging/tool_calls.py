@@ -13,13 +13,13 @@ from k2_verifier_adapter.core.json_text import excerpt, shown
 from k2_verifier_adapter.core.judgement import LONGEST_NAME, WITHOUT_NAME, ToolUse
 from k2_verifier_adapter.core.judging.arguments import InvalidArguments, parse_arguments
 from k2_verifier_adapter.core.messages import name_of
+from k2_verifier_adapter.core.schemas.bounded_keywords import SchemaTimeoutError, check_budget, time_budget
 from k2_verifier_adapter.core.schemas.compiled import (
     BrokenSchemaError,
     CompiledSchema,
     Violation,
     compile_schema,
 )
-from k2_verifier_adapter.core.schemas.time_limits import SchemaTimeoutError, check_budget, time_budget
 
 RESPONSE_TIME_S = 5.0
 """Seconds that validating all calls of one response may take; there may be thousands of them."""

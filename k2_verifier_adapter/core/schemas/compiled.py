@@ -17,9 +17,13 @@ from jsonschema_specifications import REGISTRY as SPECIFICATIONS
 
 from k2_verifier_adapter.core.schemas import patterns
 from k2_verifier_adapter.core.schemas.argument_acceptor import surely_satisfies
-from k2_verifier_adapter.core.schemas.bounded_keywords import bounded_class
+from k2_verifier_adapter.core.schemas.bounded_keywords import (
+    SchemaTimeoutError,
+    bounded_class,
+    check_budget,
+    deadline,
+)
 from k2_verifier_adapter.core.schemas.schema_acceptor import is_surely_valid
-from k2_verifier_adapter.core.schemas.time_limits import SchemaTimeoutError, check_budget, deadline
 
 VALIDATION_TIME_S = 1.0
 """Seconds that one validation may take; a usual one takes a tenth of a millisecond."""

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from k2_verifier_adapter.core.schemas.bounded_keywords import check_budget
 from k2_verifier_adapter.core.schemas.patterns import PatternTimeoutError, check_size
-from k2_verifier_adapter.core.schemas.time_limits import check_budget
 
 _TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 

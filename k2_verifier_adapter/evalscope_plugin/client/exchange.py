@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.printable import printable
-from k2_verifier_adapter.core.secrets.masking import Masker
+from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 
 

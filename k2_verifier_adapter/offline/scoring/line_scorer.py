@@ -9,12 +9,11 @@ from typing import Any
 
 from k2_verifier_adapter.core.cases import OfficialAnswer
 from k2_verifier_adapter.core.failure_classes import Failure
-from k2_verifier_adapter.core.history import Repairs
+from k2_verifier_adapter.core.history import Repairs, marks_of
 from k2_verifier_adapter.core.json_text import excerpt, shown
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.judging.judge import judge, judgement_of_log
 from k2_verifier_adapter.core.log_facts import FailedRule, LogFacts
-from k2_verifier_adapter.core.request_marks import marks_of
 from k2_verifier_adapter.core.responses import Response, literal_finish_reason, read_completion
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.tokens import token_limit_of

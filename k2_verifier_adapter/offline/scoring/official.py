@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import IO
 
 from k2_verifier_adapter.core.cases import Case, OfficialAnswer
-from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.history import HistoryOptions, RequestMarks, marks_of
 from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.presets import preset_for
-from k2_verifier_adapter.core.request_marks import RequestMarks, marks_of
 from k2_verifier_adapter.core.responses import Response, read_completion
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.errors import DataError, UsageError

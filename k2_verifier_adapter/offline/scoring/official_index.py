@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from k2_verifier_adapter.core.cases import OfficialAnswer
+from k2_verifier_adapter.core.history import RequestMarks
 from k2_verifier_adapter.core.log_facts import OfficialFacts
 from k2_verifier_adapter.core.presets import Standard
-from k2_verifier_adapter.core.request_marks import RequestMarks
 from k2_verifier_adapter.core.run_facts import RowsInfo
 
 FAILED = 0

@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from itertools import islice
 
-from k2_verifier_adapter.core.failed_lines import FailedLines
 from k2_verifier_adapter.core.judgement import FailedRequest
+from k2_verifier_adapter.core.log_facts import FailedLines
 from k2_verifier_adapter.formats.counted_lines import CountedLines
 from k2_verifier_adapter.formats.upstream import Result, read_results
 from k2_verifier_adapter.offline.result_files import open_result_lines

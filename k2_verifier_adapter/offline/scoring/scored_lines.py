@@ -10,14 +10,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS
+from k2_verifier_adapter.core.counts import count_text, merge_texts
 from k2_verifier_adapter.core.history import Repairs
 from k2_verifier_adapter.core.json_text import differ, reportable
 from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.run_facts import RunFacts
-from k2_verifier_adapter.core.secrets.masking import hide_secrets
+from k2_verifier_adapter.core.secrets import hide_secrets
 from k2_verifier_adapter.core.summary import Summary, build_summary
-from k2_verifier_adapter.core.tally import Tally, count_text, merge_texts
+from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
 from k2_verifier_adapter.version import __version__

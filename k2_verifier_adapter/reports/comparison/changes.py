@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from k2_verifier_adapter.core.comparison.compare import letter
-from k2_verifier_adapter.core.comparison.outcomes import State
-from k2_verifier_adapter.core.comparison.pairs import Change, Pair
+from k2_verifier_adapter.core.comparison.pairs import Change, Pair, State
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.reports.tables import Grid
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from k2_verifier_adapter.core.comparison.baseline import NotWorse
 from k2_verifier_adapter.core.comparison.compare import Comparison, letter
-from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 from k2_verifier_adapter.core.comparison.pairs import Pair
 from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.reports import tables as run_tables

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from k2_verifier_adapter.core.comparison.baseline import NotWorse
 from k2_verifier_adapter.core.comparison.compare import Comparison, Standing, letter
-from k2_verifier_adapter.core.comparison.not_worse import NotWorse
-from k2_verifier_adapter.core.comparison.paired import Difference, WinsLosses
 from k2_verifier_adapter.core.comparison.pairs import Change, Pair
 from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.statistics.paired import Difference, WinsLosses
 from k2_verifier_adapter.reports.json_report import baseline_as_json, metric_as_json, verdict_as_json
 
 SCHEMA_VERSION = 1

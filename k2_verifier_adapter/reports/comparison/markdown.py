@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from k2_verifier_adapter.core.comparison.baseline import NotWorse
 from k2_verifier_adapter.core.comparison.compare import Comparison
-from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 from k2_verifier_adapter.core.comparison.pairs import Pair
 from k2_verifier_adapter.core.json_text import excerpt
 from k2_verifier_adapter.core.printable import plural

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from k2_verifier_adapter.core.comparison.compare import Comparison, Standing, letter
-from k2_verifier_adapter.core.comparison.paired import SIGNIFICANCE, Difference
 from k2_verifier_adapter.core.comparison.pairs import Pair
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
 from k2_verifier_adapter.core.printable import amount, percent, plural, points, printable
+from k2_verifier_adapter.core.statistics.paired import SIGNIFICANCE, Difference
 from k2_verifier_adapter.reports.comparison.json_report import OFFICIAL, UPSTREAM_COLUMNS, upstream_table
 from k2_verifier_adapter.reports.tables import INTERVAL, Grid, Pairs, bounds, name
 from k2_verifier_adapter.reports.verdicts import difference_bounds

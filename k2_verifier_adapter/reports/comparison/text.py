@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from k2_verifier_adapter.core.comparison.baseline import NotWorse
 from k2_verifier_adapter.core.comparison.compare import Comparison
-from k2_verifier_adapter.core.comparison.not_worse import NotWorse
 from k2_verifier_adapter.core.comparison.pairs import Pair
 from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.reports import verdicts

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from k2_verifier_adapter.core.failed_lines import MAX_FAILED_LINES
 from k2_verifier_adapter.core.failure_classes import Failure
+from k2_verifier_adapter.core.log_facts import MAX_FAILED_LINES
 from k2_verifier_adapter.reports.html.marked_text import Piece, cut, shown_lines
 
 MOST_CASES = MAX_FAILED_LINES

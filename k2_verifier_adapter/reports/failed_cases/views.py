@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from k2_verifier_adapter.core.cases import CaseLike, OfficialAnswer
 from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
+from k2_verifier_adapter.core.redaction import ToolNames, redact_failure, redact_finish_reason
 from k2_verifier_adapter.core.responses import Response
-from k2_verifier_adapter.core.secrets.redaction import ToolNames, redact_failure, redact_finish_reason
 from k2_verifier_adapter.reports.failed_cases.case import Call, FailedCase, Turn
 from k2_verifier_adapter.reports.html.marked_text import Piece, arguments_of_call, marked, shown_lines
 
@@ -80,7 +80,7 @@ def answered_case(
 
 
 def redacted(case: FailedCase, names: ToolNames) -> FailedCase:
-    """Give the case without a word of prompts, tools or answers; see `core.secrets.redaction`."""
+    """Give the case without a word of prompts, tools or answers; see `core.redaction`."""
     finish_reason = case.ended.removeprefix(_ENDED)
     return FailedCase(
         row=case.row,

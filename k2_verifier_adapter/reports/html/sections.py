@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from k2_verifier_adapter.core.diagnosis.rule import Finding
+from k2_verifier_adapter.core.diagnosis.findings import Finding
 from k2_verifier_adapter.core.printable import amount, plural
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.reports import tables, verdicts

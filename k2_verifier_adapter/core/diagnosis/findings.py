@@ -3,18 +3,58 @@
 The rules are data, see `core.diagnosis.rules`. A rule counts responses whose primary class is one of its
 own, and fires if they are enough, in number and in share, and its conditions hold. What it says is a
 hypothesis: the same symptom may have another cause.
+
+With each finding, and for each class by itself, the two metrics are recomputed as if it were fixed. Every
+response keeps its official answer; it changes only if the class is what makes its decision differ or its
+calls invalid (`core.judging.causes` chooses one class for each), and then as its `Fix` says. The sums of
+these changes are kept with the counts, so nothing is judged again. A failed request changes nothing,
+unless it counts as "did not call".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 
+from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.diagnosis.measures import Context, Measure, Measures
-from k2_verifier_adapter.core.diagnosis.what_if import TwoMetrics, explained, metrics_if_fixed, metrics_of
 from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.metrics import DEFINITIONS
 from k2_verifier_adapter.core.tally import MAX_EVIDENCE, Tally
+
+
+@dataclass(frozen=True, slots=True)
+class TwoMetrics:
+    """A value for each of the two metrics; None where it is undefined.
+
+    Attributes:
+        trigger_similarity: For the F1 of the decision to call.
+        schema_accuracy: For the share of responses that call whose calls are all valid.
+    """
+
+    trigger_similarity: float | None
+    schema_accuracy: float | None
+
+    def as_json(self) -> dict[str, float | None]:
+        """Give the JSON form."""
+        return {
+            "trigger_similarity": self.trigger_similarity,
+            "schema_accuracy": self.schema_accuracy,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """What fixing one class would do.
+
+    Attributes:
+        failure_class: The class.
+        metrics: The two metrics without it.
+    """
+
+    failure_class: FailureClass
+    metrics: TwoMetrics
 
 
 class Base(str, Enum):
@@ -92,7 +132,7 @@ class Finding:
         classes: Those responses by failure class.
         cases: 0-based row numbers of the first of them.
         if_fixed: The two metrics if all its classes were fixed.
-        explains: The share of the loss in the two metrics that it explains; see `what_if.explained`.
+        explains: The share of the loss in the two metrics that it explains; see `explained`.
         checks: What to check or to change.
     """
 
@@ -113,14 +153,6 @@ class Finding:
         return self.count / self.base
 
 
-@dataclass(slots=True)
-class _Weighed:
-    """A finding with its weight, by which findings are ordered."""
-
-    finding: Finding
-    weight: float = field(default=0.0)
-
-
 def diagnose(tally: Tally, context: Context, rules: Sequence[Rule]) -> tuple[Finding, ...]:
     """Find the probable causes, those that explain most of the loss first.
 
@@ -133,11 +165,12 @@ def diagnose(tally: Tally, context: Context, rules: Sequence[Rule]) -> tuple[Fin
     now = metrics_of(tally.counts)
     weighed = [item for rule in rules if (item := _apply(rule, tally, measures, now)) is not None]
     # Equal weights: the more frequent, then the order of the rules.
-    weighed.sort(key=lambda item: (-round(item.weight, 9), -item.finding.count))
-    return tuple(item.finding for item in weighed)
+    weighed.sort(key=lambda item: (-round(item[0], 9), -item[1].count))
+    return tuple(finding for _, finding in weighed)
 
 
-def _apply(rule: Rule, tally: Tally, measures: Measures, now: TwoMetrics) -> _Weighed | None:
+def _apply(rule: Rule, tally: Tally, measures: Measures, now: TwoMetrics) -> tuple[float, Finding] | None:
+    """Give the finding that a rule makes, with its weight; None if it does not fire."""
     counted = tally.failure_counts if rule.beside_others else tally.primary_counts
     classes = {kind: counted[kind] for kind in rule.classes if counted[kind]}
     count = sum(classes.values()) if rule.counted is None else int(measures.value(rule.counted) or 0)
@@ -168,7 +201,7 @@ def _apply(rule: Rule, tally: Tally, measures: Measures, now: TwoMetrics) -> _We
         checks=rule.checks,
     )
     lost = sum(classes.values()) / base if rule.base is Base.REQUESTS else 0.0
-    return _Weighed(finding, _gain(now, fixed) + lost)
+    return _gain(now, fixed) + lost, finding
 
 
 def _gain(now: TwoMetrics, fixed: TwoMetrics) -> float:
@@ -196,3 +229,51 @@ def _base(base: Base, tally: Tally) -> int:
 def _percent(share: float) -> str:
     """Write a share as a whole percentage; what is little, but not nothing, with a digit more."""
     return f"{100 * share:.1f} %" if 0 < share < 0.01 or 0.99 < share < 1 else f"{100 * share:.0f} %"
+
+
+_VALUES = {definition.name: definition.value for definition in DEFINITIONS}
+_NO_CHANGE = Counts()
+
+
+def metrics_of(counts: Counts) -> TwoMetrics:
+    """Compute the two metrics from counts."""
+    return TwoMetrics(_VALUES["trigger_similarity"](counts), _VALUES["schema_accuracy"](counts))
+
+
+def metrics_if_fixed(tally: Tally, kinds: Iterable[FailureClass]) -> TwoMetrics:
+    """Compute the two metrics as if all these classes were fixed.
+
+    At most one of an extra call and of what makes calls invalid should be among them: a response may
+    have both, and each would change it alone.
+    """
+    counts = tally.counts
+    for kind in kinds:
+        counts += tally.changes.get(kind, _NO_CHANGE)
+    return metrics_of(counts)
+
+
+def what_ifs(tally: Tally) -> tuple[WhatIf, ...]:
+    """Compute the what-if of every class whose fix changes anything, in the order of the classes."""
+    return tuple(
+        WhatIf(kind, metrics_if_fixed(tally, (kind,)))
+        for kind in FailureClass
+        if tally.changes.get(kind, _NO_CHANGE) != _NO_CHANGE
+    )
+
+
+def explained(now: TwoMetrics, fixed: TwoMetrics) -> TwoMetrics:
+    """Compute the share of the loss that a fix explains: its gain over what is missing to 100 %.
+
+    None where a value is undefined or nothing is missing. Negative where the fix would cost: a leaked
+    call where the official API does not call.
+    """
+    return TwoMetrics(
+        _share(now.trigger_similarity, fixed.trigger_similarity),
+        _share(now.schema_accuracy, fixed.schema_accuracy),
+    )
+
+
+def _share(now: float | None, fixed: float | None) -> float | None:
+    if now is None or fixed is None or now >= 1:
+        return None
+    return (fixed - now) / (1 - now)

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from k2_verifier_adapter.core.counts import OTHER_TOOLS, ToolTally
 from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.judgement import WITHOUT_NAME, Note
 from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.core.tool_tally import OTHER_TOOLS, ToolTally
 
 REDACTED = "(redacted)"
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from k2_verifier_adapter.core.comparison.compare import Comparison, letter, void_reason
-from k2_verifier_adapter.core.comparison.paired import Difference
-from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
-from k2_verifier_adapter.core.verdict import Status, worst_status
+from k2_verifier_adapter.core.statistics.paired import Difference
+from k2_verifier_adapter.core.verdict import Status
 
 DEFAULT_MARGIN = 0.03
 """How much worse than its baseline a run may be: as far as upstream's thresholds lie below the lowest
@@ -54,44 +52,6 @@ class NotWorse:
     checks: tuple[MarginCheck, ...]
     warnings: tuple[str, ...] = ()
     reason: str | None = None
-
-
-def not_worse(comparison: Comparison, margin: float = DEFAULT_MARGIN) -> NotWorse:
-    """Decide whether the first run is not worse than the second, its baseline.
-
-    It is the strict rule of a verdict, with the paired difference in place of the value and −margin in
-    place of the threshold (a test of non-inferiority, 2.5 % one-sided).
-
-    Args:
-        comparison: The run and its baseline, in this order.
-        margin: How much worse the run may be, as a share.
-    """
-    (pair,) = comparison.pairs
-    checks = (
-        MarginCheck(PRIMARY_METRIC, pair.similarity, margin_status(pair.similarity, margin)),
-        MarginCheck("schema_accuracy", pair.accuracy, margin_status(pair.accuracy, margin)),
-    )
-    reasons = [void_reason(standing.participant) for standing in comparison.standings]
-    reason = next((found for found in reasons if found is not None), None)
-    baseline = comparison.standings[1].participant
-    return NotWorse(
-        status=Status.NONE if reason is not None else worst_status(item.status for item in checks),
-        margin=margin,
-        baseline=baseline.source,
-        model=baseline.label,
-        cases=comparison.cases,
-        checks=checks,
-        warnings=tuple(_of_baseline(comparison)),
-        reason=reason,
-    )
-
-
-def _of_baseline(comparison: Comparison) -> list[str]:
-    """Give the warnings that the run's own report does not have."""
-    run, baseline = (f"{letter(place)}: " for place in range(2))
-    own = comparison.standings[0].participant.summary.warnings
-    said = [line for line in comparison.warnings if line not in own and not line.startswith(run)]
-    return [f"Baseline: {line.removeprefix(baseline)}" for line in said]
 
 
 def margin_status(difference: Difference | None, margin: float) -> Status:
