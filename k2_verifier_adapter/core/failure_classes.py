@@ -70,6 +70,7 @@ class FailureClass(str, Enum):
     STREAM_INDEX_MISSING = "stream_index_missing"
     STREAM_ID_MISSING = "stream_id_missing"
     STREAM_NAME_REPEATED = "stream_name_repeated"
+    STREAM_IGNORED = "stream_ignored"
 
     HTTP_4XX = "http_4xx"
     HTTP_5XX = "http_5xx"
@@ -99,7 +100,7 @@ _MEMBERS = {
     Group.NOTHING: (FailureClass.EMPTY_RESPONSE, FailureClass.REASONING_ONLY),
     Group.DECISION: (FailureClass.MISSED_CALL, FailureClass.EXTRA_CALL),
     Group.NOT_THE_VENDORS: (FailureClass.BROKEN_TOOL_SCHEMA, FailureClass.SCHEMA_TIMEOUT),
-    Group.STREAM: (FailureClass.STREAM_INDEX_MISSING, FailureClass.STREAM_NAME_REPEATED),
+    Group.STREAM: (FailureClass.STREAM_INDEX_MISSING, FailureClass.STREAM_IGNORED),
     Group.TRANSPORT: (FailureClass.HTTP_4XX, FailureClass.RESPONSE_TOO_LARGE),
 }
 

@@ -49,9 +49,14 @@ class Response:
 
     @property
     def tool_calls(self) -> list[Any]:
-        """The tool calls as they came; empty where upstream sees none."""
+        """The tool calls as they came; empty where upstream sees none.
+
+        What is no list is one call that is none: upstream finds an invalid call in it.
+        """
         calls = self.message.get("tool_calls") if self.message is not None else None
-        return calls if isinstance(calls, list) else []
+        if isinstance(calls, list):
+            return calls
+        return [[calls]] if calls else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,11 @@ class NotACompletion:
 
     failure_class: FailureClass
     reason: str
+
+
+def decode_body(body: bytes) -> str:
+    """Decode a JSON body, by its byte order mark and its zeros as `json.loads` does."""
+    return body.decode(json.detect_encoding(body), "replace")
 
 
 def parse_completion(text: str) -> Response | NotACompletion:

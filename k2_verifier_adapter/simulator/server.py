@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from k2_verifier_adapter.simulator.answers import CREATED
-from k2_verifier_adapter.simulator.faults import StreamFault, TransportFault
+from k2_verifier_adapter.simulator.faults import PayloadFault, StreamFault, TransportFault
 from k2_verifier_adapter.simulator.matching import Slot, decode_rows, request_key
 from k2_verifier_adapter.simulator.planning import Plan, Planner
 from k2_verifier_adapter.simulator.profiles import Profile
@@ -211,7 +211,7 @@ class SimulatedVendor:
     async def _send(
         self, wire: Wire, case_index: int, plan: Plan, stream: StreamSettings | None
     ) -> web.StreamResponse:
-        if stream is None:
+        if stream is None or (isinstance(plan.fault, PayloadFault) and plan.fault.as_body):
             official = self._official_bodies[case_index] if plan.fault is None else None
             return await wire.send_body(official or to_json(plan.completion))
         singly = self._write_events_singly

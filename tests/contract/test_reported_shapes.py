@@ -22,7 +22,7 @@ from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
 from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
-from k2_verifier_adapter.core.streams.decoder import DONE, EventDecoder
+from k2_verifier_adapter.core.streams.decoder import EventDecoder, is_done
 from k2_verifier_adapter.core.tokens import token_limit_of
 
 FOLDER = Path(__file__).parent / "reported_shapes"
@@ -45,7 +45,7 @@ def _read_events(events: list[Any]) -> tuple[Response | NotACompletion, list[Fai
     wire = _wire(events)
     found = [data for start in range(0, len(wire), 29) for data in decoder.feed(wire[start : start + 29])]
     for data in [*found, *decoder.close()]:
-        if data.strip() == DONE or assembler.failed:
+        if is_done(data) or assembler.failed:
             break
         assembler.add(data)
     return assembler.result(), list(assembler.anomalies)

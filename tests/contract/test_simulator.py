@@ -345,6 +345,19 @@ def test_stream_faults_arrive_as_named():
     assert {delta["function"]["name"] for delta in seen["stream_name_repeated"]} == {"get_weather"}
 
 
+def test_an_ignored_stream_is_one_completion():
+    """The answer to a streamed request is the body that the same vendor gives to a plain one."""
+    vendor = SimulatedVendor([CALL], profile_with({"stream_ignored": 1}))
+    with vendor.running() as endpoint:
+        (_, headers, body), (_, _, plain) = (_chat(endpoint, CALL, stream=stream) for stream in (True, False))
+    assert headers["Content-Type"] == "application/json"
+    assert json.loads(body) == json.loads(plain)
+    assert [(answer.fault, answer.tool_calls_valid) for answer in vendor.truth.answers] == [
+        ("stream_ignored", True),
+        (None, True),
+    ]
+
+
 def test_reasoning_is_streamed_in_each_form():
     """Reasoning text arrives in a stream under the same member as in a plain answer."""
     for field in ("reasoning_content", "reasoning", "reasoning_details"):

@@ -384,11 +384,11 @@ NOT_PLAIN = {
 }
 NOT_STREAM = {
     "html": (reply(HTML, content_type="text/html"), "no event stream"),
-    "plain JSON": (reply(completion()), "no event stream"),
-    "plain error": (reply({"error": {"message": "overloaded"}}), "no event stream"),
+    "plain error": (reply({"error": {"message": "overloaded"}}), "no event stream: status 200 with an error"),
+    "chunks without data": (reply(b'{"choices": []}\n{"choices": []}\n'), "no event stream"),
+    "no choices": (reply(completion() | {"choices": []}), "choices is []"),
     "empty": (reply(b""), "no event stream"),
     "a bad event": (stream(HELLO[0], event("{oops"), STOP, DONE), "is not JSON"),
-    "a list": (stream(event("[]")), "is not an object"),
 }
 
 

@@ -131,7 +131,8 @@ def upstream_valid(tool_call: Any, tools: Any) -> bool:
         )
         if not schema:
             return False
-        arguments = tool_call["function"]["arguments"]
+        # Its client fills a missing key in with null.
+        arguments = tool_call["function"].get("arguments")
         if isinstance(arguments, str):
             arguments = json.loads(arguments)
         jsonschema.validate(arguments, schema)
@@ -219,6 +220,8 @@ EXAMPLES = [
     one("null arguments", "city", None, "not_an_object", valid=False),
     one("null arguments, no type asked", "any_json", None, valid=True),
     called("arguments missing", [call("city")], "empty_arguments", valid=False),
+    called("arguments missing, no type asked", [call("any_json")], valid=True),
+    called("arguments missing, any list", [call("array")], "empty_arguments", valid=False),
     one("list arguments", "city", ["Paris"], "not_an_object", valid=False),
     one("list text", "city", '["Paris"]', "not_an_object", valid=False),
     one("list where asked", "array", "[1]", valid=True),
@@ -434,10 +437,21 @@ def test_failure_classes_are_those_of_the_table(example: Example) -> None:
         assert sorted(classes) == sorted(example.classes)
 
 
-@pytest.mark.parametrize("tool_calls", ["abc", {"a": 1}, 5, True], ids=repr)
-def test_calls_that_are_no_list_are_a_schema_error(tool_calls: Any) -> None:
-    """Whatever stands in the place of the call list, the response is not a successful call."""
-    assert _judge(called("x", tool_calls, valid=None)).schema_error
+@pytest.mark.parametrize("tool_calls", ["abc", {"a": 1}, OK, 5, True], ids=repr)
+def test_calls_that_are_no_list_are_invalid(tool_calls: Any) -> None:
+    """Upstream walks over a text or an object and finds no call in it; on a number it loses the row."""
+    judgement = _judge(called("x", tool_calls, valid=False))
+    assert judgement.tool_calls_valid is False
+    assert judgement.schema_error
+    assert [failure.failure_class for failure in judgement.failures] == [FailureClass.UNDECLARED_TOOL]
+
+
+@pytest.mark.parametrize("tool_calls", ["", {}, 0, False], ids=repr)
+def test_nothing_in_the_place_of_the_calls_is_no_call(tool_calls: Any) -> None:
+    """What is falsy is an empty list to upstream: neither valid nor invalid, and a schema error."""
+    judgement = _judge(called("x", tool_calls, NO_CALLS, valid=None))
+    assert judgement.tool_calls_valid is None
+    assert judgement.schema_error
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ from k2_verifier_adapter.core.requests import RequestIdentity, build_request
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion, read_completion
 from k2_verifier_adapter.core.schemas import compiled as schemas
 from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
-from k2_verifier_adapter.core.streams.decoder import DONE, EventDecoder
+from k2_verifier_adapter.core.streams.decoder import EventDecoder, is_done
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError, K2VerifierError
 from k2_verifier_adapter.formats.rows import BadRow, Place, Record, decode_or_explain
@@ -286,13 +286,13 @@ def _assembled(parts: list[bytes], *, parsing_all: bool = False) -> tuple[ChunkA
         assembler._tries = 0
     for part in parts:
         for event in decoder.feed(part):
-            if event.strip() == DONE:
+            if is_done(event):
                 return assembler, True
             assembler.add(event)
         if assembler.failed:
             return assembler, False
     for event in decoder.close():
-        if event.strip() != DONE:
+        if not is_done(event):
             assembler.add(event)
     return assembler, False
 

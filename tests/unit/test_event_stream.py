@@ -183,6 +183,72 @@ def test_arguments_that_come_parsed_are_text_again() -> None:
     assert calls(assemble(part(0, "i", "f", {"a": 1}), END)) == [("i", "f", '{"a": 1}')]
 
 
+@pytest.mark.parametrize("nothing", [{}, [], False, 0, 0.0, None, ""])
+def test_empty_arguments_of_any_type_add_nothing(nothing: Any) -> None:
+    """Upstream adds what is truthy; so what is left is an empty text, or what comes later."""
+    begun = delta(tool_calls=[{"index": 0, "id": "i", "function": {"name": "f", "arguments": nothing}}])
+    assert calls(assemble(begun, END)) == [("i", "f", "")]
+    rest = delta(tool_calls=[{"index": 0, "function": {"arguments": nothing}}])
+    assert calls(assemble(part(0, "i", "f", "{"), rest, part(0, arguments="}"), END)) == [("i", "f", "{}")]
+
+
+@pytest.mark.parametrize("zero", ["0", 0.0, "0.0", " 0", "+0", "00", False, None])
+def test_a_whole_number_in_any_spelling_is_that_index(zero: Any) -> None:
+    """Upstream's client reads indexes as pydantic reads integers."""
+    for begun, rest in ((zero, 0), (0, zero), (zero, zero)):
+        assembler = assemble(part(begun, "i", "f", "{"), part(rest, arguments="}"), END)
+        assert calls(assembler) == [("i", "f", "{}")]
+
+
+@pytest.mark.parametrize("other", ["1", 1.0, "x", "", 0.5, "1e0", [0], {}, float("nan")])
+def test_any_other_index_is_another_call(other: Any) -> None:
+    """Every other value keeps its deltas to itself."""
+    begun, rest = part(other, "j", "g", "["), part(other, arguments="]")
+    assembler = assemble(part(0, "i", "f", "{"), begun, part(0, arguments="}"), rest, END)
+    assert calls(assembler) == [("i", "f", "{}"), ("j", "g", "[]")]
+
+
+@pytest.mark.parametrize("number", [1, "0", "1", 0.0, -1, 7, True, None, "x", []])
+def test_the_only_choice_counts_whatever_its_number(number: Any) -> None:
+    """Upstream reads the first choice of each chunk and does not look at its number."""
+    chunks = [part(0, "i", "f", "{"), part(0, arguments="}"), delta("tool_calls")]
+    for chunk in chunks:
+        chunk["choices"][0]["index"] = number
+    assert calls(assemble(*chunks)) == [("i", "f", "{}")]
+    for chunk in chunks[1:]:
+        del chunk["choices"][0]["index"]
+    assert calls(assemble(*chunks)) == [("i", "f", "{}")]
+
+
+def test_of_several_choices_the_one_numbered_0_counts() -> None:
+    """Declared deviation 5, in whatever order they come, and in one chunk or in several."""
+    ours = [part(0, "i", "f", "{"), part(0, arguments="}"), END]
+    others = [part(0, "j", "g", "["), part(None, arguments="]", name="h"), delta("stop", content="no")]
+    for chunk in others:
+        chunk["choices"][0]["index"] = 1
+    both = [
+        {"choices": [theirs["choices"][0], mine["choices"][0]]}
+        for mine, theirs in zip(ours, others, strict=True)
+    ]
+    swapped = [{"choices": chunk["choices"][::-1]} for chunk in both]
+    one_by_one = [chunk for pair in zip(others, ours, strict=True) for chunk in pair]
+    for chunks in ([*ours, *others], [*others, *ours], one_by_one, both, swapped):
+        assembler = assemble(*chunks)
+        assert calls(assembler) == [("i", "f", "{}")]
+        assert finished(assembler).finish_reason == "tool_calls"
+        assert not assembler.anomalies
+
+
+@pytest.mark.parametrize("wrong", ["x", {"a": 1}, 5, ["x"], [None], [[]]])
+def test_call_deltas_of_the_wrong_type_stand_in_the_place_of_the_calls(wrong: Any) -> None:
+    """Upstream finds an invalid call in a text or an object; sound deltas beside it change nothing."""
+    chunks = [delta(tool_calls=wrong), part(0, "functions.f:0", "f", "{}"), END]
+    for order in (chunks, [chunks[1], chunks[0], END]):
+        message = finished(assemble(*order)).message
+        assert message is not None
+        assert message["tool_calls"] == wrong
+
+
 @pytest.mark.parametrize("call", [None, 5, "x", [], {}, {"index": 0}, {"index": [1], "function": []}])
 def test_malformed_call_deltas_do_not_crash(call: Any) -> None:
     """Any JSON in the place of a call delta leaves a judgeable completion."""
@@ -228,9 +294,9 @@ def test_an_error_event_fails_the_request() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"{", b"", b"\xff\xfe", b"[1]", b"null", b"5", b"[" * 100_000, b"1" * 1_000_000]
+    "data", [b"{", b"{}{}", b"\xff\xfe", b"[" * 100_000, b"1" * 1_000_000, b"\xef\xbb\xbf{}", b"[done]"]
 )
-def test_an_event_that_is_no_json_object_fails_the_request(data: bytes) -> None:
+def test_an_event_that_is_no_json_fails_the_request(data: bytes) -> None:
     """A bad event is not a completion, and the message stays short."""
     assembler = assemble(delta("stop"), data)
     assert assembler.failed
@@ -238,6 +304,15 @@ def test_an_event_that_is_no_json_object_fails_the_request(data: bytes) -> None:
     assert isinstance(result, NotACompletion)
     assert result.failure_class is FailureClass.NOT_A_COMPLETION
     assert len(result.reason) < 500
+
+
+@pytest.mark.parametrize("data", [b"null", b'"ping"', b"[]", b"[1]", b"3", b"false", b"{}", b"", b" "])
+def test_an_event_that_holds_no_object_is_passed_over(data: bytes) -> None:
+    """As upstream does; what it holds, servers send to keep the connection open."""
+    for chunks in ([data, delta("stop", content="x")], [delta(content="x"), data, delta("stop")]):
+        response = finished(assemble(*chunks))
+        assert response.message is not None
+        assert (response.message["content"], response.finish_reason) == ("x", "stop")
 
 
 def test_no_event_at_all_is_no_completion() -> None:

@@ -390,7 +390,7 @@ def test_names_with_prefixes_are_still_found(name: str) -> None:
 
 def test_the_first_failure_counts_in_however_many_reads_it_comes() -> None:
     """What follows a failed event changes nothing, whether it came with the same packet or not."""
-    stream = b'data: {"choices": []}\n\ndata: 1\n\ndata: {"error": "late"}\n\ndata: [1]\n\n'
+    stream = b'data: {"choices": []}\n\ndata: [\n\ndata: {"error": "late"}\n\ndata: x\n\n'
     reasons = set()
     for size in (1, 30, 1_000):
         decoder, assembler = EventDecoder(), ChunkAssembler()
@@ -400,7 +400,10 @@ def test_the_first_failure_counts_in_however_many_reads_it_comes() -> None:
         result = assembler.result()
         assert isinstance(result, NotACompletion)
         reasons.add((result.failure_class, result.reason))
-    assert reasons == {(FailureClass.NOT_A_COMPLETION, "an event is not an object: 1")}
+    ((kind, reason),) = reasons
+    assert kind is FailureClass.NOT_A_COMPLETION
+    assert reason.startswith("an event is not JSON")
+    assert reason.endswith("b'['")
 
 
 @pytest.mark.parametrize("start", ['{"a": "\\u0041', '{"a": "sk-test-0123456789 '])

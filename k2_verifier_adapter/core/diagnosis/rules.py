@@ -408,6 +408,18 @@ STREAM_RULES = (
         ("Only the first delta of a call carries its name.",),
         beside_others=True,
     ),
+    Rule(
+        "stream_not_served",
+        (C.STREAM_IGNORED,),
+        Base.RESPONSES,
+        "The endpoint probably ignores that a stream is asked for, or a gateway in front of it collects it.",
+        "{count} of {base} are one whole completion in answer to a streamed request.",
+        (
+            "Clients that stream, upstream's own script among them, read such an answer as an empty one.",
+            "Serve event streams, and switch response buffering off in the gateway.",
+        ),
+        beside_others=True,
+    ),
 )
 
 

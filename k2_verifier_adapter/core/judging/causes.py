@@ -85,6 +85,7 @@ REST = (
     C.DUPLICATE_TOOL_CALL_ID,
     C.STREAM_INDEX_MISSING,
     C.STREAM_NAME_REPEATED,
+    C.STREAM_IGNORED,
 )
 """The order of what is left: an extra call that is valid, and what costs neither metric."""
 

@@ -34,6 +34,7 @@ _STREAM_DETAILS = {
     FailureClass.STREAM_INDEX_MISSING: "a tool call delta without index; counted as index 0",
     FailureClass.STREAM_ID_MISSING: "a streamed tool call whose id never arrived",
     FailureClass.STREAM_NAME_REPEATED: "a tool call's name arrived more than once; the last counts",
+    FailureClass.STREAM_IGNORED: "a stream was asked for, and a whole completion came",
 }
 
 

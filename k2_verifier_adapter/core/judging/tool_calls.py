@@ -113,9 +113,8 @@ class DeclaredTools:
         schema = _find_parameters(name, self._tools())
         if isinstance(schema, _NoSchema):
             return [failure(schema.failure_class, schema.reason)]
-        if "arguments" not in function:
-            return [failure(FailureClass.EMPTY_ARGUMENTS, "the call has no arguments")]
-        arguments = parse_arguments(function["arguments"])
+        # Without the key they are null: upstream's client fills it in.
+        arguments = parse_arguments(function.get("arguments"))
         if isinstance(arguments, InvalidArguments):
             return [failure(arguments.failure_class, arguments.reason)]
         try:
@@ -124,6 +123,8 @@ class DeclaredTools:
             return [failure(FailureClass.BROKEN_TOOL_SCHEMA, str(error))]
         except SchemaTimeoutError as error:
             return [failure(FailureClass.SCHEMA_TIMEOUT, str(error))]
+        if violations and "arguments" not in function:
+            return [failure(FailureClass.EMPTY_ARGUMENTS, "the call has no arguments")]
         if violations and not isinstance(arguments, dict):
             detail = f"{shown(arguments)} is no object: {violations[0].message}"
             return [failure(FailureClass.NOT_AN_OBJECT, detail, violations[0])]
@@ -140,7 +141,7 @@ class DeclaredTools:
         """Count the violations of a call that has more than `judge` lists."""
         function = call["function"]
         schema = _find_parameters(function["name"], self._tools())
-        return self._compiled_schema(schema).count(parse_arguments(function["arguments"]))
+        return self._compiled_schema(schema).count(parse_arguments(function.get("arguments")))
 
     def _compiled_schema(self, schema: Any) -> CompiledSchema:
         found = self._compiled.get(id(schema))

@@ -1,12 +1,15 @@
 """Event streams: from completion chunks to one completion.
 
-The assembly follows upstream's: deltas of choice 0 are collected by `index` (null counts as 0), id and
-type come from the first delta, a later name overwrites, arguments are concatenated.
+The assembly follows upstream's: the first choice of each chunk counts, its deltas are collected by
+`index` (null counts as 0), id and type come from the first delta, a later name overwrites, arguments are
+concatenated. Declared deviation 5: of several choices the one that is numbered 0 counts, and deltas of
+the wrong type are read as far as they can be.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +22,21 @@ _TRIES = 4
 """Envelopes in a row that may be learnt in vain: a stream whose chunks share none is only parsed."""
 
 
+_WHOLE_NUMBER = re.compile(r"\s*([+-]?\d{1,18})(?:\.0*)?\s*", re.ASCII)
+
+
+def _number(index: Any) -> Any:
+    """Read an index as upstream's client does: "0" and 0.0 are 0; what is no whole number stays a text."""
+    if isinstance(index, int):
+        return index
+    text = index if isinstance(index, str) else json.dumps(index)
+    match = _WHOLE_NUMBER.fullmatch(text)
+    return int(match[1]) if match else text
+
+
 def _call_key(index: Any) -> Any:
     """Give the key under which the deltas of a call are collected."""
-    if index is None:
-        return 0
-    return index if isinstance(index, (int, str)) else json.dumps(index)
+    return 0 if index is None else _number(index)
 
 
 @dataclass(slots=True)
@@ -38,6 +51,11 @@ class _Call:
     def as_json(self) -> dict[str, Any]:
         function = {"name": self.name, "arguments": "".join(self.arguments)}
         return {"id": self.id, "type": self.type, "function": function}
+
+
+def _choice_number(choice: Any) -> Any:
+    index = choice.get("index") if isinstance(choice, dict) else None
+    return None if index is None else _number(index)
 
 
 class ChunkAssembler:
@@ -60,6 +78,7 @@ class ChunkAssembler:
         self._fields: dict[str, Any] = {}
         self._calls: dict[Any, _Call] = {}
         self._finish_reason: Any = None
+        self._choice: Any = None
         self._usage: Any = None
         self._bad_event: str | None = None
         self._envelope: Envelope | None = None
@@ -78,7 +97,9 @@ class ChunkAssembler:
         return bool(self._finish_reason)
 
     def add(self, data: bytes) -> None:
-        """Take the data of one event; `[DONE]` is the caller's."""
+        """Take the data of one event; `[DONE]` is the caller's, and an event without data is none."""
+        if not data or data.isspace():
+            return
         self.events += 1
         text = data.decode("utf-8", "replace")
         if self._envelope is not None:
@@ -103,7 +124,7 @@ class ChunkAssembler:
             self._bad_event = f"an event is not JSON ({error}): {shown(data)}"
             return
         if not isinstance(chunk, dict):
-            self._bad_event = f"an event is not an object: {shown(chunk)}"
+            # Passed over, as upstream does: some servers send `null` or "ping" to stay connected.
             return
         if chunk.get("error"):
             self.error = chunk["error"]
@@ -120,10 +141,27 @@ class ChunkAssembler:
         if chunk.get("usage"):
             self._usage = chunk["usage"]
         choices = chunk.get("choices")
-        if isinstance(choices, list):
-            for choice in choices:
-                if isinstance(choice, dict) and (choice.get("index") or 0) == 0:
-                    self._add_choice(choice)
+        if isinstance(choices, list) and choices:
+            self._add_choice_of(choices)
+
+    def _add_choice_of(self, choices: list[Any]) -> None:
+        """Add the choice that counts: the one that is numbered 0, and the first until there is one."""
+        numbers = [_choice_number(choice) for choice in choices]
+        position = numbers.index(0) if 0 in numbers else 0
+        choice, number = choices[position], numbers[position]
+        if number is None:
+            # Of the choice that the stream is about.
+            number = self._choice
+        elif number == 0 and self._choice not in (None, 0):
+            # Until now the stream had one choice, of another number.
+            for collected in (self._texts, self._lists, self._fields, self._calls, self.anomalies):
+                collected.clear()
+            self._finish_reason = None
+        elif self._choice == 0 != number:
+            return
+        self._choice = number
+        if isinstance(choice, dict):
+            self._add_choice(choice)
 
     def _learn_envelope(self, text: str, chunk: dict[str, Any]) -> None:
         """Learn what the next chunk will look like if nothing but one string is new in it."""
@@ -158,8 +196,13 @@ class ChunkAssembler:
 
     def _add_delta(self, name: str, value: Any) -> None:
         if name == "tool_calls":
-            for part in value if isinstance(value, list) else ():
-                self._add_call(part)
+            if isinstance(value, list) and all(isinstance(part, dict) for part in value):
+                for part in value:
+                    self._add_call(part)
+            elif value:
+                # It stands in the place of the calls, and makes the response invalid as in a body.
+                self.has_output = True
+                self._fields[name] = value
         elif isinstance(value, str) and name != "role":
             self.has_output = self.has_output or bool(value)
             self._texts.setdefault(name, []).append(value)
@@ -169,9 +212,7 @@ class ChunkAssembler:
         elif value is not None:
             self._fields[name] = value
 
-    def _add_call(self, part: Any) -> None:
-        if not isinstance(part, dict):
-            return
+    def _add_call(self, part: dict[str, Any]) -> None:
         self.has_output = True
         index = part.get("index")
         if index is None:
@@ -191,8 +232,8 @@ class ChunkAssembler:
         arguments = function.get("arguments")
         if isinstance(arguments, str):
             call.arguments.append(arguments)
-        elif arguments is not None:
-            # A parsed object cannot be concatenated; its text can.
+        elif arguments:
+            # A parsed object cannot be concatenated; its text can. An empty one adds nothing (upstream).
             call.arguments.append(json.dumps(arguments))
 
     def completion(self) -> dict[str, Any]:
@@ -201,7 +242,7 @@ class ChunkAssembler:
         message.update((name, "".join(parts)) for name, parts in self._texts.items())
         message.update(self._lists)
         message.update(self._fields)
-        if self._calls:
+        if self._calls and "tool_calls" not in self._fields:
             message["tool_calls"] = [call.as_json() for call in self._calls.values()]
         choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
         return {

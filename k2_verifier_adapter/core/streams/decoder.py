@@ -9,8 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-DONE = b"[DONE]"
+_DONE = b"[DONE]"
 _BOM = b"\xef\xbb\xbf"
+
+
+def is_done(data: bytes) -> bool:
+    """Whether an event ends the stream; upstream does not look at what follows in its data."""
+    return data.lstrip().startswith(_DONE)
 
 
 class EventDecoder:
@@ -79,7 +84,7 @@ class EventDecoder:
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
         if self._data:
             data = self._take()
-            if data.strip() == DONE or _is_json(data):
+            if is_done(data) or _is_json(data):
                 yield data
 
     def _take(self) -> bytes:

@@ -84,7 +84,7 @@ def _piece_path(chunk: dict[str, Any]) -> Path | None:
     if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
         return None
     delta = choices[0].get("delta")
-    if choices[0].get("index") or not isinstance(delta, dict):
+    if choices[0].get("index") not in (0, None) or not isinstance(delta, dict):
         return None
     found: Path | None = None
     for name, value in delta.items():

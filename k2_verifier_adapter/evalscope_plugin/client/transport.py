@@ -158,7 +158,7 @@ class Transport:
                 )
             async with asked as response:
                 status = response.status
-                if status != 200:
+                if not 200 <= status < 300:
                     return await self._refusal(response)
                 try:
                     if request.stream:
@@ -168,7 +168,8 @@ class Transport:
                 except NoCompletionError as error:
                     # What is left of the body is not worth waiting for.
                     response.close()
-                    return self._failed(error.failure_class, error.detail, status)
+                    detail = error.detail if status == 200 else f"HTTP {status}: {error.detail}"
+                    return self._failed(error.failure_class, detail, status)
         except aiohttp.ClientError as error:
             kind = _class_of(error)
             detail = self._limits.silence if kind is FailureClass.TIMED_OUT else describe(error)

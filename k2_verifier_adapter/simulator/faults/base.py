@@ -43,6 +43,7 @@ class PayloadFault:
         damage: What is done to the official completion.
         needs: Which official answers it can apply to; `damage` decides the rest.
         modes: Which requests it can apply to.
+        as_body: Whether it comes as one JSON body although a stream was asked for.
     """
 
     name: str
@@ -50,6 +51,7 @@ class PayloadFault:
     damage: Damage
     needs: Needs = Needs.ANY
     modes: Modes = Modes.ANY
+    as_body: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Faults in how a stream spells the tool calls of a sound completion."""
+"""Faults in how a stream carries a sound completion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.simulator.answers import Completion, historical_calls
-from k2_verifier_adapter.simulator.faults.base import Chunk, StreamFault, calls_of, with_calls
+from k2_verifier_adapter.simulator.faults.base import Chunk, PayloadFault, StreamFault, calls_of, with_calls
+from k2_verifier_adapter.simulator.modes import Modes
 
 
 def _call_deltas(chunks: list[Chunk]) -> list[dict[str, Any]]:
@@ -90,4 +91,5 @@ FAULTS = (
     StreamFault(
         C.STREAM_NAME_REPEATED.value, C.STREAM_NAME_REPEATED, _has_arguments, _repeat_names, _as_sent
     ),
+    PayloadFault(C.STREAM_IGNORED.value, C.STREAM_IGNORED, _unchanged, modes=Modes.STREAM, as_body=True),
 )
