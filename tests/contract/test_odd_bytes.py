@@ -16,7 +16,8 @@ from support.raw_server import DONE, RawServer, chunk, completion, event, head, 
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judging.judgement import Judgement, judge
+from k2_verifier_adapter.core.judgement import Judgement
+from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.core.responses import Response, parse_completion
 from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer, Endpoint, TransportOptions
