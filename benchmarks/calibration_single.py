@@ -178,14 +178,15 @@ def clustered_counts(
     t = calls * should_call
     u = np.where(should_call, repeats, calls)
     hits, n = t.sum(1).astype(float), u.sum(1).astype(float)
-    s = hits / n
-    clusters = (u > 0).sum(1)
-    spread = ((t - s[:, None] * u) ** 2).sum(1)
-    variance = clusters / np.maximum(clusters - 1, 1) * spread / n**2
-    binomial = s * (1 - s) / n
-    known = (binomial > 0) & (clusters > 1)
-    effect = np.maximum(1.0, variance / np.where(known, binomial, 1.0))
-    return hits, n, np.where(known, n / effect, clusters)
+    return hits, n, n / np.maximum(1.0, design_effect(t, u))
+
+
+def design_effect(x: Array, n: Array, added: float = 1.0) -> Array:
+    """Give the design effect of clusters of the sums `x` of `n`, those of either end added."""
+    size = n.sum(1) / np.maximum((n > 0).sum(1), 1)
+    value = (x.sum(1) + added * size) / (n.sum(1) + 2 * added * size)
+    spread = ((x - value[:, None] * n) ** 2).sum(1) + added * size**2 * (value**2 + (1 - value) ** 2)
+    return np.asarray(spread / ((n.sum(1) + 2 * added * size) * value * (1 - value)))
 
 
 def repeats_tables(cells: Cells) -> list[str]:

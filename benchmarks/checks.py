@@ -12,14 +12,14 @@ from candidates import logit_exact, wilson_rate
 from sampling import KINDS, Vendor, repeated_answers
 
 from k2_verifier_adapter.core.counts import Counts
-from k2_verifier_adapter.core.statistics.clusters import RepeatedCases, ratio_variance
-from k2_verifier_adapter.core.statistics.intervals import clustered_f1, f1_interval, wilson
+from k2_verifier_adapter.core.statistics.intervals import f1_interval, wilson
 from k2_verifier_adapter.core.statistics.paired import (
     Decisions,
     Validity,
     f1_difference,
     validity_difference,
 )
+from k2_verifier_adapter.core.statistics.ratios import RepeatedCases, ratio_interval
 
 _SEED = 1
 _TIMES = 200
@@ -83,10 +83,8 @@ def _check_repeats(rng: np.random.Generator) -> None:
             cluster.fp, cluster.tn = (0, 0) if should else (called, rest)
             total += cluster
             repeated.add(cluster)
-        variance = ratio_variance("trigger_similarity", total, repeated)
-        assert variance is not None
-        size = total.tp + total.fp + total.fn
-        interval = clustered_f1(variance.value, variance.variance, size, variance.clusters)
+        f1 = 2 * total.tp / (2 * total.tp + total.fp + total.fn)
+        interval = ratio_interval("trigger_similarity", f1, total, repeated)
         _same((low[run], high[run]), (interval.low, interval.high))
 
 

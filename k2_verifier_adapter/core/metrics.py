@@ -7,20 +7,13 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 from k2_verifier_adapter.core.counts import Counts
-from k2_verifier_adapter.core.statistics.clusters import ratio_variance
-from k2_verifier_adapter.core.statistics.intervals import (
-    Interval,
-    clustered_f1,
-    clustered_mean,
-    clustered_wilson,
-    f1_interval,
-    mean_interval,
-    wilson,
-)
-from k2_verifier_adapter.core.statistics.ratios import RATIOS
+from k2_verifier_adapter.core.statistics.intervals import Interval
+from k2_verifier_adapter.core.statistics.ratios import RATIOS, ratio_interval
 from k2_verifier_adapter.core.tally import Tally
 
 PRIMARY_METRIC = "trigger_similarity"
+ACCURACY = "schema_accuracy"
+CALL_SURPLUS = "call_surplus"
 COMPLETED_COUNT = "count_finish_reason_tool_calls"
 """A metric that is always there and whose `n` is the number of completed responses."""
 
@@ -52,14 +45,12 @@ class Definition:
         name: The metric's name.
         value: Value from counts; None where undefined.
         n: Denominator from counts.
-        interval: Interval from counts, or None.
         is_count: Whether the value is a number of responses.
     """
 
     name: str
     value: Callable[[Counts], float | None]
     n: Callable[[Counts], int]
-    interval: Callable[[Counts], Interval | None] | None = None
     is_count: bool = False
 
 
@@ -92,7 +83,6 @@ def _rate(name: str) -> Definition:
         name,
         value=lambda c: _ratio(ratio.x(c), ratio.n(c)),
         n=ratio.n,
-        interval=lambda c: wilson(ratio.x(c), ratio.n(c)),
     )
 
 
@@ -102,12 +92,8 @@ def _count(name: str, value: Callable[[Counts], int]) -> Definition:
 
 DEFINITIONS = (
     # F1 = 2 TP / (2 TP + FP + FN); its denominator n is that of the proportion behind its interval.
-    replace(
-        _rate(PRIMARY_METRIC),
-        value=lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn),
-        interval=lambda c: f1_interval(c.tp, c.fp, c.fn),
-    ),
-    _rate("schema_accuracy"),
+    replace(_rate(PRIMARY_METRIC), value=lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn)),
+    _rate(ACCURACY),
     _count(COMPLETED_COUNT, lambda c: c.tool_calls),
     _count("count_successful_tool_call", lambda c: c.successful),
     _rate("tool_call_precision"),
@@ -117,11 +103,7 @@ DEFINITIONS = (
     _count("schema_validation_error_count", lambda c: c.schema_errors),
     Definition("official_similarity", official_similarity, lambda c: c.completed),
     _rate("tool_name_agreement"),
-    # A mean of shares, not of yes and no.
-    replace(
-        _rate("argument_agreement"),
-        interval=lambda c: mean_interval(c.argument_sum, c.argument_squares, c.argument_pairs),
-    ),
+    _rate("argument_agreement"),
 )
 """Every metric over completed responses, in the order of the reports."""
 
@@ -139,34 +121,16 @@ def compute_metrics(tally: Tally) -> list[Metric]:
     cluster, and `decision_flip_rate` says how often two of them decide differently.
     """
     tally.close()
-    counts, unrepaired = tally.counts, tally.unrepaired
-    metrics = [
-        Metric(
-            name=definition.name,
-            value=definition.value(counts),
-            n=definition.n(counts),
-            interval=_interval(definition.name, definition.interval, tally),
-            without_repaired=definition.value(unrepaired),
-        )
-        for definition in DEFINITIONS
-    ]
+    metrics = [_metric(definition, tally) for definition in DEFINITIONS]
     if tally.repeated.pairs:
         pairs = tally.repeated.pairs
         metrics.append(Metric(FLIP_RATE, tally.repeated.flips / pairs, pairs))
-    error_rate = _rate(ERROR_RATE)
-    interval = _interval(ERROR_RATE, error_rate.interval, tally)
-    metrics.append(Metric(ERROR_RATE, error_rate.value(counts), error_rate.n(counts), interval))
-    return metrics
+    return [*metrics, replace(_metric(_rate(ERROR_RATE), tally), without_repaired=None)]
 
 
-def _interval(name: str, plain: Callable[[Counts], Interval | None] | None, tally: Tally) -> Interval | None:
-    if plain is None or not (tally.repeated.counts.completed or tally.repeated.counts.failed):
-        return plain(tally.counts) if plain else None
-    variance = ratio_variance(name, tally.counts, tally.repeated)
-    if variance is None:
-        return None
-    if name == "argument_agreement":
-        return clustered_mean(variance.value, variance.variance, variance.clusters)
-    n = RATIOS[name].n(tally.counts)
-    interval = clustered_f1 if name == PRIMARY_METRIC else clustered_wilson
-    return interval(variance.value, variance.variance, n, variance.clusters)
+def _metric(definition: Definition, tally: Tally) -> Metric:
+    name, value = definition.name, definition.value(tally.counts)
+    interval = None
+    if value is not None and name in RATIOS:
+        interval = ratio_interval(name, value, tally.counts, tally.repeated)
+    return Metric(name, value, definition.n(tally.counts), interval, definition.value(tally.unrepaired))

@@ -76,11 +76,25 @@ def draw_stratified(decisions: Mapping[int, bool], size: int, seed: int) -> froz
     Returns:
         The numbers drawn.
     """
-    calling = [number for number, calls in decisions.items() if calls]
-    others = [number for number, calls in decisions.items() if not calls]
-    size = min(size, len(decisions))
-    calls = _share_of_calls(size, len(calling), len(decisions))
-    return frozenset((*_first(calling, calls, seed), *_first(others, size - calls, seed)))
+    return frozenset(stratified_order(decisions, seed)[:size])
+
+
+def stratified_order(decisions: Mapping[int, bool], seed: int) -> list[int]:
+    """Put all rows into an order whose first rows, however many, are the stratified draw of that size.
+
+    Args:
+        decisions: The official decision of each row, by the row's number.
+        seed: Another seed gives another order.
+    """
+    calling = _shuffled((number for number, calls in decisions.items() if calls), seed)
+    others = _shuffled((number for number, calls in decisions.items() if not calls), seed)
+    order: list[int] = []
+    calls = 0
+    for size in range(1, len(decisions) + 1):
+        now = _share_of_calls(size, len(calling), len(decisions))
+        order.append(calling[calls] if now > calls else others[size - 1 - calls])
+        calls = now
+    return order
 
 
 def _share_of_calls(size: int, calling: int, total: int) -> int:
@@ -92,5 +106,5 @@ def _share_of_calls(size: int, calling: int, total: int) -> int:
     return share
 
 
-def _first(numbers: Iterable[int], count: int, seed: int) -> list[int]:
-    return sorted(numbers, key=lambda number: hashlib.sha256(f"{seed}:{number}".encode()).digest())[:count]
+def _shuffled(numbers: Iterable[int], seed: int) -> list[int]:
+    return sorted(numbers, key=lambda number: hashlib.sha256(f"{seed}:{number}".encode()).digest())

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import fmean
+from math import comb, exp, lgamma, sqrt
+from statistics import NormalDist, fmean
 
 from k2_verifier_adapter.core.presets import SelfAgreement
+from k2_verifier_adapter.core.statistics.decisions import CaseDecisions, non_inferiority
+from k2_verifier_adapter.core.statistics.intervals import Z
 
 MARGIN = 0.03
-"""How far below the lowest self-agreement the threshold lies."""
+"""How far below its self-agreement a vendor of the official model may lie: as far as upstream's thresholds
+lie below the lowest agreement of the official model with itself."""
+
+_PRECISION = 10**9
+_EDGE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +56,85 @@ def pairwise_agreement(runs: Sequence[Mapping[int, bool]]) -> list[PairAgreement
     return pairs
 
 
-def self_agreement(pairs: Sequence[PairAgreement]) -> SelfAgreement | None:
-    """Give lowest and mean F1, to four decimals as upstream publishes them.
+def self_agreement(runs: Sequence[Mapping[int, bool]]) -> SelfAgreement | None:
+    """Give lowest and mean F1, to four decimals as upstream publishes them, and the mean's standard error.
+
+    Args:
+        runs: For each run, the decision to call by `data_index`, of the cases that it completed.
 
     Returns:
         None if there is no pair, or a pair has no F1.
     """
-    values = [pair.f1 for pair in pairs if pair.f1 is not None]
-    if not values or len(values) < len(pairs):
+    values = [pair.f1 for pair in pairwise_agreement(runs)]
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
         return None
-    return SelfAgreement(lowest=round(min(values), 4), mean=round(fmean(values), 4))
+    found = non_inferiority(official_decisions(runs))
+    error = None if found is None else round(found.self_agreement_error, 4)
+    return SelfAgreement(round(min(known), 4), round(fmean(known), 4), error)
 
 
-def threshold_for(lowest: float) -> float:
-    """Choose the threshold as upstream did: round(lowest - 0.03, 2).
+def official_decisions(runs: Sequence[Mapping[int, bool]]) -> Counter[CaseDecisions]:
+    """Put official runs into a table of decisions, the first of them in a vendor's place."""
+    table: Counter[CaseDecisions] = Counter()
+    for index in set().union(*runs):
+        calls = [run[index] for run in runs if index in run]
+        table[CaseDecisions(sum(calls), len(calls), int(calls[0]), 1)] += 1
+    return table
 
-    That reproduces both of upstream's choices: 0.7581 gives 0.73, 0.8271 gives 0.80.
+
+def threshold_for(mean: float) -> float:
+    """Choose the threshold of an own baseline: the mean self-agreement less `MARGIN`.
+
+    Not the lowest pair, which falls with every further run.
     """
-    return max(0.0, round(lowest - MARGIN, 2))
+    return max(0.0, round(mean - MARGIN, 4))
+
+
+def chance_to_pass(base: float, agreement: float, runs: int, cases: int) -> float:
+    """Compute how often a faithful vendor passes `non_inferiority` against so many official runs.
+
+    Args:
+        base: Share of the official answers that call, between 0 and 1.
+        agreement: F1 of two official runs.
+        runs: Official runs, 2 or more.
+        cases: Cases of the vendor's run.
+    """
+    error = spread_of_faithful(base, agreement, runs) / sqrt(cases)
+    return NormalDist().cdf(MARGIN / error - Z)
+
+
+def spread_of_faithful(base: float, agreement: float, runs: int) -> float:
+    """Compute the standard deviation of one case's part in a faithful vendor's `non_inferiority`.
+
+    Each case has a probability of its own that an answer calls: a Beta distribution over the cases that
+    fits the share of calls and the self-agreement.
+
+    Args:
+        base: Share of the official answers that call, between 0 and 1.
+        agreement: F1 of two official runs.
+        runs: Official runs, 2 or more.
+    """
+    table = Counter(
+        {
+            CaseDecisions(calls, runs, vendor, 1): round(
+                _PRECISION * _beta_binomial(calls, vendor, runs, base, agreement)
+            )
+            for calls in range(runs + 1)
+            for vendor in (0, 1)
+        }
+    )
+    found = non_inferiority(table)
+    assert found is not None, "some official answers call"
+    return found.difference.interval.spread * sqrt(found.cases)
+
+
+def _beta_binomial(calls: int, vendor: int, runs: int, base: float, agreement: float) -> float:
+    """Give the probability that the official runs and the vendor call so often in a case."""
+    # The variance of the cases' probabilities is base (agreement − base), neither none nor that of coins.
+    agreement = min(max(agreement, base + _EDGE * (1 - base)), 1 - _EDGE * (1 - base))
+    total = (1 - base) / (agreement - base) - 1
+    a, b = base * total, (1 - base) * total
+    k, n = calls + vendor, runs + 1
+    logs = lgamma(a + k) + lgamma(b + n - k) - lgamma(total + n) + lgamma(total) - lgamma(a) - lgamma(b)
+    return comb(runs, calls) * exp(logs)

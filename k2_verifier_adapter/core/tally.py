@@ -14,7 +14,8 @@ from k2_verifier_adapter.core.judgement import FailedRequest, Judgement, NoteKin
 from k2_verifier_adapter.core.judging.leaks import ARGUMENTS
 from k2_verifier_adapter.core.judging.markup import FOREIGN_TOKENS
 from k2_verifier_adapter.core.responses import FinishBucket
-from k2_verifier_adapter.core.statistics.clusters import RepeatedCases
+from k2_verifier_adapter.core.statistics.decisions import CaseDecisions
+from k2_verifier_adapter.core.statistics.ratios import RepeatedCases
 
 MAX_LISTED_CASES = 10_000
 """Cases that are listed of each failure class; its count is exact whatever their number."""
@@ -63,6 +64,8 @@ class Tally:
         counts: Counts over all completed responses.
         unrepaired: Counts over those whose request upstream would have sent alike.
         repeated: What the cases that were asked more than once add up to.
+        decisions: The cases by what vendor and official API decided in them, the first official run
+            alone. Failed requests are no answer, unless they count as "did not call".
         others_detail: Completed responses by literal finish_reason, of the bucket "others".
         failure_counts: Responses, or failed requests, that show a failure class.
         failure_cases: The 0-based row numbers of those, without repetition, in order; the first
@@ -78,6 +81,7 @@ class Tally:
     counts: Counts = field(default_factory=Counts)
     unrepaired: Counts = field(default_factory=Counts)
     repeated: RepeatedCases = field(default_factory=RepeatedCases)
+    decisions: Counter[CaseDecisions] = field(default_factory=Counter)
     others_detail: Counter[str] = field(default_factory=Counter)
     failure_counts: Counter[FailureClass] = field(default_factory=Counter)
     failure_cases: dict[FailureClass, dict[int, None]] = field(default_factory=dict)
@@ -132,6 +136,7 @@ class Tally:
 
     def close(self) -> None:
         """End the cluster of the last case; what is computed from the tally needs it ended."""
+        self._note_decisions()
         if len(self._open) > 1:
             cluster = Counts()
             for item in self._open:
@@ -142,6 +147,17 @@ class Tally:
             self.repeated.add(cluster)
         self._open.clear()
         self._open_case = None
+
+    def _note_decisions(self) -> None:
+        should_call, calls, answers = False, 0, 0
+        for item in self._open:
+            if isinstance(item, FailedRequest):
+                if item.as_no_call_against is not None:
+                    should_call, answers = item.as_no_call_against, answers + 1
+            else:
+                should_call, calls, answers = item.should_call, calls + item.calls, answers + 1
+        if answers:
+            self.decisions[CaseDecisions(int(should_call), 1, calls, answers)] += 1
 
     def _enter(self, case_index: int, item: Judgement | FailedRequest) -> None:
         if case_index != self._open_case:
@@ -166,6 +182,7 @@ class Tally:
         self.counts += other.counts
         self.unrepaired += other.unrepaired
         self.repeated.merge([other.repeated])
+        self.decisions += other.decisions
         merge_texts(self.others_detail, other.others_detail)
         self.failure_counts += other.failure_counts
         self.failed_statuses += other.failed_statuses

@@ -107,8 +107,9 @@ def build_subset(
     findings = [*(prompts.findings if prompts else ()), *baseline.findings]
     findings += _gaps(baseline, prompts)
     rows = list(_rows(attempts[0], requests, baseline, findings))
-    pairs = pairwise_agreement([_decisions(found) for found in attempts])
-    standard = _standard(subset, baselines, pairs, threshold)
+    decisions = [_decisions(found) for found in attempts]
+    pairs = pairwise_agreement(decisions)
+    standard = _standard(subset, baselines, decisions, threshold)
     path = rows_path(output, subset)
     build = Build(
         subset=subset,
@@ -215,13 +216,13 @@ def _decisions(attempts: Mapping[int, Attempt]) -> dict[int, bool]:
 
 
 def _standard(
-    subset: str, baselines: Sequence[Source], pairs: Sequence[PairAgreement], threshold: float | None
+    subset: str, baselines: Sequence[Source], runs: Sequence[Mapping[int, bool]], threshold: float | None
 ) -> Standard:
     """Choose the standard: measured over several runs, upstream's for its own files, else none."""
     published = preset_for(subset).standard
-    if pairs:
-        agreement = self_agreement(pairs)
-        chosen = None if agreement is None else threshold_for(agreement.lowest)
+    if len(runs) > 1:
+        agreement = self_agreement(runs)
+        chosen = None if agreement is None else threshold_for(agreement.mean)
         standard = Standard(chosen, agreement, f"self-agreement of {len(baselines)} official runs")
     elif published is not None and baselines[0].name == RESULTS_MEMBERS.get(subset):
         standard = published

@@ -9,9 +9,6 @@ from hypothesis import strategies as st
 from k2_verifier_adapter.core.metrics import COMPLETED_COUNT, Metric
 from k2_verifier_adapter.core.statistics.intervals import (
     Interval,
-    clustered_f1,
-    clustered_mean,
-    clustered_wilson,
     f1_interval,
     interval_at,
     size_to_clear,
@@ -37,20 +34,10 @@ def intervals(draw: st.DrawFn) -> tuple[float, Interval, int]:
     n = draw(st.integers(1, 4000))
     x = draw(st.integers(0, n))
     completed = n + draw(st.integers(0, 4000))
-    kind = draw(st.sampled_from(["f1", "rate", "clustered f1", "clustered rate", "mean"]))
-    s, effect = x / n, draw(st.floats(0.5, 8))
-    if kind == "f1":
-        interval = f1_interval(x, n - x, 0)
-    elif kind == "rate":
-        interval = wilson(x, n)
-    elif kind == "clustered f1":
-        interval = clustered_f1(s, effect * s * (1 - s) / n, n, max(1, n // 2))
-    elif kind == "clustered rate":
-        interval = clustered_wilson(s, effect * s * (1 - s) / n, n, max(1, n // 2))
-    else:
-        interval = clustered_mean(s, effect * s * (1 - s) / n, n)
-    assert interval is not None
-    return 2 * s / (1 + s) if "f1" in kind else s, interval, completed
+    method = draw(st.sampled_from(["f1_logit", "wilson", "f1_logit_clustered", "wilson_clustered"]))
+    s, effect = x / n, draw(st.floats(1, 8)) if method.endswith("clustered") else 1.0
+    value = 2 * s / (1 + s) if method.startswith("f1") else s
+    return value, interval_at(value, n / effect, method), completed
 
 
 def grown(value: float, interval: Interval, completed: int, further: int) -> Interval:

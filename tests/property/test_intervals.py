@@ -1,13 +1,21 @@
 """Intervals hold their rate, stay in [0, 1], grow with the successes, and equal the known methods."""
 
-from dataclasses import replace
 from math import exp, log, sqrt
+from statistics import NormalDist
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from k2_verifier_adapter.core.statistics.intervals import clustered_f1, f1_interval, mean_interval, wilson
+from k2_verifier_adapter.core.statistics.intervals import (
+    Z,
+    at_level,
+    f1_interval,
+    log_ratio_interval,
+    p_above,
+    skewness_corrected,
+    wilson,
+)
 
 COUNTS = st.integers(0, 10**7)
 PAIRS = st.tuples(COUNTS, COUNTS).map(sorted)
@@ -93,18 +101,6 @@ def test_f1_interval_is_exact_at_its_ends(n: int) -> None:
         assert [interval.low, interval.high] == pytest.approx(bounds, abs=1e-9)
 
 
-@given(st.floats(0, 1), st.integers(1, 10**6))
-def test_clustered_f1_without_clusters_is_the_plain_one(s: float, n: int) -> None:
-    """Where clusters vary as single answers do, the interval is that of single answers."""
-    interval = clustered_f1(s, s * (1 - s) / n, n, n)
-    plain = f1_interval(s * n, n - s * n, 0)
-    assert plain is not None
-    assert interval.method == "f1_logit_clustered"
-    assert (interval.low, interval.high) == pytest.approx((plain.low, plain.high), abs=1e-9)
-    assert 0 <= interval.low <= 2 * s / (1 + s) + 1e-12
-    assert 2 * s / (1 + s) - 1e-12 <= interval.high <= 1
-
-
 @given(st.integers(0, 500), st.integers(0, 500), st.integers(0, 500))
 def test_f1_interval_grows_with_agreement(tp: int, fp: int, fn: int) -> None:
     """A false decision that becomes a true one moves neither bound down."""
@@ -115,31 +111,70 @@ def test_f1_interval_grows_with_agreement(tp: int, fp: int, fn: int) -> None:
     assert worse.high <= better.high + 1e-12
 
 
-@given(st.lists(st.floats(0, 1), max_size=30))
-def test_mean_interval_holds_the_mean(shares: list[float]) -> None:
-    """The mean of shares lies in its interval, up to rounding."""
-    interval = mean_interval(sum(shares), sum(share**2 for share in shares), len(shares))
-    if not shares:
-        assert interval is None
-        return
+LEVELS = st.floats(0.1, 12)
+
+
+@given(st.integers(0, 500), st.integers(0, 500), LEVELS)
+def test_a_higher_level_is_wider(hits: int, misses: int, z: float) -> None:
+    """At the level it was made for an interval is itself; more standard errors hold fewer."""
+    n = hits + misses
+    for value, interval in (
+        (hits / max(n, 1), wilson(hits, n)),
+        (_f1(hits, misses), f1_interval(hits, misses, 0)),
+    ):
+        if interval is None:
+            continue
+        same, wide = at_level(value, interval, Z), at_level(value, interval, z + 0.5)
+        narrow = at_level(value, interval, z)
+        assert (same.low, same.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
+        assert wide.low <= narrow.low + 1e-12
+        assert wide.high >= narrow.high - 1e-12
+        assert narrow.low - 1e-9 <= value <= narrow.high + 1e-9
+
+
+def _f1(hits: int, misses: int) -> float:
+    return 2 * hits / (2 * hits + misses) if hits + misses else 0.0
+
+
+@given(st.floats(-0.5, 0.5), st.floats(1e-4, 0.2), st.floats(-4, 4), st.integers(20, 5000), LEVELS)
+def test_skewness_is_corrected_to_its_side(
+    value: float, spread: float, skewness: float, n: int, z: float
+) -> None:
+    """Without skewness it is the normal interval; a long tail below moves both bounds down."""
+    plain = at_level(value, skewness_corrected(value, spread, 0.0, n), z)
+    assert (plain.low, plain.high) == pytest.approx((value - z * spread, value + z * spread))
+    skewed = at_level(value, skewness_corrected(value, spread, skewness, n), z)
+    assert skewed.low <= skewed.high
+    if z > 1 and abs(skewness) > 1e-6:
+        assert (skewed.low - plain.low) * skewness > 0
+        assert (skewed.high - plain.high) * skewness > 0
+
+
+@given(st.floats(0.001, 0.5), st.floats(0.01, 0.2), st.floats(-3, 3), st.integers(50, 5000))
+def test_the_p_value_is_that_of_the_interval(value: float, spread: float, skewness: float, n: int) -> None:
+    """The bound stands on the reference exactly where the p-value says so."""
+    interval = skewness_corrected(value, spread, skewness, n)
+    p = p_above(value, interval, 0.0)
+    assume(1e-6 < p < 0.9)
+    z = NormalDist().inv_cdf(1 - p / 2)
+    assert at_level(value, interval, z).low == pytest.approx(0.0, abs=1e-6)
+
+
+def test_p_above_by_hand() -> None:
+    """0.8 of 100 hits and 50 misses against 0.73: the log odds differ by 0.392, each error as stated."""
+    interval = f1_interval(100, 50, 0)
     assert interval is not None
-    mean = sum(shares) / len(shares)
-    assert 0 <= interval.low <= mean + 1e-12
-    assert mean - 1e-12 <= interval.high <= 1
+    difference = log(4) - log(0.73 / 0.27)
+    error = sqrt(1 / 100 + 1 / 50)
+    expected = 2 * NormalDist().cdf(-difference / error)
+    assert p_above(0.8, interval, 0.73) == pytest.approx(expected)
+    own = 0.008 / (0.73 * 0.27)
+    wider = 2 * NormalDist().cdf(-difference / sqrt(error**2 + own**2))
+    assert p_above(0.8, interval, 0.73, 0.008) == pytest.approx(wider)
+    assert p_above(0.8, interval, 0.81) == 1.0
 
 
-def test_mean_interval_by_hand() -> None:
-    """Shares that vary as yes and no have Wilson's interval; others that of as many as vary alike."""
-    # 50 of 100 yes: the unbiased variance is 25/99, so the mean varies as a rate of 99 does.
-    expected = replace(wilson(49.5, 99.0), method="wilson_effective", n=pytest.approx(99.0))
-    assert mean_interval(50.0, 50.0, 100) == expected
-    # Between 0.4 and 0.6 the variance is 1/25 of that.
-    narrow = mean_interval(50.0, 26.0, 100)
-    assert narrow is not None
-    assert narrow.high == pytest.approx(wilson(49.5 * 25, 99.0 * 25).high)
-
-
-def test_equal_shares_still_have_an_interval() -> None:
-    """That all shares seen agree fully does not make the next one sure."""
-    assert mean_interval(20.0, 20.0, 20) == replace(wilson(20, 20), method="wilson_effective")
-    assert mean_interval(0.7, 0.49, 1) == replace(wilson(0.7, 1.0), method="wilson_effective")
+def test_log_ratio_by_hand() -> None:
+    """log(1.2) ± 1.96 · 0.1 is 0.986 to 1.460, less 1."""
+    interval = log_ratio_interval(log(1.2), 0.1, 100)
+    assert (interval.low, interval.high) == pytest.approx((-0.01358, 0.45983), abs=1e-5)

@@ -1,39 +1,51 @@
-"""Confidence intervals for rates and for F1."""
+"""Confidence intervals, each of which can be widened or narrowed to another level.
+
+A fixed design has one level, a group-sequential one another at every look: so an interval keeps what it
+was made of, and `at_level` makes it anew.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import exp, inf, log, sqrt
+from math import copysign, exp, inf, log, sqrt
 from statistics import NormalDist
 
 CONFIDENCE = 0.95
-_TAIL = (1 - CONFIDENCE) / 2
-_Z = NormalDist().inv_cdf(1 - _TAIL)
-_MOST_LOG_ODDS = 700.0
+Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+"""Standard errors to either side of a 95 % interval."""
 
+WILSON = "wilson"
 F1_LOGIT = "f1_logit"
-F1_LOGIT_CLUSTERED = "f1_logit_clustered"
-_OF_F1 = frozenset({F1_LOGIT, F1_LOGIT_CLUSTERED})
+LOG_RATIO = "log_ratio"
+SKEWNESS_CORRECTED = "skewness_corrected"
+_MOST_LOG_ODDS = 700.0
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A two-sided 95 % interval.
+    """A two-sided interval, of 95 % where nothing else is said.
 
     Attributes:
-        low: Lower bound, within [0, 1].
-        high: Upper bound, within [0, 1].
-        method: Name of the method, as reports show it.
+        low: Lower bound.
+        high: Upper bound.
+        method: Name of the method, as reports show it; `…_clustered` and `…_effective` say only how `n`
+            was found.
         n: Effective sample size: the independent answers, each yes or no, that it is worth.
+        centre: What `log_ratio` and `skewness_corrected` spread around, on their own scale.
+        spread: Their standard error.
+        skewness: The third standardised moment of a case's influence, of `skewness_corrected`.
     """
 
     low: float
     high: float
     method: str
     n: float
+    centre: float = 0.0
+    spread: float = 0.0
+    skewness: float = 0.0
 
 
-def wilson(successes: float, n: float) -> Interval | None:
+def wilson(successes: float, n: float, z: float = Z) -> Interval | None:
     """Compute Wilson's score interval of the rate `successes / n`.
 
     The numbers need not be whole: an effective sample size is not.
@@ -47,16 +59,18 @@ def wilson(successes: float, n: float) -> Interval | None:
     if n == 0:
         return None
     rate = successes / n
-    z2 = _Z * _Z
+    z2 = z * z
     centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z * sqrt(rate * (1 - rate) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    half = z * sqrt(rate * (1 - rate) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     # At the ends the exact bound is 0 or 1; rounding must not push it past the rate itself.
     low = 0.0 if successes == 0 else min(max(0.0, centre - half), rate)
     high = 1.0 if successes == n else max(min(1.0, centre + half), rate)
-    return Interval(low, high, "wilson", n)
+    return Interval(low, high, WILSON, n)
 
 
-def f1_interval(true_positives: float, false_positives: float, false_negatives: float) -> Interval | None:
+def f1_interval(
+    true_positives: float, false_positives: float, false_negatives: float, z: float = Z
+) -> Interval | None:
     """Compute an interval of F1 = 2 TP / (2 TP + FP + FN).
 
     The odds of F1 are 2 TP / (FP + FN). Their logarithm varies as that of the odds of the plain
@@ -75,103 +89,105 @@ def f1_interval(true_positives: float, false_positives: float, false_negatives: 
     _check(hits, n)
     if n == 0:
         return None
+    tail = NormalDist().cdf(-z)
     if misses == 0:
-        return Interval(_f1_of_jaccard(_TAIL ** (1 / n)), 1.0, F1_LOGIT, n)
+        return Interval(_f1_of_jaccard(tail ** (1 / n)), 1.0, F1_LOGIT, n)
     if hits == 0:
-        return Interval(0.0, _f1_of_jaccard(1 - _TAIL ** (1 / n)), F1_LOGIT, n)
-    log_odds, half = log(2 * hits / misses), _Z * sqrt(1 / hits + 1 / misses)
+        return Interval(0.0, _f1_of_jaccard(1 - tail ** (1 / n)), F1_LOGIT, n)
+    log_odds, half = log(2 * hits / misses), z * sqrt(1 / hits + 1 / misses)
     return Interval(_inverse_logit(log_odds - half), _inverse_logit(log_odds + half), F1_LOGIT, n)
 
 
-def mean_interval(total: float, total_of_squares: float, n: int) -> Interval | None:
-    """Compute an interval of the mean of `n` shares in [0, 1].
+def log_ratio_interval(centre: float, spread: float, n: float) -> Interval:
+    """Compute an interval of a ratio less 1, symmetric on the scale of its logarithm.
 
     Args:
-        total: Sum of the shares.
-        total_of_squares: Sum of their squares.
-        n: Number of shares.
+        centre: Logarithm of the ratio.
+        spread: Its standard error.
+        n: Cases.
     """
-    if n == 0:
-        return None
-    mean = min(total / n, 1.0)
-    variance = max(0.0, (total_of_squares - n * mean * mean) / (n - 1)) if n > 1 else 0.0
-    return _interval_of_mean(mean, variance / n, n, "wilson_effective")
+    return at_level(0.0, Interval(-1.0, inf, LOG_RATIO, n, centre, spread), Z)
 
 
-def clustered_mean(value: float, variance: float, clusters: int) -> Interval:
-    """Compute an interval of a mean of shares whose responses come in clusters.
+def skewness_corrected(value: float, spread: float, skewness: float, n: float) -> Interval:
+    """Compute an interval of a smooth function of means, corrected for skewness by Hall's transformation.
+
+    Source: P. Hall, On the removal of skewness by transformation, JRSS B 54 (1992).
 
     Args:
-        value: The mean, in [0, 1].
-        variance: Its variance between clusters.
-        clusters: Number of clusters, at least 1.
+        value: The function's value.
+        spread: Its standard error by the delta method.
+        skewness: The third standardised moment of the influence of a case.
+        n: Cases.
     """
-    return _interval_of_mean(value, variance, clusters, "wilson_clustered")
+    return at_level(value, Interval(-inf, inf, SKEWNESS_CORRECTED, n, value, spread, skewness), Z)
 
 
-def _interval_of_mean(mean: float, variance: float, independent: int, method: str) -> Interval:
-    """Compute Wilson's interval at the sample size at which a rate would vary as this mean does.
-
-    A normal interval would have no width at all where all shares are equal; here each independent
-    share then counts as one yes or no.
-    """
-    binomial = mean * (1 - mean)
-    effective = binomial / variance if variance > 0 and binomial > 0 else float(independent)
-    return interval_at(mean, effective, method)
-
-
-def clustered_wilson(value: float, variance: float, n: float, clusters: int) -> Interval:
-    """Compute Wilson's interval of a rate whose responses come in clusters.
-
-    Args:
-        value: The rate, in [0, 1].
-        variance: Its variance between clusters.
-        n: Its denominator, above 0.
-        clusters: Number of clusters, at least 1.
-    """
-    return interval_at(value, _effective_size(value, variance, n, clusters), "wilson_clustered")
-
-
-def clustered_f1(jaccard: float, variance: float, n: float, clusters: int) -> Interval:
-    """Compute an interval of F1 from responses that come in clusters.
-
-    Args:
-        jaccard: The proportion s = TP / (TP + FP + FN) behind F1.
-        variance: Variance of s between clusters.
-        n: Denominator of s, above 0.
-        clusters: Number of clusters, at least 1.
-    """
-    effective = _effective_size(jaccard, variance, n, clusters)
-    return interval_at(_f1_of_jaccard(jaccard), effective, F1_LOGIT_CLUSTERED)
-
-
-def _effective_size(value: float, variance: float, n: float, clusters: int) -> float:
-    """Shrink a denominator to the number of independent answers that it is worth.
-
-    The design effect, the variance between clusters over the binomial one, is never taken below 1.
-    A rate of 0 or 1 shows no variance between clusters, and neither does a single cluster: then
-    each cluster counts once.
-    """
-    binomial = value * (1 - value) / n
-    known = binomial > 0 and clusters > 1
-    return n / max(1.0, variance / binomial) if known else float(clusters)
-
-
-def interval_at(value: float, n: float, method: str) -> Interval:
-    """Give the interval that a value has at an effective sample size.
+def at_level(value: float, interval: Interval, z: float) -> Interval:
+    """Make an interval anew, with so many standard errors to either side.
 
     Args:
         value: The rate, or F1 where the method is one of F1.
-        n: The effective sample size, above 0.
-        method: A method of this module, by the name that reports show.
+        interval: What the value has at another level.
+        z: Standard errors; 1.96 gives 95 %.
     """
-    if method in _OF_F1:
+    n, method = interval.n, interval.method
+    if method == LOG_RATIO:
+        half = z * interval.spread
+        return replace(interval, low=exp(interval.centre - half) - 1, high=exp(interval.centre + half) - 1)
+    if method == SKEWNESS_CORRECTED:
+        low, high = (interval.centre - interval.spread * _student(y, interval) for y in (z, -z))
+        return replace(interval, low=low, high=high)
+    if method.startswith(F1_LOGIT):
         hits = n * _jaccard_of_f1(value)
-        base = f1_interval(hits, n - hits, 0)
+        base = f1_interval(hits, n - hits, 0, z)
     else:
-        base = wilson(value * n, n)
+        base = wilson(value * n, n, z)
     assert base is not None, "the effective sample size is above 0"
     return replace(base, method=method)
+
+
+def p_above(value: float, interval: Interval, reference: float, reference_error: float = 0.0) -> float:
+    """Give the two-sided p-value of a value that lies above a reference; 1 where it does not.
+
+    Args:
+        value: The value, F1 or a difference.
+        interval: Its interval.
+        reference: What it is held against.
+        reference_error: The reference's standard error; of F1 only.
+    """
+    if value <= reference:
+        return 1.0
+    if interval.method == SKEWNESS_CORRECTED:
+        score = _normal((interval.centre - reference) / interval.spread, interval)
+    else:
+        s = _jaccard_of_f1(value)
+        # All answers agree: half an answer is taken for one that does not.
+        misses = max(interval.n * (1 - s), 0.5)
+        error = reference_error / (reference * (1 - reference))
+        odds = 2 * (interval.n - misses) / misses
+        score = (log(odds) - _logit(reference)) / sqrt(1 / (interval.n - misses) + 1 / misses + error**2)
+    return min(1.0, 2 * NormalDist().cdf(-score))
+
+
+def _normal(student: float, interval: Interval) -> float:
+    """Give the normal score of a Student's ratio whose cases are skewed (Hall's cubic)."""
+    g, root = interval.skewness, sqrt(interval.n)
+    return student + g * student**2 / (3 * root) + g * g * student**3 / (27 * interval.n) + g / (6 * root)
+
+
+def _student(normal: float, interval: Interval) -> float:
+    """Invert `_normal`."""
+    g, root = interval.skewness, sqrt(interval.n)
+    if abs(g) < 1e-9:
+        return normal
+    cube = 1 + g * (normal / root - g / (6 * interval.n))
+    return 3 * root / g * (copysign(abs(cube) ** (1 / 3), cube) - 1)
+
+
+def interval_at(value: float, n: float, method: str) -> Interval:
+    """Give the interval that a value has at an effective sample size, by a method of this module."""
+    return at_level(value, Interval(0.0, 1.0, method, n), Z)
 
 
 def size_to_clear(value: float, threshold: float, method: str) -> float | None:
@@ -189,12 +205,12 @@ def size_to_clear(value: float, threshold: float, method: str) -> float | None:
     """
     if value == threshold:
         return None
-    if method not in _OF_F1:
-        return _Z * _Z * threshold * (1 - threshold) / (value - threshold) ** 2
+    if not method.startswith(F1_LOGIT):
+        return Z * Z * threshold * (1 - threshold) / (value - threshold) ** 2
     s, t = _jaccard_of_f1(value), _jaccard_of_f1(threshold)
     if s in (0.0, 1.0):
-        return log(_TAIL) / log(t if s == 1 else 1 - t) if 0 < t < 1 else 0.0
-    return (_Z / (_logit(s) - _logit(t))) ** 2 / (s * (1 - s))
+        return log((1 - CONFIDENCE) / 2) / log(t if s == 1 else 1 - t) if 0 < t < 1 else 0.0
+    return (Z / (_logit(s) - _logit(t))) ** 2 / (s * (1 - s))
 
 
 def _check(successes: float, n: float) -> None:
