@@ -9,7 +9,7 @@ from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.presets import SelfAgreement
 from k2_verifier_adapter.core.printable import percent
 from k2_verifier_adapter.core.statistics.decisions import (
-    Decisions,
+    DecisionTable,
     NonInferiority,
     call_surplus,
     exchange_test,
@@ -48,7 +48,7 @@ class Difference:
 
 
 def differences(
-    table: Decisions, similarity: Metric, agreement: SelfAgreement | None
+    table: DecisionTable, similarity: Metric, agreement: SelfAgreement | None
 ) -> tuple[Difference, ...]:
     """Test for every difference that the rows allow to be tested.
 
@@ -61,7 +61,7 @@ def differences(
     return (*_surplus(table), *_too_much(similarity, agreement, against_runs), *_exchange(table))
 
 
-def _surplus(table: Decisions) -> Iterator[Difference]:
+def _surplus(table: DecisionTable) -> Iterator[Difference]:
     found = call_surplus(table)
     if found is None:
         return
@@ -96,7 +96,7 @@ def _too_much(
     )
 
 
-def _exchange(table: Decisions) -> Iterator[Difference]:
+def _exchange(table: DecisionTable) -> Iterator[Difference]:
     found = exchange_test(table)
     if found is None:
         return

@@ -21,7 +21,12 @@ from k2_verifier_adapter.core.metrics import (
 from k2_verifier_adapter.core.presets import SelfAgreement
 from k2_verifier_adapter.core.printable import percent_beside
 from k2_verifier_adapter.core.self_agreement import MARGIN
-from k2_verifier_adapter.core.statistics.decisions import Decisions, Estimate, call_surplus, non_inferiority
+from k2_verifier_adapter.core.statistics.decisions import (
+    DecisionTable,
+    Estimate,
+    call_surplus,
+    non_inferiority,
+)
 from k2_verifier_adapter.core.statistics.intervals import Interval, at_level, interval_at, size_to_clear
 from k2_verifier_adapter.core.statistics.sequential import FIXED, Level
 from k2_verifier_adapter.core.tally import Tally
@@ -193,7 +198,7 @@ def strict_verdict(
 
 
 def _checks(
-    metrics: Mapping[str, Metric], decisions: Decisions, requirements: Requirements, level: Level
+    metrics: Mapping[str, Metric], decisions: DecisionTable, requirements: Requirements, level: Level
 ) -> tuple[Check, ...]:
     surplus, accuracy = requirements.surplus, requirements.accuracy
     against_runs = non_inferiority(decisions)

@@ -38,7 +38,7 @@ class CaseDecisions(NamedTuple):
     answers: int
 
 
-Decisions = Mapping[CaseDecisions, int]
+DecisionTable = Mapping[CaseDecisions, int]
 """Cases by what was decided in them; each has an answer of either side."""
 
 
@@ -50,7 +50,7 @@ class Estimate:
     interval: Interval
 
 
-def call_surplus(table: Decisions) -> Estimate | None:
+def call_surplus(table: DecisionTable) -> Estimate | None:
     """Compute the vendor's calls beyond the official ones, relative to these.
 
     With one official run it is (FP − FN) / (TP + FN); with several, the mean of their calls stands in
@@ -104,7 +104,7 @@ class NonInferiority:
     cases: int
 
 
-def non_inferiority(table: Decisions) -> NonInferiority | None:
+def non_inferiority(table: DecisionTable) -> NonInferiority | None:
     """Hold the vendor against several official runs, as they are held against each other.
 
     F1 is taken of the sums over all runs, and over all pairs of runs: of a case with k calls in m
@@ -168,7 +168,7 @@ class Surplus(NamedTuple):
     less: float
 
 
-def surplus_test(table: Decisions) -> Surplus:
+def surplus_test(table: DecisionTable) -> Surplus:
     """Test whether the vendor calls as often as the official API, exactly.
 
     Given the calls of each case, the vendor's are the sum of hypergeometric numbers. Where every case has
@@ -233,7 +233,7 @@ class Exchange:
     cases: int
 
 
-def exchange_test(table: Decisions) -> Exchange | None:
+def exchange_test(table: DecisionTable) -> Exchange | None:
     """Test exchangeability case by case; it needs several official runs.
 
     Given T calls among the N answers of a case, a vendor's answer is a call with probability T / N. The

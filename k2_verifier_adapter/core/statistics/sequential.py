@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
+from k2_verifier_adapter.core.json_text import number, whole
 from k2_verifier_adapter.core.statistics.intervals import Z
-from k2_verifier_adapter.core.stored_values import number, whole
 
 LOOKS = 12
 FIRST_LOOK = 60
