@@ -26,7 +26,7 @@ class Group(str, Enum):
 
 
 class FailureClass(str, Enum):
-    """One named way of being wrong; the value is the name used in files."""
+    """One named way of being wrong, group by group; the value is the name used in files."""
 
     TRUNCATED_JSON = "truncated_json"
     CONCATENATED_JSON = "concatenated_json"
@@ -89,29 +89,25 @@ class FailureClass(str, Enum):
         return _GROUP_OF[self]
 
 
-_MEMBERS = {
-    Group.ARGUMENTS: (FailureClass.TRUNCATED_JSON, FailureClass.OTHER_SCHEMA_VIOLATION),
-    Group.NAMES_AND_IDS: (FailureClass.UNDECLARED_TOOL, FailureClass.DUPLICATE_TOOL_CALL_ID),
-    Group.FINISH_AGAINST_PAYLOAD: (
-        FailureClass.FINISH_TOOL_CALLS_WITHOUT_CALLS,
-        FailureClass.CONTENT_FILTERED,
-    ),
-    Group.LEAKS: (FailureClass.MARKUP_IN_CONTENT, FailureClass.SPECIAL_TOKEN_LEAK),
-    Group.NOTHING: (FailureClass.EMPTY_RESPONSE, FailureClass.REASONING_ONLY),
-    Group.DECISION: (FailureClass.MISSED_CALL, FailureClass.EXTRA_CALL),
-    Group.NOT_THE_VENDORS: (FailureClass.BROKEN_TOOL_SCHEMA, FailureClass.SCHEMA_TIMEOUT),
-    Group.STREAM: (FailureClass.STREAM_INDEX_MISSING, FailureClass.STREAM_IGNORED),
-    Group.TRANSPORT: (FailureClass.HTTP_4XX, FailureClass.RESPONSE_TOO_LARGE),
+_FIRST_OF_GROUP = {
+    FailureClass.TRUNCATED_JSON: Group.ARGUMENTS,
+    FailureClass.UNDECLARED_TOOL: Group.NAMES_AND_IDS,
+    FailureClass.FINISH_TOOL_CALLS_WITHOUT_CALLS: Group.FINISH_AGAINST_PAYLOAD,
+    FailureClass.MARKUP_IN_CONTENT: Group.LEAKS,
+    FailureClass.EMPTY_RESPONSE: Group.NOTHING,
+    FailureClass.MISSED_CALL: Group.DECISION,
+    FailureClass.BROKEN_TOOL_SCHEMA: Group.NOT_THE_VENDORS,
+    FailureClass.STREAM_INDEX_MISSING: Group.STREAM,
+    FailureClass.HTTP_4XX: Group.TRANSPORT,
 }
 
 
 def _group_of() -> dict[FailureClass, Group]:
-    ordered = list(FailureClass)
-    return {
-        failure_class: group
-        for group, (first, last) in _MEMBERS.items()
-        for failure_class in ordered[ordered.index(first) : ordered.index(last) + 1]
-    }
+    groups: dict[FailureClass, Group] = {}
+    group = Group.ARGUMENTS
+    for kind in FailureClass:
+        group = groups[kind] = _FIRST_OF_GROUP.get(kind, group)
+    return groups
 
 
 _GROUP_OF = _group_of()

@@ -15,8 +15,8 @@ from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.records import ResponseRecord
+from k2_verifier_adapter.core.requests import token_limit_of
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
-from k2_verifier_adapter.core.tokens import token_limit_of
 
 _STATUS_OF_ANSWERS = 200
 

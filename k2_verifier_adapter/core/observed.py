@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any
 
 from k2_verifier_adapter.core.counts import count_text, merge_texts
-from k2_verifier_adapter.core.tokens import reported_tokens
+from k2_verifier_adapter.core.responses import reported_tokens
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The request of a case: parameters by precedence, body bytes, and hashes that identify it."""
+"""The request of a case: parameters by precedence, body bytes, hashes that identify it, and its tokens."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ from typing import Any
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.secrets import MASK
+
+ASCII_PER_TOKEN = 2.5
+"""ASCII characters of messages and tools, as JSON, that make one prompt token."""
+
+OTHERS_PER_TOKEN = 1.1
+"""Characters beyond ASCII (Chinese, in the main) that make one prompt token."""
+
+_ASCII = bytes(range(128))
+_UTF8_BYTES = 3
+_ESCAPE = len(rb"\u4e2d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +148,30 @@ def upstream_hash(request: Mapping[str, Any]) -> str:
     """
     text = json.dumps(request, sort_keys=True, ensure_ascii=False)
     return hashlib.md5(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+
+
+def token_limit_of(parameters: Mapping[str, Any] | None) -> int | None:
+    """Give the most completion tokens that request parameters allow; None if they set no limit."""
+    for name in ("max_completion_tokens", "max_tokens"):
+        value = parameters.get(name) if parameters is not None else None
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None
+
+
+def estimate_prompt_tokens(*parts: bytes | None) -> float:
+    r"""Estimate the prompt tokens of messages and tools, given as JSON text in UTF-8 or with `\u` escapes.
+
+    The two constants are the least-squares fit of 1,023 logged requests with tools, half of them in
+    Chinese, to the `prompt_tokens` of two vendors: 4 % off in the sum, 10 % for the median request. Prompts
+    of another kind, and other tokenizers, differ more: it is for the order of a bill, not for paying it.
+    """
+    tokens = 0.0
+    for part in parts:
+        if part is None:
+            continue
+        escapes = part.count(rb"\u")
+        beyond = 0 if part.isascii() else len(part.translate(None, _ASCII))
+        tokens += (len(part) - beyond - escapes * _ESCAPE) / ASCII_PER_TOKEN
+        tokens += (beyond / _UTF8_BYTES + escapes) / OTHERS_PER_TOKEN
+    return tokens

@@ -11,6 +11,9 @@ from typing import Any
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.json_text import MAX_DEPTH, excerpt, is_too_deep, shown
 
+_MOST_TOKENS = 1 << 40
+"""No completion has as many tokens; what is beyond would only break sums and files."""
+
 
 class FinishBucket(str, Enum):
     """The four ways in which upstream counts a finish_reason."""
@@ -139,3 +142,17 @@ def literal_finish_reason(value: Any) -> str | None:
 
 def _not_a_completion(reason: str) -> NotACompletion:
     return NotACompletion(FailureClass.NOT_A_COMPLETION, reason)
+
+
+def reported_tokens(completion: Mapping[str, Any], name: str) -> int:
+    """Read a count out of a completion's `usage`; 0 where it gives none that can be one.
+
+    Args:
+        completion: The completion.
+        name: `prompt_tokens`, `completion_tokens` or `total_tokens`.
+    """
+    usage = completion.get("usage")
+    value = usage.get(name) if isinstance(usage, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_TOKENS:
+        return 0
+    return value

@@ -26,8 +26,8 @@ from k2_verifier_adapter.core.judged import Item, judge_record
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
+from k2_verifier_adapter.core.responses import reported_tokens
 from k2_verifier_adapter.core.run_facts import RunFacts
-from k2_verifier_adapter.core.tokens import reported_tokens
 from k2_verifier_adapter.errors import StorageError
 from k2_verifier_adapter.evalscope_plugin import asking, hiding, settings
 from k2_verifier_adapter.evalscope_plugin.client.budget import Budget, BudgetSpentError

@@ -11,8 +11,8 @@ from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.records import ResponseRecord
-from k2_verifier_adapter.core.responses import NotACompletion, parse_completion
-from k2_verifier_adapter.core.tokens import estimate_prompt_tokens, reported_tokens
+from k2_verifier_adapter.core.requests import estimate_prompt_tokens
+from k2_verifier_adapter.core.responses import NotACompletion, parse_completion, reported_tokens
 from k2_verifier_adapter.errors import CacheMismatchError
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.formats.runs import RunPaths, read_predictions

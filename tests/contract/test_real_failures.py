@@ -18,8 +18,8 @@ from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.judgement import Judgement
 from k2_verifier_adapter.core.judging.judge import judge
+from k2_verifier_adapter.core.requests import token_limit_of
 from k2_verifier_adapter.core.responses import Response, read_completion
-from k2_verifier_adapter.core.tokens import token_limit_of
 from k2_verifier_adapter.formats.line_notes import note_of_error
 
 REALDATA = os.environ.get("K2_VERIFIER_REALDATA")

@@ -20,10 +20,10 @@ from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.judging.judge import judge
+from k2_verifier_adapter.core.requests import token_limit_of
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
 from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
 from k2_verifier_adapter.core.streams.decoder import EventDecoder, is_done
-from k2_verifier_adapter.core.tokens import token_limit_of
 
 FOLDER = Path(__file__).parent / "reported_shapes"
 SHAPES: dict[str, dict[str, Any]] = {

@@ -34,9 +34,9 @@ from k2_verifier_adapter.core.judging.markup import (
 )
 from k2_verifier_adapter.core.messages import names_in_history, texts_of
 from k2_verifier_adapter.core.records import judgement_as_json, judgement_from_json
+from k2_verifier_adapter.core.requests import token_limit_of
 from k2_verifier_adapter.core.responses import Response, read_completion
 from k2_verifier_adapter.core.tally import Tally
-from k2_verifier_adapter.core.tokens import token_limit_of
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "additionalProperties": False}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": SCHEMA}}

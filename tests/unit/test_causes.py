@@ -17,7 +17,7 @@ from k2_verifier_adapter.core.judging.arguments import is_repairable
 from k2_verifier_adapter.core.judging.causes import INVALID_CALL, REST, WITHOUT_CALL
 from k2_verifier_adapter.core.judging.judge import judgement_of_log
 from k2_verifier_adapter.core.records import judgement_as_json, judgement_from_json
-from k2_verifier_adapter.core.tokens import token_limit_of
+from k2_verifier_adapter.core.requests import token_limit_of
 
 
 def classes(judgement):

@@ -9,8 +9,7 @@ from k2_verifier_adapter.core.cases import OfficialAnswer
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import shown
 from k2_verifier_adapter.core.messages import MessageTexts, first_name
-from k2_verifier_adapter.core.responses import Response
-from k2_verifier_adapter.core.tokens import reported_tokens
+from k2_verifier_adapter.core.responses import Response, reported_tokens
 
 _KNOWN_FINISH_REASONS = frozenset({"stop", "tool_calls", "length", "content_filter"})
 

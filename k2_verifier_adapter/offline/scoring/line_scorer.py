@@ -14,9 +14,9 @@ from k2_verifier_adapter.core.json_text import excerpt, shown
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.judging.judge import judge, judgement_of_log
 from k2_verifier_adapter.core.log_facts import FailedRule, LogFacts
+from k2_verifier_adapter.core.requests import token_limit_of
 from k2_verifier_adapter.core.responses import Response, literal_finish_reason, read_completion
 from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.core.tokens import token_limit_of
 from k2_verifier_adapter.formats.counted_lines import CountedLines
 from k2_verifier_adapter.formats.line_notes import LineNote, Redaction, note_of_error
 from k2_verifier_adapter.formats.upstream import BadLine, Result, read_results
