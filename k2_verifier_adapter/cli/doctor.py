@@ -90,7 +90,7 @@ def doctor(
 
 def _check_url(ctx: click.Context, api_url: str) -> None:
     """Refuse what is no base URL; one that holds credentials is not shown."""
-    from k2_verifier_adapter.evalscope_plugin.hiding import refuse_credentials_in
+    from k2_verifier_adapter.evalscope_plugin.masking import refuse_credentials_in
 
     refuse_credentials_in(api_url)
     if urlsplit(api_url).scheme not in ("http", "https") or not urlsplit(api_url).netloc:
@@ -204,7 +204,7 @@ def _show(checks: list[Check], key: str | None) -> None:
 
     from k2_verifier_adapter.core.printable import printable
     from k2_verifier_adapter.core.secrets import Masker, secrets_in
-    from k2_verifier_adapter.evalscope_plugin.hiding import environment_secrets
+    from k2_verifier_adapter.evalscope_plugin.masking import environment_secrets
     from k2_verifier_adapter.reports.layout import render
 
     masker = Masker(secrets_in({"api_key": key}) | environment_secrets())

@@ -14,8 +14,7 @@ import click
 
 from k2_verifier_adapter.cli.gate_flags import baseline_flags, gate_flags, say
 from k2_verifier_adapter.cli.output import print_report
-from k2_verifier_adapter.cli.pace_flags import pace_flags
-from k2_verifier_adapter.cli.sample_flags import sample_flags
+from k2_verifier_adapter.cli.parameter_flags import parameter_flags
 from k2_verifier_adapter.errors import DataError, RunInterruptedError
 
 if TYPE_CHECKING:
@@ -45,8 +44,7 @@ _CLOCK_SLACK_S = 2.0
     help="A task file, YAML or JSON; ${NAME} and ${NAME:-default} come from the environment. Flags "
     "override it.",
 )
-@sample_flags
-@pace_flags
+@parameter_flags
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -61,8 +59,7 @@ def evaluate(
     *,
     config_file: Path | None,
     evalscope_flags: tuple[str, ...],
-    pace: Mapping[str, float],
-    sample: Mapping[str, Any],
+    parameters: Mapping[str, Any],
     dry_run: bool,
     gate: GateOptions,
 ) -> None:
@@ -87,7 +84,7 @@ def evaluate(
     config = with_api_key(config, evalscope_flags, os.environ)
 
     if dry_run or (config or {}).get("dry_run"):
-        say_estimate(list(evalscope_flags), config, pace, sample)
+        say_estimate(list(evalscope_flags), config, parameters)
         return
 
     from k2_verifier_adapter.evalscope_plugin.running import run_eval
@@ -98,7 +95,7 @@ def evaluate(
     started = time.time()
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            run = run_eval(list(evalscope_flags), config, {**pace, **sample})
+            run = run_eval(list(evalscope_flags), config, parameters)
     except RunInterruptedError as error:
         click.echo(f"k2-verifier: {error}", err=True)
         with contextlib.suppress(DataError):
@@ -111,8 +108,7 @@ def evaluate(
 def say_estimate(
     evalscope_flags: Sequence[str],
     config: Mapping[str, Any] | None,
-    pace: Mapping[str, float],
-    sample: Mapping[str, Any],
+    parameters: Mapping[str, Any],
 ) -> None:
     """Print what a run would send."""
     from k2_verifier_adapter.core.json_text import dumps_ascii
@@ -120,17 +116,15 @@ def say_estimate(
     from k2_verifier_adapter.evalscope_plugin.running import estimate_eval
 
     with contextlib.redirect_stdout(sys.stderr):
-        estimates = estimate_eval(evalscope_flags, config, {**pace, **sample})
+        estimates = estimate_eval(evalscope_flags, config, parameters)
     for estimate in estimates:
         click.echo(f"{printable(estimate.subset)}: {estimate.cost}")
         where = f" at {estimate.host}" if estimate.host else ""
         click.echo(
             f"  {printable(estimate.model)}{printable(where)}, {dumps_ascii(dict(estimate.parameters))}"
         )
-    for name, value in pace.items():
-        click.echo(f"  {name}: {value:g}")
-    for name, chosen in sample.items():
-        click.echo(f"  {name}: {chosen}")
+    for name, value in parameters.items():
+        click.echo(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")
     click.echo("Dry run: nothing was sent, nothing was written.")
 
 

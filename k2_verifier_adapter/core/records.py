@@ -8,9 +8,8 @@ from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import number
-from k2_verifier_adapter.core.judgement import FailedRequest, Fix, Judgement, Note, ToolUse
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.requests import RequestIdentity
-from k2_verifier_adapter.core.responses import FinishBucket
 
 METADATA_KEY = "k2_verifier"
 """Key of the record in a prediction's `model_output.metadata` and in a review's score metadata."""
@@ -138,34 +137,3 @@ def judgement_as_json(case_index: int, judgement: Judgement) -> dict[str, Any]:
         "notes": [note.as_json() for note in judgement.notes],
         "tools": {use.name: {"calls": use.calls, "invalid": use.invalid} for use in judgement.tools},
     }
-
-
-def judgement_from_json(value: Mapping[str, Any]) -> tuple[int, Judgement]:
-    """Read the stored form of a judgement back, with its row number.
-
-    Raises:
-        KeyError, ValueError, TypeError: If it is not one.
-    """
-    # Reviews of earlier versions hold neither causes nor notes nor tools.
-    primary = value.get("primary")
-    fixes = value.get("if_fixed") or {}
-    tools = value.get("tools") or {}
-    judgement = Judgement(
-        finish_reason=value["finish_reason"],
-        bucket=FinishBucket(value["bucket"]),
-        tool_calls_valid=value["tool_calls_valid"],
-        should_call=value["should_call"],
-        official_bucket=FinishBucket(value["official_bucket"]),
-        official_valid=value["official_valid"],
-        same_names=value["same_names"],
-        argument_agreement=value["argument_agreement"],
-        repaired=value["repaired"],
-        failures=tuple(map(Failure.from_json, value["failures"])),
-        primary=None if primary is None else FailureClass(primary),
-        fixes=tuple(
-            Fix(FailureClass(kind), calls=fix["calls"], valid=fix["valid"]) for kind, fix in fixes.items()
-        ),
-        notes=tuple(map(Note.from_json, value.get("notes") or ())),
-        tools=tuple(ToolUse(name, use["calls"], use["invalid"]) for name, use in tools.items()),
-    )
-    return int(value["case"]), judgement

@@ -1,48 +1,39 @@
-"""The adapter: EvalScope's hooks on one side, the core's functions on the other."""
+"""The adapter: what EvalScope knows of the benchmark, its rows, and its aggregated scores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from evalscope.api.benchmark import AgentAdapter, BenchmarkMeta
-from evalscope.api.dataset import Dataset, DatasetDict, Sample
-from evalscope.api.evaluator import TaskState
-from evalscope.api.metric import AggScore, SampleScore, Score
-from evalscope.api.model import Model, ModelOutput
+from evalscope.api.dataset import Dataset, DatasetDict
+from evalscope.api.metric import AggScore, SampleScore
 from evalscope.constants import Tags
+from evalscope.metrics.semantics.catalog import METRIC_DEFINITIONS, MetricEntry
 from evalscope.report import Report
 from evalscope.utils.logger import get_logger
 
-from k2_verifier_adapter.core.cases import Case, RowError, decode_row
-from k2_verifier_adapter.core.judged import JudgedResponse, judge_record
-from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
-from k2_verifier_adapter.core.metrics import (
-    DEFINITIONS,
-    ERROR_RATE,
-    PRIMARY_METRIC,
-    Metric,
-    compute_metrics,
-)
-from k2_verifier_adapter.core.presets import preset_for
-from k2_verifier_adapter.core.records import (
-    METADATA_KEY,
-    ResponseRecord,
-    judgement_as_json,
-    judgement_from_json,
-)
-from k2_verifier_adapter.core.tally import Tally
-from k2_verifier_adapter.errors import DataError, EndpointError
-from k2_verifier_adapter.evalscope_plugin import asking, loading, settings
-from k2_verifier_adapter.evalscope_plugin.client.exchange import NoAnswer
-from k2_verifier_adapter.evalscope_plugin.metric_names import name_metrics
-from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
-from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
-from k2_verifier_adapter.evalscope_plugin.work import CASE_KEY
+from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
+from k2_verifier_adapter.core.metrics import DEFINITIONS, ERROR_RATE, FLIP_RATE, PRIMARY_METRIC, Metric
+from k2_verifier_adapter.core.summary import Summary
+from k2_verifier_adapter.evalscope_plugin import loading
+from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, check_parameters
 from k2_verifier_adapter.formats.rows import LoadedRows
-from k2_verifier_adapter.version import __version__
+from k2_verifier_adapter.version import BENCHMARK, __version__
 
 logger = get_logger()
+
+_COUNT = "diagnostic.count.items"
+_CATALOG_BASELINES = {
+    "trigger_similarity": "quality.f1.ratio",
+    "schema_accuracy": "quality.accuracy.ratio",
+    "tool_call_precision": "quality.precision.ratio",
+    "tool_call_recall": "quality.recall.ratio",
+    "official_similarity": "quality.similarity.ratio",
+    "tool_name_agreement": "quality.similarity.ratio",
+    "argument_agreement": "quality.similarity.ratio",
+    FLIP_RATE: "diagnostic.parse_status.ratio",
+    ERROR_RATE: "diagnostic.parse_status.ratio",
+}
 
 _DESCRIPTION = """
 ## Overview
@@ -74,7 +65,7 @@ Served by k2-verifier-adapter.
 
 def benchmark_meta() -> BenchmarkMeta:
     """Describe the benchmark to EvalScope."""
-    name_metrics()
+    _name_metrics()
     names = [definition.name for definition in DEFINITIONS]
     return BenchmarkMeta(
         name=BENCHMARK,
@@ -86,7 +77,7 @@ def benchmark_meta() -> BenchmarkMeta:
         eval_split="test",
         metric_list=[*names, ERROR_RATE],
         primary_metric=PRIMARY_METRIC,
-        extra_params={name: dict(spec) for name, spec in settings.EXTRA_PARAMS.items()},
+        extra_params={parameter.name: parameter.spec() for parameter in PARAMETERS},
         # The cache identity does not name the adapter: a version of its own keeps the built-in
         # benchmark's cached scores from being taken for this one's.
         evaluation_version="v2.0",
@@ -95,28 +86,28 @@ def benchmark_meta() -> BenchmarkMeta:
 
 
 class K2VerifierAdapter(AgentAdapter):
-    """Rows to samples, responses to scores, scores to metrics."""
+    """Rows to samples, the summary of what was judged to EvalScope's report.
+
+    What lies between is the evaluator's.
+
+    Attributes:
+        parameters: The benchmark's own parameters, checked.
+        rows: The rows of each subset that are asked.
+        summaries: What the evaluator made of each subset.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.aggregate_empty_scores = True
         self.add_overall_metric = False
+        self.parameters = check_parameters(self.extra_params)
         self.rows: dict[str, LoadedRows] = {}
-        self.failed: dict[str, list[FailedRequest]] = {}
-        self.run_metadata: dict[str, Mapping[str, Any]] = {}
-        self.pace = self._take_pace()
-
-    def _take_pace(self) -> dict[str, Any]:
-        """Read how fast and how far this session goes, and take it out of the benchmark's settings.
-
-        EvalScope's cache identity covers all extra parameters; a session that goes on with another pace
-        goes on with the same run.
-        """
-        specs = self.benchmark_meta.extra_params
-        pace = {name: self.extra_params[name] for name in settings.PACE_PARAMS if name in specs}
-        for name in pace:
-            specs[name] = {**specs[name], "value": settings.EXTRA_PARAMS[name]["value"]}
-        return pace
+        self.summaries: dict[str, Summary] = {}
+        # EvalScope's cache identity covers all extra parameters; a session that goes on with another pace
+        # goes on with the same run.
+        for parameter in PARAMETERS:
+            if parameter.of_session:
+                self.benchmark_meta.extra_params[parameter.name] = parameter.spec()
 
     def load(self) -> tuple[DatasetDict, None]:
         """Load the subsets from local files, the bundled rows or the hub.
@@ -126,129 +117,39 @@ class K2VerifierAdapter(AgentAdapter):
         """
         logger.info(f"{BENCHMARK} is served by k2-verifier-adapter {__version__}")
         loading.check_dataset_args(self._task_config.dataset_args.get(BENCHMARK, {}), self.benchmark_meta)
-        options = settings.history_options(self.extra_params)
-        stratified = settings.sample_seed(self.extra_params)
+        parameters = self.parameters
+        options = HistoryOptions(
+            MalformedHistory(parameters["malformed_history"]), parameters["normalize_tool_call_ids"]
+        )
+        stratified = parameters["sample_seed"] if parameters["sample"] == "stratified" else None
         datasets: dict[str, Dataset] = {}
         for subset in self.subset_list:
             rows = loading.load_rows(self, subset, options)
-            chosen = loading.choose_rows(self, rows, stratified)
-            self.rows[subset] = chosen
-            datasets[subset] = loading.to_dataset(self, chosen, CASE_KEY)
-            loading.log_rows(subset, rows, chosen)
+            self.rows[subset] = loading.choose_rows(self, rows, stratified)
+            datasets[subset] = loading.to_dataset(self, self.rows[subset])
+            loading.log_rows(subset, rows, self.rows[subset])
         return DatasetDict(datasets), None
 
     def _post_process_samples(self) -> None:
         """Leave the samples alone: no template and no system prompt belongs into a row."""
 
-    def record_to_sample(self, record: dict[str, Any]) -> Sample:
-        """Convert one row.
-
-        Raises:
-            DataError: If the row cannot be used.
-        """
-        try:
-            case = decode_row(record, 0, settings.history_options(self.extra_params))
-        except RowError as error:
-            raise DataError(f"row: {error}") from error
-        return loading.to_sample(case, CASE_KEY)
-
-    def run_inference(self, model: Model, sample: Sample, output_dir: str, **kwargs: Any) -> TaskState:
-        """Ask for one sample; the evaluator asks for all of them on one event loop.
-
-        Raises:
-            EndpointError: If the request fails.
-        """
-        asker = asking.choose(model, self._task_config)
-        user = settings.user_parameters(self._task_config, asker.api)
-        subset = self.current_subset_name or self.subset_list[0]
-        case: Case = sample.metadata[CASE_KEY]
-        request = RequestPlanner(asker.model_name, user.body, asker.masker).request(subset, case)
-        options = settings.transport_options(
-            self._task_config.generation_config, preset_for(subset), self.extra_params
-        )
-        outcome = asking.ask_once(asker, request, case, options)
-        if isinstance(outcome, NoAnswer):
-            raise EndpointError(f"{outcome.failure.failure_class.value}: {outcome.failure.detail}")
-        return self.task_state(model.name, sample, asking.record_of(outcome, request, case.index, 0))
-
-    def task_state(self, model: str, sample: Sample, record: ResponseRecord) -> TaskState:
-        """Wrap a stored response as EvalScope's hooks expect it."""
-        output = ModelOutput(model=model, metadata={METADATA_KEY: record.as_json()})
-        return TaskState(model=model, sample=sample, messages=[], output=output, completed=True)
-
-    def calculate_metrics(self, task_state: TaskState) -> SampleScore:
-        """Score one response from the raw completion that its output's metadata holds.
-
-        Raises:
-            DataError: If the output holds no record of this benchmark.
-        """
-        metadata = task_state.output.metadata or {}
-        record = ResponseRecord.from_json(metadata.get(METADATA_KEY))
-        if record is None:
-            raise DataError(f"sample {task_state.sample_id}: its output holds no raw response to score")
-        case: Case = task_state.metadata[CASE_KEY]
-        judged = judge_record(case, record)
-        if isinstance(judged, FailedRequest):
-            raise DataError(f"sample {task_state.sample_id}: {judged.failure.detail}")
-        return self.sample_score(task_state.sample_id, task_state.group_id, case, judged)
-
-    def sample_score(
-        self,
-        sample_id: int,
-        group_id: int | None,
-        case: Case,
-        judged: JudgedResponse,
-    ) -> SampleScore:
-        """Convert a judgement to EvalScope's score."""
-        judgement = judged.judgement
-        score = Score(
-            value={
-                "finish_reason_tool_calls": int(judgement.calls),
-                "successful_tool_call": int(judgement.successful),
-                "should_call_tool": int(judgement.should_call),
-                "decision_agrees": int(judgement.calls == judgement.should_call),
-            },
-            prediction="",
-            extracted_prediction=judgement.finish_reason or "",
-            explanation=_explanation(judgement),
-            metadata={METADATA_KEY: judgement_as_json(case.index, judgement)},
-            main_score_name="decision_agrees",
-        )
-        return SampleScore(
-            score=score,
-            sample_id=sample_id,
-            group_id=group_id,
-            generation_index=judged.repeat,
-            sample_metadata={"row": case.index, "data_index": case.data_index},
-        )
-
     def aggregate_subset(self, subset: str, sample_scores: list[SampleScore]) -> list[AggScore]:
-        """Aggregate a subset: its scores, and the failed requests that the evaluator handed over."""
-        return self._aggregate(sample_scores, self.failed.get(subset, []), self.run_metadata.get(subset, {}))
+        """Give the metrics of a subset, which the evaluator computed from what it judged.
 
-    def aggregate_scores(self, sample_scores: list[SampleScore]) -> list[AggScore]:
-        """Aggregate scores alone, with no failed request beside them."""
-        return self._aggregate(sample_scores, [], {})
-
-    def _aggregate(
-        self,
-        sample_scores: list[SampleScore],
-        failed: list[FailedRequest],
-        run_metadata: Mapping[str, Any],
-    ) -> list[AggScore]:
-        judged = [judgement_from_json(score.score.metadata[METADATA_KEY]) for score in sample_scores]
-        items: list[tuple[int, Judgement | FailedRequest]] = [*judged]
-        items += [(request.case_index, request) for request in failed]
-        tally = Tally()
-        # In the order of the cases: all that belongs to one case makes one cluster.
-        for case_index, item in sorted(items, key=lambda item: item[0]):
-            if isinstance(item, FailedRequest):
-                tally.add_failed(item)
-            else:
-                tally.add(case_index, item)
+        Failed requests are among it; EvalScope's scores do not know them.
+        """
+        del sample_scores
+        summary = self.summaries[subset]
+        repaired = sum(case.repairs.beyond_upstream for case in self.rows[subset].cases)
+        run = {
+            "parameters": dict(summary.facts.parameters),
+            "rows": summary.facts.rows.as_json(),
+            "repaired_cases": repaired,
+            "adapter": summary.facts.adapter,
+        }
         return [
-            _agg_score(metric, tally, run_metadata if metric.name == PRIMARY_METRIC else {})
-            for metric in compute_metrics(tally)
+            _agg_score(metric, summary, run if metric.name == PRIMARY_METRIC else {})
+            for metric in summary.metrics
             # EvalScope's reports hold numbers only; an undefined rate is left out, not made up.
             if metric.value is not None
         ]
@@ -260,23 +161,30 @@ class K2VerifierAdapter(AgentAdapter):
             report.dataset_description = f"**Synthetic rows: no verdict.**\n{report.dataset_description}"
 
 
-def _explanation(judgement: Judgement) -> str:
-    official = "calls" if judgement.should_call else "does not call"
-    vendor = "calls" if judgement.calls else "does not call"
-    lines = [f"The official API {official}, the vendor {vendor} (finish_reason {judgement.finish_reason})."]
-    lines += [f"{failure.failure_class.value}: {failure.detail}" for failure in judgement.failures]
-    if judgement.primary is not None:
-        lines.append(f"Primary class: {judgement.primary.value}.")
-    lines += [f"Note: {note.kind.value}: {note.detail}" for note in judgement.notes]
-    return "\n".join(lines).encode("utf-8", "replace").decode()
+def _name_metrics() -> None:
+    """Declare every metric of this benchmark in EvalScope's catalog, under its own name.
+
+    EvalScope 1.14.1 shows a catalog's display name ("Similarity", "Accuracy") instead of a metric's own;
+    its catalog can be added to at run time.
+    """
+    for name in (*(definition.name for definition in DEFINITIONS), FLIP_RATE, ERROR_RATE):
+        baseline = _CATALOG_BASELINES.get(name, _COUNT)
+        diagnostic = baseline.startswith("diagnostic.")
+        METRIC_DEFINITIONS[name] = MetricEntry(
+            baseline=baseline,
+            metric_name=name,
+            # Without it, a diagnostic is shown under its identity, `name:identity`; for the others
+            # EvalScope refuses it.
+            display_name=name if diagnostic else None,
+        )
 
 
-def _agg_score(metric: Metric, tally: Tally, run_metadata: Mapping[str, Any]) -> AggScore:
-    counts = tally.counts
+def _agg_score(metric: Metric, summary: Summary, run: dict[str, Any]) -> AggScore:
+    counts = summary.tally.counts
     metadata: dict[str, Any] = {
         "confusion": {"tp": counts.tp, "fp": counts.fp, "fn": counts.fn, "tn": counts.tn},
         "completed": counts.completed,
-        "failed": tally.failed,
+        "failed": summary.tally.failed,
         "without_repaired": metric.without_repaired,
     }
     if metric.interval is not None:
@@ -286,7 +194,7 @@ def _agg_score(metric: Metric, tally: Tally, run_metadata: Mapping[str, Any]) ->
             "confidence": 0.95,
             "method": metric.interval.method,
         }
-    metadata.update(run_metadata)
+    metadata.update(run)
     assert metric.value is not None
     return AggScore(
         score=metric.value,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import platform
+import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evalscope import __version__ as evalscope_version
 from evalscope.api.dataset import Dataset
@@ -28,27 +30,37 @@ from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import reported_tokens
 from k2_verifier_adapter.core.run_facts import RunFacts
+from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.errors import StorageError
-from k2_verifier_adapter.evalscope_plugin import asking, hiding, settings
-from k2_verifier_adapter.evalscope_plugin.client.budget import Budget, BudgetSpentError
-from k2_verifier_adapter.evalscope_plugin.client.exchange import NoAnswer, TransportOptions, utc_now
-from k2_verifier_adapter.evalscope_plugin.endings import say, write_reports
-from k2_verifier_adapter.evalscope_plugin.failfast import FailFast
-from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
-from k2_verifier_adapter.evalscope_plugin.pool import run_pool
-from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
+from k2_verifier_adapter.evalscope_plugin import masking
+from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, RunLimits, run_pool
+from k2_verifier_adapter.evalscope_plugin.client.retries import FailFast
+from k2_verifier_adapter.evalscope_plugin.client.transport import RequestFailure, TransportOptions, utc_now
+from k2_verifier_adapter.evalscope_plugin.model_clients import (
+    ModelClient,
+    client_for,
+    stored_record,
+    transport_options,
+)
+from k2_verifier_adapter.evalscope_plugin.planning import (
+    RequestPlanner,
+    WorkItem,
+    collect,
+    cost_of,
+    tokens_of,
+    user_parameters,
+)
+from k2_verifier_adapter.evalscope_plugin.reviews import sample_score
 from k2_verifier_adapter.evalscope_plugin.run_files import (
     SubsetFiles,
     explain,
     nothing_to_resume,
+    write_reports,
     writing_alone,
 )
-from k2_verifier_adapter.evalscope_plugin.work import WorkItem, collect, cost_of, tokens_of
 from k2_verifier_adapter.formats.runs import RunPaths, read_facts
-from k2_verifier_adapter.version import __version__
-
-if TYPE_CHECKING:
-    from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter
+from k2_verifier_adapter.version import BENCHMARK, __version__
 
 logger = get_logger()
 
@@ -82,8 +94,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         # EvalScope dumps and logs the settings right behind this.
-        hiding.guard(self.task_config)
-        self._asker: asking.Asker
+        masking.check_and_mask(self.task_config)
+        self._client: ModelClient
         self._planner: RequestPlanner
         self._files: dict[str, SubsetFiles] = {}
         run, subsets = Path(self.outputs.outputs_dir), self._subset_paths()
@@ -103,8 +115,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
             opened.callback(self._close_files)
             try:
                 report = super().eval()
-                failed = self.benchmark.failed
-                say([write_reports(files, failed.get(subset, [])) for subset, files in self._files.items()])
+                summaries = self.benchmark.summaries
+                _say_verdicts([write_reports(self._files[subset], summaries[subset]) for subset in summaries])
             except (OSError, StorageError) as error:
                 # EvalScope's own files lie on the same disk.
                 run = Path(self.outputs.outputs_dir)
@@ -124,14 +136,9 @@ class K2VerifierEvaluator(DefaultEvaluator):
 
     def _collect_work_items(self, dataset_dict: dict[str, Dataset]) -> PoolContext:
         """Match every sample with its stored answer; refuse answers to other requests."""
-        self._asker = asking.choose(self.model, self.task_config)
-        user = settings.user_parameters(self.task_config, self._asker.api)
-        if user.default_temperature:
-            logger.info(
-                "generation_config holds nothing but EvalScope's default temperature 0.0: the preset "
-                'applies. To send 0.0, set extra_body: {"temperature": 0.0}.'
-            )
-        self._planner = RequestPlanner(self._asker.model_name, user.body, self._asker.masker)
+        self._client = client_for(self.model, self.task_config)
+        user = user_parameters(self.task_config, self._client.api)
+        self._planner = RequestPlanner(self._client.model_name, user, self._client.masker)
         collected: list[tuple[RunPaths, list[WorkItem]]] = []
         for subset, dataset in dataset_dict.items():
             paths = RunPaths(Path(self.outputs.outputs_dir), self.model_name, subset)
@@ -160,7 +167,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
             started_at=earlier.started_at if earlier else utc_now(),
             finished_at=None,
             complete=False,
-            endpoint_host=self._asker.host,
+            endpoint_host=self._client.host,
             adapter=__version__,
             evalscope=evalscope_version,
             python=platform.python_version(),
@@ -203,6 +210,9 @@ class K2VerifierEvaluator(DefaultEvaluator):
                     self._finish(complete=False)
                 raise
         self._finish(complete=True, stopped=stopped)
+        self.benchmark.summaries = {
+            subset: summarize(files.facts, files.cases, files.items) for subset, files in self._files.items()
+        }
         return results
 
     def _answer(
@@ -210,27 +220,30 @@ class K2VerifierEvaluator(DefaultEvaluator):
     ) -> dict[str, str]:
         """Ask for all that have no answer; give the maximum that was reached, by subset left unfinished."""
         failfast = FailFast(len(waiting))
-        budget = Budget(settings.run_limits(self.benchmark.pace))
+        parameters = self.benchmark.parameters
+        budget = Budget(
+            RunLimits(parameters["max_requests"], parameters["max_total_tokens"], parameters["max_minutes"])
+        )
         left = Counter[str]()
 
         async def answer(item: WorkItem) -> None:
             request = self._planner.request(item.subset, item.case)
             try:
-                outcome = await self._asker.ask(request, item.case)
+                outcome = await self._client.send(request, item.case)
             except BudgetSpentError:
                 # Neither answered nor failed: left to the next session.
                 left[item.subset] += 1
                 return
-            if isinstance(outcome, NoAnswer):
+            if isinstance(outcome, RequestFailure):
                 self._record_failure(item.subset, _failed_request(item, outcome))
                 done(item, None)
                 if outcome.attempts:
                     failfast.failed(outcome.failure, outcome.status)
                 return
             failfast.succeeded()
-            record = asking.record_of(outcome, request, item.case.index, item.repeat)
+            record = stored_record(outcome, request, item.case.index, item.repeat)
             # What was paid for is on disk before it is judged.
-            self._files[item.subset].save_prediction(int(item.sample.id), self._asker.model_name, record)
+            self._files[item.subset].save_prediction(int(item.sample.id), self._client.model_name, record)
             judged = judge_record(item.case, record)
             completion = {} if isinstance(judged, FailedRequest) else judged.response.completion
             budget.use(tokens_of(item.case, completion, record.response))
@@ -238,7 +251,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
             done(item, self._score(item, judged))
 
         concurrency = self.task_config.eval_batch_size
-        session = self._asker.session(self._transport_options(), concurrency, budget)
+        session = self._client.session(self._transport_options(), concurrency, budget)
         run_pool(waiting, answer, concurrency=concurrency, context=session)
         for subset, count in left.items():
             logger.warning(
@@ -249,23 +262,19 @@ class K2VerifierEvaluator(DefaultEvaluator):
 
     def _transport_options(self) -> TransportOptions:
         preset = max(map(preset_for, self._files), key=lambda preset: preset.timeout_s)
-        return settings.transport_options(
-            self.task_config.generation_config, preset, self.benchmark.extra_params, self.benchmark.pace
-        )
+        return transport_options(self.task_config.generation_config, preset, self.benchmark.parameters)
 
     def _score(self, item: WorkItem, judged: Item) -> SampleScore | None:
         """Keep what was judged of an answer; one that is no completion has no score."""
         if isinstance(judged, FailedRequest):
             self._record_failure(item.subset, judged)
             return None
-        sample = item.sample
-        score = self.benchmark.sample_score(int(sample.id), sample.group_id, item.case, judged)
+        score = sample_score(item.sample, item.case, judged)
         self._files[item.subset].keep_review(score, item.case, judged)
         return score
 
     def _record_failure(self, subset: str, failed: FailedRequest) -> None:
         self._execution_tracker.record_error(subset)
-        self.benchmark.failed.setdefault(subset, []).append(failed)
         self._files[subset].save_failure(failed)
         logger.warning(
             f"case {failed.case_index} of {subset} failed after {failed.attempts} attempts: "
@@ -296,15 +305,9 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 stopped=stopped.get(subset),
             )
             files.finish(facts)
-            self.benchmark.run_metadata[subset] = {
-                "parameters": dict(facts.parameters),
-                "rows": facts.rows.as_json(),
-                "repaired_cases": sum(case.repairs.beyond_upstream for case in files.cases),
-                "adapter": facts.adapter,
-            }
 
 
-def _failed_request(item: WorkItem, outcome: NoAnswer) -> FailedRequest:
+def _failed_request(item: WorkItem, outcome: RequestFailure) -> FailedRequest:
     return FailedRequest(
         case_index=item.case.index,
         failure=outcome.failure,
@@ -313,3 +316,23 @@ def _failed_request(item: WorkItem, outcome: NoAnswer) -> FailedRequest:
         repeat=item.repeat,
         duration_s=outcome.duration_s,
     )
+
+
+def _say_verdicts(lines: Iterable[str]) -> None:
+    """Log the verdicts; the stock command line says them once more as its last lines."""
+    for line in lines:
+        logger.info(line)
+        if _is_the_stock_command(Path(sys.argv[0])):
+            # EvalScope's tables come behind the evaluation, and a verdict is what one looks for at the end.
+            atexit.register(_print, line)
+
+
+def _print(line: str) -> None:
+    # Whoever ends the process may have closed the stream before.
+    if sys.stderr is not None and not sys.stderr.closed:
+        print(line, file=sys.stderr)  # noqa: T201 - EvalScope's own tables are printed, too
+
+
+def _is_the_stock_command(program: Path) -> bool:
+    """Whether a program is `evalscope`, or `python -m evalscope.cli.cli`."""
+    return program.stem == "evalscope" or program.parts[-3:] == ("evalscope", "cli", "cli.py")

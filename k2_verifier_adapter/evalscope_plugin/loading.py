@@ -10,26 +10,25 @@ import threading
 import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from evalscope.api.benchmark import BenchmarkMeta
+from evalscope.api.benchmark import AgentAdapter, BenchmarkMeta
 from evalscope.api.dataset import Dataset, MemoryDataset, RemoteDataLoader, Sample
 from evalscope.api.dataset.dataset import resolve_dataset_limit
 from evalscope.constants import HubType
 from evalscope.utils.logger import get_logger
 
-from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.sampling import RowsSample, SampleMethod, draw_stratified
 from k2_verifier_adapter.errors import DataError, UsageError
-from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
 from k2_verifier_adapter.formats.rows import BUNDLED, LoadedRows, decode_records, load_cases, records_of
-
-if TYPE_CHECKING:
-    from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter
+from k2_verifier_adapter.version import BENCHMARK
 
 logger = get_logger()
+
+CASE_KEY = "case"
+"""Key of the case in a sample's metadata."""
 
 HUB_DATASET = "evalscope/K2VendorVerifier"
 HUB_SUBSETS = ("k2_thinking",)
@@ -52,7 +51,7 @@ def check_dataset_args(dataset_args: Mapping[str, Any], meta: BenchmarkMeta) -> 
             raise UsageError(f"dataset_args.{BENCHMARK}.{name} is unknown{hint}")
 
 
-def load_rows(adapter: K2VerifierAdapter, subset: str, options: HistoryOptions) -> LoadedRows:
+def load_rows(adapter: AgentAdapter, subset: str, options: HistoryOptions) -> LoadedRows:
     """Load all rows of a subset from wherever the configuration says.
 
     Raises:
@@ -74,7 +73,7 @@ def load_rows(adapter: K2VerifierAdapter, subset: str, options: HistoryOptions) 
     return decode_records(records_of(records), source, options)
 
 
-def _load_from_hub(adapter: K2VerifierAdapter, subset: str) -> Iterable[Mapping[str, Any]]:
+def _load_from_hub(adapter: AgentAdapter, subset: str) -> Iterable[Mapping[str, Any]]:
     """Load through EvalScope's hub loader and cache; give up within seconds where there is no network.
 
     The hub's own client (modelscope 1.40) retries an unreachable host for 15 s.
@@ -138,12 +137,7 @@ def _unreachable_host(hub: str) -> str | None:
     return None
 
 
-def to_sample(case: Case, case_key: str) -> Sample:
-    """Wrap a case as a sample; its messages stay undecoded until somebody looks at them."""
-    return Sample(input="", metadata={case_key: case})
-
-
-def choose_rows(adapter: K2VerifierAdapter, rows: LoadedRows, stratified: int | None) -> LoadedRows:
+def choose_rows(adapter: AgentAdapter, rows: LoadedRows, stratified: int | None) -> LoadedRows:
     """Apply shuffle and limit, in this order, as EvalScope's loaders do; or draw as many rows stratified.
 
     Args:
@@ -178,11 +172,14 @@ def choose_rows(adapter: K2VerifierAdapter, rows: LoadedRows, stratified: int | 
     return replace(rows, cases=chosen, info=replace(rows.info, sample=sample))
 
 
-def to_dataset(adapter: K2VerifierAdapter, rows: LoadedRows, case_key: str) -> MemoryDataset:
-    """Make samples of the rows that were chosen, each as often as it is to be asked."""
+def to_dataset(adapter: AgentAdapter, rows: LoadedRows) -> MemoryDataset:
+    """Make samples of the rows that were chosen, each as often as it is to be asked.
+
+    A sample holds nothing but its case: EvalScope's message types would rewrite the messages.
+    """
     repeats = adapter.repeats
     dataset = MemoryDataset(
-        samples=[to_sample(case, case_key) for case in rows.cases for _ in range(repeats)],
+        samples=[Sample(input="", metadata={CASE_KEY: case}) for case in rows.cases for _ in range(repeats)],
         name=rows.info.source,
         location=rows.info.source,
         shuffled=adapter.shuffle,

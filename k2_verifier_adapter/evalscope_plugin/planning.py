@@ -1,15 +1,34 @@
-"""Which request belongs to a case today."""
+"""What a session sends: the request of every case, which of them have a stored answer, and the cost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+
+from evalscope.api.dataset import Dataset, Sample
+from evalscope.api.model import GenerateConfig, ModelAPI
+from evalscope.config import DEFAULT_TEXT_GEN_SERVICE_CONFIG, TaskConfig
+from evalscope.models.openai_compatible import OpenAICompatibleAPI
+from evalscope.models.utils.openai import openai_completion_params
+from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.presets import preset_for
-from k2_verifier_adapter.core.requests import Request, build_request, merge_parameters
+from k2_verifier_adapter.core.records import ResponseRecord
+from k2_verifier_adapter.core.requests import Request, build_request, estimate_prompt_tokens, merge_parameters
+from k2_verifier_adapter.core.responses import NotACompletion, parse_completion, reported_tokens
 from k2_verifier_adapter.core.secrets import Masker, hide_secrets
+from k2_verifier_adapter.errors import CacheMismatchError
+from k2_verifier_adapter.evalscope_plugin.loading import CASE_KEY
+from k2_verifier_adapter.formats.runs import RunPaths, read_predictions
+
+logger = get_logger()
+
+_TRANSPORT_KEYS = frozenset({"timeout", "extra_headers", "extra_query", "extra_body"})
+
+_ENOUGH = 200
+"""Stored answers that are read to scale the estimate of the prompt tokens."""
 
 
 class RequestPlanner:
@@ -56,3 +75,190 @@ class RequestPlanner:
             if all(name in other and other[name] == value for other in sent)
         }
         return {"model": self._model, **self._shown(shared)}
+
+
+def user_parameters(task_config: TaskConfig, api: ModelAPI | None) -> dict[str, Any]:
+    """Collect the request body parameters that the user set, key by key, `extra_body` included.
+
+    Args:
+        task_config: The task.
+        api: The model API, whose own naming of the parameters is followed; None for EvalScope's.
+    """
+    chosen = GenerateConfig(**_chosen_fields(task_config))
+    if isinstance(api, OpenAICompatibleAPI):
+        body = dict(api.completion_params(config=chosen, tools=True))
+    else:
+        name = str(getattr(api, "model_name", task_config.model))
+        body = dict(openai_completion_params(model=name, config=chosen, tools=True))
+    extra_body = body.get("extra_body") or {}
+    unset_stream = chosen.stream is None
+    for name in (*_TRANSPORT_KEYS, "model", *(("stream", "stream_options") if unset_stream else ())):
+        body.pop(name, None)
+    # Fields that EvalScope's config does not know are the user's all the same.
+    body.update(chosen.model_extra or {})
+    body.update(extra_body)
+    return body
+
+
+def _chosen_fields(task_config: TaskConfig) -> dict[str, Any]:
+    """Give the fields of `generation_config` that the user set.
+
+    EvalScope fills an empty one with temperature 0.0, which cannot be told from the user's own; if that is
+    all there is, it is taken for the default.
+    """
+    config = task_config.generation_config
+    fields = {
+        name: getattr(config, name)
+        for name in sorted(config.model_fields_set - {"batch_size"})
+        if getattr(config, name) is not None
+    }
+    if fields.get("n") == 1:
+        # What EvalScope leaves behind where it turned `n` into repeats.
+        del fields["n"]
+    # EvalScope adds these behind the default, from its deprecated flags.
+    from_flags = {name for name in ("timeout", "stream") if getattr(task_config, name) is not None}
+    own = {name: value for name, value in fields.items() if name not in from_flags}
+    if own != DEFAULT_TEXT_GEN_SERVICE_CONFIG:
+        return fields
+    logger.info(
+        "generation_config holds nothing but EvalScope's default temperature 0.0: the preset "
+        'applies. To send 0.0, set extra_body: {"temperature": 0.0}.'
+    )
+    return {name: value for name, value in fields.items() if name in from_flags}
+
+
+@dataclass(slots=True)
+class WorkItem:
+    """One sample to answer, or one stored answer to judge again.
+
+    Attributes:
+        subset: The subset.
+        sample: The sample.
+        case: Its case.
+        repeat: 0-based repetition.
+        stored: The stored answer, or None.
+    """
+
+    subset: str
+    sample: Sample
+    case: Case
+    repeat: int
+    stored: ResponseRecord | None
+
+    @property
+    def needs_predict(self) -> bool:
+        """Whether a request is due; EvalScope's own name, which `eval` reads."""
+        return self.stored is None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the requests of a subset will come to, if none has to be repeated.
+
+    Attributes:
+        requests: Requests to send.
+        stored: Answers that are stored already.
+        prompt_tokens: Estimated prompt tokens of the requests to send.
+        measured: Stored answers whose reported prompt tokens corrected the estimate.
+    """
+
+    requests: int
+    stored: int
+    prompt_tokens: int
+    measured: int
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        known = f" ({self.stored:,} answers are stored)" if self.stored else ""
+        by = f"scaled by {self.measured:,} stored answers" if self.measured else "estimated from their length"
+        tokens = f"about {_rounded(self.prompt_tokens):,} prompt tokens ({by})"
+        return f"{self.requests:,} requests to send{known}, {tokens}, retries not counted"
+
+
+def collect(
+    planner: RequestPlanner, paths: RunPaths, dataset: Dataset, repeats: int, *, resume: bool
+) -> list[WorkItem]:
+    """Match every sample of a subset with its stored answer.
+
+    Args:
+        planner: Knows the request of each case.
+        paths: Where answers are stored.
+        dataset: The samples.
+        repeats: Samples for each row.
+        resume: Whether stored answers belong to this run.
+
+    Raises:
+        CacheMismatchError: If stored answers are to other requests.
+    """
+    stored = _stored_records(paths) if resume else {}
+    items = []
+    for sample in dataset:
+        case: Case = sample.metadata[CASE_KEY]
+        repeat = int(sample.id) % repeats
+        items.append(WorkItem(paths.subset, sample, case, repeat, stored.get((case.index, repeat))))
+    _refuse_other_requests(planner, items, paths)
+    return items
+
+
+def cost_of(items: Sequence[WorkItem]) -> Cost:
+    """Estimate what the unanswered items cost, by the measure of stored answers where they tell theirs."""
+    to_send = [item for item in items if item.stored is None]
+    answered = [item for item in items if item.stored is not None]
+    measured = [
+        (item, tokens) for item in answered[:_ENOUGH] if (tokens := _reported_prompt_tokens(item.stored))
+    ]
+    estimated = sum(_estimate(item.case) for item, _ in measured)
+    scale = sum(tokens for _, tokens in measured) / estimated if estimated else 1.0
+    expected = scale * sum(_estimate(item.case) for item in to_send)
+    return Cost(len(to_send), len(answered), round(expected), len(measured))
+
+
+def tokens_of(case: Case, completion: Mapping[str, Any], text: str) -> int:
+    """Give the tokens that an answer used; where the vendor does not say, what it must be about."""
+    parts = (reported_tokens(completion, name) for name in ("prompt_tokens", "completion_tokens"))
+    reported = reported_tokens(completion, "total_tokens") or sum(parts)
+    return reported or round(_estimate(case) + estimate_prompt_tokens(text.encode()))
+
+
+def _estimate(case: Case) -> float:
+    return estimate_prompt_tokens(case.messages_json, case.tools_json)
+
+
+def _reported_prompt_tokens(record: ResponseRecord | None) -> int:
+    if record is None:
+        return 0
+    response = parse_completion(record.response)
+    return (
+        0 if isinstance(response, NotACompletion) else reported_tokens(response.completion, "prompt_tokens")
+    )
+
+
+def _rounded(number: int) -> int:
+    """Round to two significant digits: more would claim a precision that the estimate lacks."""
+    return round(number, 2 - len(str(number))) if number > 99 else number
+
+
+def _refuse_other_requests(planner: RequestPlanner, items: Sequence[WorkItem], paths: RunPaths) -> None:
+    stored = [(item, item.stored) for item in items if item.stored is not None]
+    differing = []
+    for item, record in stored:
+        identity = planner.request(item.subset, item.case).identity
+        difference = identity.difference_from(record.request)
+        if difference is not None:
+            differing.append(f"case {item.case.index}: {difference}")
+    if differing:
+        raise CacheMismatchError(
+            f"{paths.predictions}: {len(differing)} of {len(stored)} stored responses answer other "
+            f"requests than today's ({' | '.join(differing[:3])}). Restore the settings and rows of that "
+            "run, or start a new one without --use-cache."
+        )
+
+
+def _stored_records(paths: RunPaths) -> Mapping[tuple[int, int], ResponseRecord]:
+    records, damaged = read_predictions(paths.predictions)
+    if damaged:
+        logger.warning(
+            f"{paths.predictions}: {damaged} lines are damaged or not this adapter's; their samples are "
+            "sent again"
+        )
+    return {(record.case_index, record.repeat): record for record in records}

@@ -16,6 +16,8 @@ from __future__ import annotations
 import os
 import sys
 
+from k2_verifier_adapter.version import BENCHMARK
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-BENCHMARK = "k2_verifier"
 DISABLE_VARIABLE = "K2_VERIFIER_ADAPTER_DISABLE"
 
 _CONFIG = "evalscope.config"
@@ -62,9 +63,9 @@ def _hide_secrets() -> None:
     """Have the dumped settings of this benchmark's tasks show no credentials, from the first log line on."""
     from evalscope.config import TaskConfig
 
-    from k2_verifier_adapter.evalscope_plugin.hiding import discreet
+    from k2_verifier_adapter.evalscope_plugin.masking import masked_settings
 
-    TaskConfig.to_dict = discreet(TaskConfig.to_dict)
+    TaskConfig.to_dict = masked_settings(TaskConfig.to_dict)
 
 
 def _check_catalog() -> None:

@@ -1,15 +1,14 @@
-"""The files of one subset of a run: EvalScope's, and what is kept beside them."""
+"""The files of one subset of a run: EvalScope's, what is kept beside them, and this package's reports."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from evalscope.api.metric import SampleScore
 from evalscope.config import TaskConfig
@@ -18,14 +17,15 @@ from evalscope.utils.logger import get_logger
 from filelock import FileLock, Timeout
 
 from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.judged import JudgedResponse
+from k2_verifier_adapter.core.gate import GateOptions
+from k2_verifier_adapter.core.judged import Item, JudgedResponse
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
-from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.run_facts import RunFacts
+from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.errors import DataError, K2VerifierError, StorageError, UsageError
-from k2_verifier_adapter.evalscope_plugin.display import display_answer, display_messages
+from k2_verifier_adapter.evalscope_plugin.reviews import review
 from k2_verifier_adapter.formats.cases import write_cases
 from k2_verifier_adapter.formats.files import (
     LineWriter,
@@ -34,7 +34,16 @@ from k2_verifier_adapter.formats.files import (
     remove_leftovers,
     storing,
 )
-from k2_verifier_adapter.formats.runs import BENCHMARK, RunPaths, read_facts, read_predictions, write_facts
+from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_predictions, write_facts
+from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_items
+from k2_verifier_adapter.offline.stored import with_its_end
+from k2_verifier_adapter.reports import verdicts
+from k2_verifier_adapter.reports.html.page import render_html
+from k2_verifier_adapter.reports.json_report import dump_report
+from k2_verifier_adapter.reports.junit import render_junit
+from k2_verifier_adapter.reports.markdown import render_markdown
+from k2_verifier_adapter.reports.text import render_text
+from k2_verifier_adapter.version import BENCHMARK
 
 logger = get_logger()
 
@@ -117,6 +126,7 @@ class SubsetFiles:
         self.unsaved = 0
         self._reviews_path = Path(reviews)
         self._reviews: list[tuple[SampleScore, Case, JudgedResponse]] = []
+        self._failed: list[FailedRequest] = []
         self._predictions: LineWriter
         self._failures: LineWriter
         self._opened = contextlib.ExitStack()
@@ -181,15 +191,16 @@ class SubsetFiles:
             StorageError: If it cannot be written.
         """
         self._failures.write(failed_request_as_json(failed))
+        self._failed.append(failed)
 
     def keep_review(self, score: SampleScore, case: Case, judged: JudgedResponse) -> None:
         """Keep what the review file will say of one sample."""
         self._reviews.append((score, case, judged))
 
     @property
-    def judged(self) -> list[JudgedResponse]:
-        """The responses that were judged, in the order in which they came."""
-        return [judged for _, _, judged in self._reviews]
+    def items(self) -> list[Item]:
+        """What became of the requests: the judged responses and the failed requests, as they came."""
+        return [*(judged for _, _, judged in self._reviews), *self._failed]
 
     def finish(self, facts: RunFacts) -> None:
         """Write the reviews in sample order, and the final facts.
@@ -201,7 +212,7 @@ class SubsetFiles:
         self._predictions.sync()
         with atomic_write(self._reviews_path) as file:
             for score, case, judged in sorted(self._reviews, key=lambda review: int(review[0].sample_id)):
-                line = json.dumps(_review(score, case, judged.response), ensure_ascii=False)
+                line = json.dumps(review(score, case, judged.response), ensure_ascii=False)
                 file.write(line.encode("utf-8", "replace") + b"\n")
         write_facts(self.paths, facts)
         self.facts = facts
@@ -209,6 +220,41 @@ class SubsetFiles:
     def close(self) -> None:
         """Close the files."""
         self._opened.close()
+
+
+def write_reports(files: SubsetFiles, summary: Summary) -> str:
+    """Write every format of a subset's report; give the verdict in one line.
+
+    The JSON file stands where EvalScope looks for reports of its own; it has none of their keys, and is
+    passed over.
+
+    Args:
+        files: The subset's files, which hold what was judged.
+        summary: The summary of it.
+
+    Raises:
+        StorageError: If a file cannot be written.
+    """
+    paths = files.paths
+    summary = with_its_end(summary, paths.run)
+    cases = {case.index: case for case in files.cases}
+    formats: Mapping[str, Callable[[], str]] = {
+        "txt": lambda: render_text(summary),
+        "json": lambda: dump_report(summary),
+        "md": lambda: render_markdown(summary),
+        "junit.xml": lambda: render_junit(summary, GateOptions()),
+        "html": lambda: render_html(summary, failed_cases_of_items(files.items, cases)),
+    }
+    for ending, render in formats.items():
+        try:
+            text = render()
+        except Exception:
+            # The answers are stored, and EvalScope's own reports are still to come.
+            logger.exception(f"{paths.subset}: the {ending} report could not be written")
+            continue
+        with atomic_write(paths.reports / f"{paths.subset}.{ending}") as file:
+            file.write(text.encode("utf-8", "backslashreplace"))
+    return f"{verdicts.one_line(summary)}; {paths.reports / paths.subset}.html"
 
 
 def explain(error: StorageError, run: Path, opened: Iterable[SubsetFiles]) -> StorageError:
@@ -284,15 +330,3 @@ def _put_aside(predictions: Path) -> None:
     with storing(predictions):
         predictions.rename(aside)
     logger.warning(f"{predictions} held an earlier run's answers, which are kept as {aside.name}")
-
-
-def _review(score: SampleScore, case: Case, response: Response) -> dict[str, Any]:
-    messages = display_messages(case.messages())
-    messages.append(display_answer(response.message, response.finish_reason))
-    return {
-        "index": score.sample_id,
-        "target": ["tool_calls" if case.official.should_call else case.official.finish_reason or "stop"],
-        "messages": messages,
-        "agent_trace": None,
-        "sample_score": score.model_dump(),
-    }

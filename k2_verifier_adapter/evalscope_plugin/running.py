@@ -25,27 +25,42 @@ from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.responses import FinishBucket
 from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UnknownFlagError, UsageError
-from k2_verifier_adapter.evalscope_plugin import asking, hiding, settings
-from k2_verifier_adapter.evalscope_plugin.client.exchange import NoAnswer
-from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
-from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
+from k2_verifier_adapter.evalscope_plugin import masking
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, RunLimits, run_pool
+from k2_verifier_adapter.evalscope_plugin.client.transport import RequestFailure
+from k2_verifier_adapter.evalscope_plugin.model_clients import (
+    HttpClient,
+    Outcome,
+    client_for,
+    raw_endpoint,
+    stored_record,
+    transport_options,
+)
+from k2_verifier_adapter.evalscope_plugin.parameters import check_parameters
+from k2_verifier_adapter.evalscope_plugin.planning import (
+    Cost,
+    RequestPlanner,
+    collect,
+    cost_of,
+    user_parameters,
+)
 from k2_verifier_adapter.evalscope_plugin.run_files import begun, storage_errors_told
 from k2_verifier_adapter.evalscope_plugin.takeover import require_active
-from k2_verifier_adapter.evalscope_plugin.work import Cost, collect, cost_of
 from k2_verifier_adapter.formats.runs import RunPaths
+from k2_verifier_adapter.version import BENCHMARK
 
 
 def run_eval(
     arguments: Sequence[str],
     config: Mapping[str, Any] | None = None,
-    pace: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run `evalscope eval` in this process.
 
     Args:
         arguments: Flags of `evalscope eval`; each overrides the value of that name in `config`.
         config: The content of a task file, or None.
-        pace: Extra parameters of this benchmark, which override those of flags and config.
+        parameters: Parameters of this benchmark, which override those of flags and config.
 
     Returns:
         The run directory.
@@ -59,7 +74,7 @@ def run_eval(
     task: TaskConfig | None = None
     try:
         with _refusals():
-            task = TaskConfig.from_dict(_settings(arguments, config, pace))
+            task = TaskConfig.from_dict(_settings(arguments, config, parameters))
             with _termination_interrupts(), storage_errors_told(task):
                 run_task(task)
     except KeyboardInterrupt:
@@ -91,7 +106,7 @@ class Estimate:
 def estimate_eval(
     arguments: Sequence[str],
     config: Mapping[str, Any] | None = None,
-    pace: Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> list[Estimate]:
     """Say what `run_eval` would send with the same arguments; sends nothing and writes nothing.
 
@@ -101,27 +116,25 @@ def estimate_eval(
     """
     require_active()
     with _refusals():
-        task = TaskConfig.from_dict(_settings(arguments, config, pace))
-        hiding.guard(task)
+        task = TaskConfig.from_dict(_settings(arguments, config, parameters))
+        masking.check_and_mask(task)
         adapter = get_benchmark(BENCHMARK, task)
-        settings.run_limits(adapter.pace)
         datasets = adapter.load_dataset()
-        asker = asking.choose(get_model_with_task_config(task_config=task), task)
-        user = settings.user_parameters(task, asker.api)
-        planner = RequestPlanner(asker.model_name, user.body, asker.masker)
+        client = client_for(get_model_with_task_config(task_config=task), task)
+        planner = RequestPlanner(client.model_name, user_parameters(task, client.api), client.masker)
         found = []
         for subset, dataset in datasets.items():
             paths = RunPaths(Path(task.use_cache or task.work_dir), task.model_id, subset)
             items = collect(planner, paths, dataset, adapter.repeats, resume=bool(task.use_cache))
             shared = planner.shared_parameters(subset, [item.case for item in items])
-            found.append(Estimate(subset, asker.model_name, asker.host, shared, cost_of(items)))
+            found.append(Estimate(subset, client.model_name, client.host, shared, cost_of(items)))
     return found
 
 
 def _settings(
-    arguments: Sequence[str], config: Mapping[str, Any] | None, pace: Mapping[str, Any] | None
+    arguments: Sequence[str], config: Mapping[str, Any] | None, parameters: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Put config, flags and pace together.
+    """Put config, flags and parameters together.
 
     Raises:
         UsageError: If another benchmark is named, or EvalScope does not know a flag.
@@ -133,10 +146,10 @@ def _settings(
         raise UsageError(
             f"datasets is {chosen['datasets']!r}, expected [{BENCHMARK!r}]; for others use `evalscope eval`"
         )
-    if pace:
+    if parameters:
         every = chosen.get("dataset_args") or {}
         own = every.get(BENCHMARK) or {}
-        extra = {**(own.get("extra_params") or {}), **pace}
+        extra = {**(own.get("extra_params") or {}), **parameters}
         chosen["dataset_args"] = {**every, BENCHMARK: {**own, "extra_params": extra}}
     return chosen
 
@@ -209,7 +222,7 @@ def _raised_by_evalscope(error: BaseException) -> bool:
 
 
 def _in_short(error: BaseException) -> str:
-    lines = [line.strip() for line in hiding.without_secrets(str(error)).splitlines() if line.strip()]
+    lines = [line.strip() for line in masking.masked_message(str(error)).splitlines() if line.strip()]
     kept = [line for line in lines if not line.startswith("For further information")]
     return "; ".join(kept[:6]) or type(error).__name__
 
@@ -242,17 +255,23 @@ def probe(
         datasets=[BENCHMARK],
         generation_config={"timeout": 600.0, "retries": 1, "retry_interval": 1},
     )
-    hiding.guard(task)
+    masking.check_and_mask(task)
     api = OpenAICompatibleAPI(model_name=model, base_url=api_url, api_key=api_key or "EMPTY")
-    endpoint = settings.raw_endpoint(api, task.generation_config)
+    endpoint = raw_endpoint(api, task.generation_config)
     assert endpoint is not None, "EvalScope's own class is never overridden"
-    asker = asking.RawAsker(api, endpoint)
-    request = RequestPlanner(model, {}, asker.masker).request(subset, case)
-    options = settings.transport_options(task.generation_config, preset_for(subset), {})
-    outcome = asking.ask_once(asker, request, case, options)
-    if isinstance(outcome, NoAnswer):
+    client = HttpClient(api, endpoint)
+    request = RequestPlanner(model, {}, client.masker).request(subset, case)
+    options = transport_options(task.generation_config, preset_for(subset), check_parameters({}))
+    outcomes: list[Outcome] = []
+
+    async def send(item: Case) -> None:
+        outcomes.append(await client.send(request, item))
+
+    run_pool([case], send, concurrency=1, context=client.session(options, 1, Budget(RunLimits())))
+    (outcome,) = outcomes
+    if isinstance(outcome, RequestFailure):
         return _unanswered(outcome.failure)
-    judged = judge_record(case, asking.record_of(outcome, request, case.index, 0))
+    judged = judge_record(case, stored_record(outcome, request, case.index, 0))
     if isinstance(judged, FailedRequest):
         return _unanswered(judged.failure)
     return _describe(case, outcome.duration_s, judged.judgement)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from k2_verifier_adapter.errors import TakeoverError
-from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK, DISABLE_VARIABLE, is_disabled
+from k2_verifier_adapter.evalscope_plugin.registration import DISABLE_VARIABLE, is_disabled
+from k2_verifier_adapter.version import BENCHMARK
 
 HOOK_FILE = "k2_verifier_adapter_hook.pth"
 

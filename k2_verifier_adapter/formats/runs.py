@@ -20,8 +20,7 @@ from k2_verifier_adapter.core.run_facts import RunFacts, dump_facts, facts_from_
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.formats.cases import read_cases
 from k2_verifier_adapter.formats.files import atomic_write, json_lines
-
-BENCHMARK = "k2_verifier"
+from k2_verifier_adapter.version import BENCHMARK
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import json
 from typing import Any
 
 import pytest
+from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer, Endpoint, TransportOptions
 from support.raw_server import DONE, RawServer, chunk, completion, event, head, reply, says, stream
 
 from k2_verifier_adapter.core.cases import decode_row
@@ -20,7 +21,6 @@ from k2_verifier_adapter.core.judgement import Judgement
 from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.core.responses import Response, parse_completion
-from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer, Endpoint, TransportOptions
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 

@@ -6,14 +6,14 @@ import pytest
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.requests import Request, RequestIdentity
-from k2_verifier_adapter.evalscope_plugin.client.exchange import (
+from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
+from k2_verifier_adapter.evalscope_plugin.client.transport import (
     Endpoint,
-    NoAnswer,
+    RequestFailure,
+    Transport,
     TransportOptions,
     environment_proxy,
 )
-from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
-from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 
 KEY = "sk-marked-0123456789"
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -65,7 +65,7 @@ async def ask_through_proxy(environment, variable, url):
         environment.setenv(variable, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         endpoint = Endpoint(url, {"Authorization": f"Bearer {KEY}", "X-Key": KEY}, {}, (KEY,))
         async with Transport(endpoint, OPTIONS) as transport:
-            outcome = await transport.ask(REQUEST)
+            outcome = await transport.send(REQUEST)
     return received, outcome
 
 
@@ -77,7 +77,7 @@ def test_the_proxy_of_an_https_endpoint_never_sees_the_key(environment):
     assert len(received) == 1
     assert received[0].startswith(b"CONNECT vendor.invalid:443 ")
     assert KEY.encode() not in received[0]
-    assert isinstance(outcome, NoAnswer)
+    assert isinstance(outcome, RequestFailure)
     assert KEY not in outcome.failure.detail
 
 
@@ -87,5 +87,5 @@ def test_an_http_endpoint_is_asked_through_its_proxy(environment):
         ask_through_proxy(environment, "HTTP_PROXY", "http://vendor.invalid/v1/chat/completions")
     )
     assert received[0].startswith(b"POST http://vendor.invalid/v1/chat/completions ")
-    assert isinstance(outcome, NoAnswer)
+    assert isinstance(outcome, RequestFailure)
     assert outcome.failure.failure_class is FailureClass.HTTP_5XX

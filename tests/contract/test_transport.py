@@ -39,9 +39,14 @@ from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.evalscope_plugin.client import reading
-from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer, Endpoint, NoAnswer, TransportOptions
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
-from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
+from k2_verifier_adapter.evalscope_plugin.client.transport import (
+    Endpoint,
+    RawResponse,
+    RequestFailure,
+    Transport,
+    TransportOptions,
+)
 from k2_verifier_adapter.simulator import SimulatedVendor, profile_with
 
 KEY = "sk-marked-secret-0123456789"
@@ -83,7 +88,7 @@ def _ask(
             options = TransportOptions(timeout_s, RetryPolicy(retries, interval_s), limit)
             on_event = (notes if notes is not None else []).append
             async with Transport(to, options, on_event=on_event) as transport:
-                outcomes = [await transport.ask(request) for request in requests]
+                outcomes = [await transport.send(request) for request in requests]
             return outcomes, server
 
     return asyncio.run(asyncio.wait_for(main(), 30))
@@ -91,13 +96,13 @@ def _ask(
 
 def _answer(handler, request, **settings):
     (outcome,), server = _ask(handler, request, **settings)
-    assert isinstance(outcome, Answer), outcome
+    assert isinstance(outcome, RawResponse), outcome
     return outcome, server
 
 
 def _failure(handler, request, **settings):
     (outcome,), server = _ask(handler, request, **settings)
-    assert isinstance(outcome, NoAnswer), outcome
+    assert isinstance(outcome, RequestFailure), outcome
     return outcome, server
 
 
@@ -263,7 +268,7 @@ def test_a_refused_connection_gets_one_quick_retry():
         endpoint = Endpoint(f"http://127.0.0.1:{_closed_port()}/v1/chat/completions", HEADERS, {}, ())
         options = TransportOptions(20.0, RetryPolicy(retries=5, interval_s=60))
         async with Transport(endpoint, options) as transport:
-            return await transport.ask(PLAIN)
+            return await transport.send(PLAIN)
 
     outcome = asyncio.run(main())
     assert (outcome.failure.failure_class, outcome.status, outcome.attempts) == (C.CONNECTION_FAILED, None, 2)
@@ -588,7 +593,7 @@ def test_many_streams_at_once():
 
                 async def ask(number):
                     async with slots:
-                        return await transport.ask(_request(streamed=True, number=number))
+                        return await transport.send(_request(streamed=True, number=number))
 
                 outcomes = await asyncio.gather(*map(ask, range(256)))
             return outcomes, server
@@ -609,11 +614,11 @@ def test_the_simulated_vendors_transport_faults_arrive_as_what_they_are():
         async def main(url):
             options = TransportOptions(PATIENCE_S, RetryPolicy(0, 0), 1 << 20)
             async with Transport(Endpoint(f"{url}/chat/completions", {}, {}, ()), options) as transport:
-                return await transport.ask(request)
+                return await transport.send(request)
 
         with vendor.running() as endpoint:
             outcome = asyncio.run(main(endpoint.url))
-        assert isinstance(outcome, NoAnswer), kind
+        assert isinstance(outcome, RequestFailure), kind
         assert outcome.failure.failure_class is kind
 
 

@@ -14,8 +14,8 @@ from support.asking import ask_at_once, ask_each, requests_of, response_of
 from support.runs import bundled_rows
 
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
-from k2_verifier_adapter.evalscope_plugin.client.exchange import NoAnswer, TransportOptions
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
+from k2_verifier_adapter.evalscope_plugin.client.transport import RequestFailure, TransportOptions
 from k2_verifier_adapter.simulator import SimulatedVendor, profile_with, shape_names
 from k2_verifier_adapter.simulator.faults import FAULTS, TransportFault
 from k2_verifier_adapter.simulator.shapes import SHAPES
@@ -227,7 +227,7 @@ BUNDLED = sorted(
 
 
 def _judged_parts(outcome):
-    if isinstance(outcome, NoAnswer):
+    if isinstance(outcome, RequestFailure):
         return outcome.failure.failure_class
     response = response_of(outcome)
     completion = response.completion

@@ -16,9 +16,9 @@ from evalscope.api.model import GenerateConfig
 
 from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core.presets import PRESETS, preset_for
-from k2_verifier_adapter.evalscope_plugin import settings
 from k2_verifier_adapter.evalscope_plugin.adapter import benchmark_meta
 from k2_verifier_adapter.evalscope_plugin.loading import check_dataset_args
+from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, check_parameters
 from k2_verifier_adapter.evalscope_plugin.running import explicit_flags
 from k2_verifier_adapter.simulator import PROFILES
 
@@ -78,31 +78,29 @@ def test_the_presets_are_those_of_the_code():
 
 
 def test_every_extra_parameter_is_there():
-    """The table has a row for each declared parameter, with its type or choices and its default."""
-    rows = {row[0].strip("`"): row for row in table_under(PROSE, "extra_params of the benchmark")}
-    assert list(rows) == list(settings.EXTRA_PARAMS)
-    for name, spec in settings.EXTRA_PARAMS.items():
-        choices = [choice for choice in spec.get("choices", ()) if isinstance(choice, str)]
-        kind = ", ".join(f"`{choice}`" for choice in choices) or spec["type"]
-        assert rows[name][1:3] == [kind, f"`{json.dumps(spec['value'])}`"], name
+    """The table is that of the declarations: name, type or choices, default, description, example."""
+    assert table_under(PROSE, "extra_params of the benchmark") == [
+        [
+            f"`{parameter.name}`",
+            ", ".join(f"`{choice}`" for choice in parameter.choices) or parameter.kind.__name__,
+            f"`{json.dumps(parameter.default)}`",
+            parameter.description,
+            f"`{json.dumps(parameter.example)}`",
+        ]
+        for parameter in PARAMETERS
+    ]
 
 
-@pytest.mark.parametrize("row", table_under(PROSE, "extra_params of the benchmark"), ids=lambda row: row[0])
-def test_the_examples_of_extra_parameters_are_accepted(row):
+@pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda parameter: parameter.name)
+def test_the_examples_of_extra_parameters_are_accepted(parameter):
     """An example sets its parameter to another value than the default, and the code takes it."""
-    name, (example,) = row[0].strip("`"), names_in(row[4])
-    given = json_of(example)
-    assert given[name] != settings.EXTRA_PARAMS[name]["value"]
-    assert given.keys() <= settings.EXTRA_PARAMS.keys()
-    settings.history_options(given)
-    settings.sample_seed(given)
-    settings.run_limits(given)
-    settings.transport_options(GenerateConfig(), preset_for("k2_thinking"), given, given)
+    assert check_parameters(parameter.example)[parameter.name] != parameter.default
 
 
 def test_what_is_said_of_the_pace_holds_for_the_last_parameters():
-    """The parameters that are no part of a run's identity are the last ones of the table."""
-    assert tuple(names_under("extra_params of the benchmark")[-4:]) == settings.PACE_PARAMS
+    """The parameters that are no part of a run's identity are the last four of the table."""
+    assert [parameter.of_session for parameter in PARAMETERS[-4:]] == [True] * 4
+    assert not any(parameter.of_session for parameter in PARAMETERS[:-4])
 
 
 @pytest.mark.parametrize("row", table_under(PROSE, "generation_config"), ids=lambda row: row[0])

@@ -18,7 +18,7 @@ from support.runs import (
 )
 
 from k2_verifier_adapter.cli import main
-from k2_verifier_adapter.evalscope_plugin import endings
+from k2_verifier_adapter.evalscope_plugin import run_files
 from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor
 
 pytestmark = EVALSCOPES_WARNINGS
@@ -89,7 +89,7 @@ def test_a_report_that_cannot_be_made_costs_no_other(tmp_path, monkeypatch):
     def broken(summary, cases):
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(endings, "render_html", broken)
+    monkeypatch.setattr(run_files, "render_html", broken)
     with SimulatedVendor(bundled_rows(8), PROFILES["official"]).running() as endpoint:
         report = evaluate(endpoint.url, tmp_path, limit=8)
     assert report.execution_summary.succeeded == 8

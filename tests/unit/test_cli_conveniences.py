@@ -166,7 +166,7 @@ class TestDefects:
     @pytest.mark.parametrize("flags", [(), ("-v",)])
     def test_known_keys_are_hidden(self, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]) -> None:
         """A key that a run has learnt stands neither in the line nor in the traceback."""
-        from k2_verifier_adapter.evalscope_plugin import hiding
+        from k2_verifier_adapter.evalscope_plugin import masking
 
         def choose_run(*_: object) -> None:
             raise ValueError("key sk-hidden-0123456789 refused")
@@ -174,7 +174,7 @@ class TestDefects:
         monkeypatch.setattr(runs, "choose_run", choose_run)
         before = logging.getLogRecordFactory()
         try:
-            hiding.hide_in_logs(["sk-hidden-0123456789"])
+            masking.mask_logs(["sk-hidden-0123456789"])
             result = invoke("report", "run", *flags)
         finally:
             logging.setLogRecordFactory(before)

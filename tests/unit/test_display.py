@@ -2,7 +2,7 @@
 
 import pytest
 
-from k2_verifier_adapter.evalscope_plugin.display import display_answer, display_messages
+from k2_verifier_adapter.evalscope_plugin.reviews import display_answer, display_messages
 
 
 def said(content, role="user", **more):

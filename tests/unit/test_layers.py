@@ -58,7 +58,7 @@ SILENT = ("core", "reports")
 KNOWN_OFFENDERS: set[tuple[str, str]] = set()
 """Modules of today, and what they import against the rules: the list only ever gets shorter."""
 
-LAYERS_WITH_CIRCLES = {"evalscope_plugin"}
+LAYERS_WITH_CIRCLES: set[str] = set()
 """Layers of today in which modules import each other in a circle."""
 
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py"))

@@ -218,10 +218,10 @@ def test_what_a_text_is_not_searched_for(name, value):
 @pytest.fixture
 def records():
     """Hide the key in all logs, and give what a logger of another package writes."""
-    from k2_verifier_adapter.evalscope_plugin.hiding import hide_in_logs
+    from k2_verifier_adapter.evalscope_plugin.masking import mask_logs
 
     before = logging.getLogRecordFactory()
-    hide_in_logs([KEY])
+    mask_logs([KEY])
     written = []
     handler = logging.Handler()
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -254,10 +254,10 @@ def test_logs_of_any_logger_are_masked(records):
 
 def test_hiding_again_adds_up(records):
     """Secrets of several runs in one process are all hidden, by one record factory."""
-    from k2_verifier_adapter.evalscope_plugin.hiding import hide_in_logs
+    from k2_verifier_adapter.evalscope_plugin.masking import mask_logs
 
     factory = logging.getLogRecordFactory()
-    hide_in_logs(["another-secret"])
+    mask_logs(["another-secret"])
     assert logging.getLogRecordFactory() is factory
     logger, written = records
     logger.warning(f"{KEY} another-secret")

@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from k2_verifier_adapter.evalscope_plugin.client.budget import Budget, BudgetSpentError, RunLimits
-from k2_verifier_adapter.evalscope_plugin.client.pacing import Pacer
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, Pacer, RunLimits
 
 FREE = RunLimits()
 

@@ -18,7 +18,7 @@ from k2_verifier_adapter.cli import dataset, evaluate
 from k2_verifier_adapter.core import gate
 from k2_verifier_adapter.core.metrics import DEFINITIONS, ERROR_RATE, FLIP_RATE, PRIMARY_METRIC
 from k2_verifier_adapter.evalscope_plugin import registration
-from k2_verifier_adapter.evalscope_plugin.settings import EXTRA_PARAMS
+from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS as DECLARED
 
 PACKAGE = Path(k2_verifier_adapter.__file__).parent
 CONFIGS = PACKAGE.parent / "configs"
@@ -132,7 +132,7 @@ def test_metric_names():
 def test_parameter_names():
     """EvalScope takes these extra parameters for the benchmark, and no others."""
     assert registration.BENCHMARK == "k2_verifier"
-    assert sorted(EXTRA_PARAMS) == PARAMETERS
+    assert sorted(parameter.name for parameter in DECLARED) == PARAMETERS
 
 
 def _variables_read(tree: ast.AST) -> set[str]:

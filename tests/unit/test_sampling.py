@@ -18,7 +18,7 @@ from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.run_facts import RowsInfo, dump_facts, facts_from_json
 from k2_verifier_adapter.core.sampling import RowsSample, SampleMethod, draw_stratified
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.evalscope_plugin import loading, running, settings
+from k2_verifier_adapter.evalscope_plugin import loading, running
 from k2_verifier_adapter.formats.rows import decode_records, records_of
 from k2_verifier_adapter.formats.runs import choose_run, read_run
 from k2_verifier_adapter.offline.stored import summary_of
@@ -75,37 +75,6 @@ class TestTheDraw:
         times = Counter(number for seed in range(seeds) for number in draw_stratified(decisions, 20, seed))
         # Each is binomial with p = 1/4; five standard deviations are 97.
         assert all(abs(times[number] - seeds / 4) < 97 for number in decisions)
-
-
-class TestSettings:
-    """`extra_params.sample` and `.sample_seed`."""
-
-    def test_the_default_is_evalscopes_own_way(self):
-        """Nothing is drawn unless it is asked for, and the default seed may be written out."""
-        assert settings.sample_seed({}) is None
-        assert settings.sample_seed({"sample": "first", "sample_seed": 42}) is None
-
-    def test_the_seed_is_42_unless_given(self):
-        """A stratified draw has a fixed seed, so that two runs ask the same rows."""
-        assert settings.sample_seed({"sample": "stratified"}) == 42
-        assert settings.sample_seed({"sample": "stratified", "sample_seed": -3}) == -3
-
-    @pytest.mark.parametrize(
-        ("params", "message"),
-        [
-            ({"sample": "random"}, "extra_params.sample is 'random', expected 'first' or 'stratified'"),
-            ({"sample": None}, "extra_params.sample is None"),
-            ({"sample": ["first"]}, r"extra_params.sample is \['first'\]"),
-            ({"sample_seed": "x"}, "extra_params.sample_seed is 'x', expected a whole number"),
-            ({"sample_seed": True}, "extra_params.sample_seed is True"),
-            ({"sample": "stratified", "sample_seed": 1.0}, "extra_params.sample_seed is 1.0"),
-            ({"sample_seed": 7}, "sample_seed is 7, but sample is 'first', .* set sample to 'stratified'"),
-        ],
-    )
-    def test_what_cannot_be_used_is_named(self, params, message):
-        """A wrong value is refused by name and value, and so is a seed that would do nothing."""
-        with pytest.raises(UsageError, match=message):
-            settings.sample_seed(params)
 
 
 def _rows(number, calls):

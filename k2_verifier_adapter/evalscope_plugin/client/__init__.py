@@ -1,1 +1,1 @@
-"""The exact request out, the raw bytes in: one retry layer, the pace, what may be spent."""
+"""The HTTP client: the exact request out, the raw bytes in."""

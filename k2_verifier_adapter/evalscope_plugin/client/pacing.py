@@ -1,4 +1,4 @@
-"""How fast requests may go out: as the user says, and slower where the vendor says 429.
+"""How fast and how far requests go: the pool, the gate that every attempt passes, and what may be spent.
 
 A rate limit is the key's, not the request's. So one 429 makes every request wait, and halves the
 requests in flight; answers let them grow again, by a sixteenth of the full number for every round of
@@ -8,14 +8,108 @@ answers (additive increase, multiplicative decrease, as TCP does).
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Future, wait
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
 
-from k2_verifier_adapter.evalscope_plugin.client.budget import Budget
+Item = TypeVar("Item")
 
 _ROUNDS_TO_RECOVER = 16
+
+_CANCEL_PATIENCE_S = 4.0
+"""Seconds that an interrupted pool may take to let go of its connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """What the user lets one session spend; 0 is no maximum.
+
+    Attributes:
+        max_requests: HTTP requests, retries included.
+        max_total_tokens: Prompt and completion tokens, as the vendor's `usage` counts them. No request
+            is sent once they are reached; the answers under way may go beyond.
+        max_minutes: Minutes after which no request is sent; the answers under way are waited for.
+    """
+
+    max_requests: int = 0
+    max_total_tokens: int = 0
+    max_minutes: float = 0.0
+
+
+class BudgetSpentError(Exception):
+    """A request was not sent, or not sent again, because a maximum is reached."""
+
+
+class Budget:
+    """What a session has left to spend, on one event loop.
+
+    Attributes:
+        sent: Requests sent so far.
+        tokens: Tokens used so far.
+    """
+
+    def __init__(self, limits: RunLimits, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start counting; the minutes run from now.
+
+        Args:
+            limits: The maximums.
+            clock: Seconds by a clock that never goes back.
+        """
+        self._limits = limits
+        self._clock = clock
+        self._deadline = clock() + limits.max_minutes * 60 if limits.max_minutes else None
+        self._over = asyncio.Event()
+        self._reason: str | None = None
+        self.sent = 0
+        self.tokens = 0
+
+    @property
+    def spent(self) -> str | None:
+        """The maximum that is reached, by name and value; None while there is something left."""
+        if self._reason is None and self._deadline is not None and self._clock() >= self._deadline:
+            self._end(f"max_minutes {self._limits.max_minutes:g}")
+        return self._reason
+
+    def take(self) -> None:
+        """Take one request out of the budget, just before it is sent.
+
+        Raises:
+            BudgetSpentError: If there is none left; it must not be sent.
+        """
+        if self._reason is None and self._limits.max_requests and self.sent >= self._limits.max_requests:
+            self._end(f"max_requests {self._limits.max_requests}")
+        if self.spent is not None:
+            raise BudgetSpentError(self.spent)
+        self.sent += 1
+
+    def use(self, tokens: int) -> None:
+        """Count the tokens of an answer."""
+        self.tokens += tokens
+        if self._limits.max_total_tokens and self.tokens >= self._limits.max_total_tokens:
+            self._end(f"max_total_tokens {self._limits.max_total_tokens}")
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but no longer than until a maximum is reached."""
+        if seconds <= 0 or self.spent is not None:
+            # One turn all the same: a connection that the server has closed is noticed in it.
+            await asyncio.sleep(0)
+            return
+        if self._deadline is not None:
+            seconds = min(seconds, max(0.0, self._deadline - self._clock()))
+        try:
+            await asyncio.wait_for(self._over.wait(), seconds)
+        except (TimeoutError, asyncio.TimeoutError):
+            return
+
+    def _end(self, reason: str) -> None:
+        if self._reason is None:
+            self._reason = reason
+            self._over.set()
 
 
 class Pacer:
@@ -113,3 +207,77 @@ class Pacer:
         self._lowered_at = now
         self._limit = max(1.0, min(self._limit, self._in_flight + 1) / 2)
         self._on_change(f"rate limited: {self.limit} requests at a time from now on")
+
+
+def run_pool(  # noqa: C901 - three small functions inside
+    items: Sequence[Item],
+    work: Callable[[Item], Awaitable[None]],
+    *,
+    concurrency: int,
+    context: AbstractAsyncContextManager[None],
+) -> None:
+    """Work on all items, `concurrency` at a time, on one event loop in a thread of its own.
+
+    A thread, so that it also runs where the caller's thread has a running loop (a notebook).
+
+    Args:
+        items: What to work on, in this order.
+        work: Works on one item; it runs on the loop, so what it touches needs no lock.
+        concurrency: Items in work at the same time.
+        context: Entered around all work.
+
+    Raises:
+        BaseException: The first exception that `work` raises; the other items are cancelled. An
+            interrupt of the calling thread cancels them, too.
+    """
+    finished: Future[None] = Future()
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()
+    interrupted = threading.Event()
+
+    async def work_on_all() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        started.set_result((asyncio.get_running_loop(), task))
+        if interrupted.is_set():
+            raise asyncio.CancelledError
+        async with context:
+            remaining = iter(items)
+
+            async def worker() -> None:
+                for item in remaining:
+                    await work(item)
+
+            workers = [asyncio.create_task(worker()) for _ in range(min(concurrency, len(items)))]
+            try:
+                done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+                for task_done in done:
+                    task_done.result()
+            finally:
+                for unfinished in workers:
+                    unfinished.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
+
+    def run() -> None:
+        try:
+            asyncio.run(work_on_all())
+        except BaseException as error:  # noqa: BLE001 - handed over to the calling thread
+            finished.set_exception(error)
+        else:
+            finished.set_result(None)
+
+    thread = threading.Thread(target=run, name="k2-verifier-pool", daemon=True)
+    try:
+        thread.start()
+        finished.result()
+    except BaseException:
+        if not finished.done():
+            # An interrupt may come while the thread is being started: then whichever of the two
+            # is later finds the other's note.
+            interrupted.set()
+            if started.done():
+                loop, task = started.result()
+                with suppress(RuntimeError):  # the loop has just been closed
+                    loop.call_soon_threadsafe(task.cancel)
+            wait([finished], _CANCEL_PATIENCE_S)
+        raise
+    thread.join()

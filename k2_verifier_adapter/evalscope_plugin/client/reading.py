@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from dataclasses import dataclass
 
@@ -14,7 +15,15 @@ from k2_verifier_adapter.core.json_text import dumps_ascii, escape_to_ascii, exc
 from k2_verifier_adapter.core.responses import NotACompletion, decode_body, parse_completion
 from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
 from k2_verifier_adapter.core.streams.decoder import EventDecoder, is_done
-from k2_verifier_adapter.evalscope_plugin.client.deadlines import deadline
+
+# Not `asyncio.wait_for`: on 3.10 and 3.11 it needs a task of its own, and before that is resumed, aiohttp may
+# have seen the connection close, and raises instead of giving the data that came before.
+if sys.version_info >= (3, 11):
+    deadline = asyncio.timeout
+else:
+    import async_timeout
+
+    deadline = async_timeout.timeout
 
 _AFTER_DONE_S = 0.25
 """Seconds that a server may take to end the body behind `[DONE]`, so that the connection is reused."""

@@ -9,36 +9,36 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from types import TracebackType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import excerpt
+from k2_verifier_adapter.core.printable import printable
 from k2_verifier_adapter.core.requests import Request
-from k2_verifier_adapter.evalscope_plugin.client.budget import Budget, RunLimits
-from k2_verifier_adapter.evalscope_plugin.client.deadlines import deadline
-from k2_verifier_adapter.evalscope_plugin.client.exchange import (
-    Answer,
-    Endpoint,
-    NoAnswer,
-    TransportOptions,
-    environment_proxy,
-    utc_now,
-)
-from k2_verifier_adapter.evalscope_plugin.client.pacing import Pacer
+from k2_verifier_adapter.core.secrets import Masker
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, Pacer, RunLimits
 from k2_verifier_adapter.evalscope_plugin.client.reading import (
     Limits,
     NoCompletionError,
+    deadline,
     describe,
     read_body,
     read_refusal,
     read_stream,
 )
-from k2_verifier_adapter.evalscope_plugin.client.retries import RetryBudget, retry_after_seconds
+from k2_verifier_adapter.evalscope_plugin.client.retries import (
+    RetryBudget,
+    RetryPolicy,
+    retry_after_seconds,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -48,9 +48,86 @@ _ANY_NUMBER = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One failed attempt."""
+class Endpoint:
+    """Where the requests go.
 
+    Attributes:
+        url: URL of the chat completions.
+        headers: Headers of every request, the credentials among them.
+        query: Query parameters of every request.
+        secrets: Strings that must never appear in a message.
+    """
+
+    url: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    secrets: tuple[str, ...]
+
+    def masked(self, text: str) -> str:
+        """Give a vendor's text fit for a message: without the endpoint's secrets and control characters."""
+        return printable(Masker(self.secrets).text(text))
+
+
+@dataclass(frozen=True, slots=True)
+class TransportOptions:
+    """How the requests go.
+
+    Attributes:
+        timeout_s: Seconds that an attempt may go without progress. Progress is the response head
+            and each event of a stream; a body that is not streamed must be whole within it.
+        retry: The retry policy.
+        max_response_bytes: Decompressed size at which a response is given up.
+        requests_per_minute: Requests that start in a minute at most, retries included; 0 for no limit.
+    """
+
+    timeout_s: float
+    retry: RetryPolicy
+    max_response_bytes: int = 64 * 1024 * 1024
+    requests_per_minute: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RawResponse:
+    """A completion, as it came.
+
+    Attributes:
+        text: The completion as ASCII-escaped JSON text.
+        anomalies: Stream failure classes noticed on the way.
+        attempts: Requests sent until it came.
+        duration_s: Seconds from the request that was answered to the end of the answer.
+        ttft_s: Seconds to the first output of a stream, else None.
+        finished_at: When it was complete, ISO 8601 in UTC.
+        raw: Whether the response is the endpoint's own, not what EvalScope made of it.
+    """
+
+    text: str
+    anomalies: tuple[FailureClass, ...]
+    attempts: int
+    duration_s: float
+    ttft_s: float | None
+    finished_at: str
+    raw: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailure:
+    """A request that failed for good.
+
+    Attributes:
+        failure: The class and a line without secrets.
+        status: HTTP status of the last attempt, None if none came.
+        attempts: Requests sent; 0 if the row could not be asked.
+        duration_s: Seconds from the first attempt to the end of the last, pauses included.
+    """
+
+    failure: Failure
+    status: int | None
+    attempts: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _FailedAttempt:
     failure: Failure
     status: int | None = None
     retry_after_s: float | None = None
@@ -69,7 +146,7 @@ class Transport:
         on_event: Callable[[str], None] = lambda _: None,
         rng: random.Random | None = None,
     ) -> None:
-        """Prepare the session; nothing is sent before `ask`.
+        """Prepare the session; nothing is sent before `send`.
 
         Args:
             endpoint: Where the requests go.
@@ -113,7 +190,7 @@ class Transport:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(self, request: Request) -> Answer | NoAnswer:
+    async def send(self, request: Request) -> RawResponse | RequestFailure:
         """Send one request, as often as the retry policy says.
 
         Raises:
@@ -126,28 +203,28 @@ class Transport:
             async with self._pacer.turn() as started:
                 attempts += 1
                 outcome = await self._attempt(request, attempts)
-            if isinstance(outcome, Answer):
+            if isinstance(outcome, RawResponse):
                 self._proven = True
                 self._pacer.answered()
                 return outcome
             kind = outcome.failure.failure_class
             delay = retries.next_delay(kind, outcome.status, outcome.retry_after_s, proven=self._proven)
             if delay is None:
-                return NoAnswer(outcome.failure, outcome.status, attempts, time.monotonic() - first)
+                return RequestFailure(outcome.failure, outcome.status, attempts, time.monotonic() - first)
             self._on_event(f"{outcome.failure.detail}; again in {delay:.1f} s (attempt {attempts})")
             if kind is FailureClass.RATE_LIMITED:
                 self._pacer.rate_limited(delay, started)
             else:
                 await self._budget.pause(delay)
 
-    async def _attempt(self, request: Request, attempts: int) -> Answer | _Attempt:
+    async def _attempt(self, request: Request, attempts: int) -> RawResponse | _FailedAttempt:
         assert self._session is not None, "the transport is used as a context manager"
         started = time.monotonic()
         status: int | None = None
         try:
             # `sock_read` alone lets a head that comes byte by byte take for ever.
             async with deadline(self._options.timeout_s):
-                asked = await self._session.post(
+                posted = await self._session.post(
                     self._endpoint.url,
                     params=self._endpoint.query,
                     data=request.body,
@@ -156,7 +233,7 @@ class Transport:
                     proxy=self._proxy,
                     allow_redirects=False,
                 )
-            async with asked as response:
+            async with posted as response:
                 status = response.status
                 if not 200 <= status < 300:
                     return await self._refusal(response)
@@ -178,7 +255,7 @@ class Transport:
             return self._failed(FailureClass.TIMED_OUT, self._limits.silence, status)
         except OSError as error:
             return self._failed(FailureClass.CONNECTION_RESET, describe(error), status)
-        return Answer(
+        return RawResponse(
             text=reading.text,
             anomalies=reading.anomalies,
             attempts=attempts,
@@ -187,7 +264,7 @@ class Transport:
             finished_at=utc_now(),
         )
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> _Attempt:
+    async def _refusal(self, response: aiohttp.ClientResponse) -> _FailedAttempt:
         body = await read_refusal(response, self._limits)
         status = response.status
         text = " ".join(body.decode("utf-8", "replace").split())
@@ -207,8 +284,8 @@ class Transport:
 
     def _failed(
         self, kind: FailureClass, detail: str, status: int | None, retry_after_s: float | None = None
-    ) -> _Attempt:
-        return _Attempt(Failure(kind, self._endpoint.masked(detail)), status, retry_after_s)
+    ) -> _FailedAttempt:
+        return _FailedAttempt(Failure(kind, self._endpoint.masked(detail)), status, retry_after_s)
 
 
 def _class_of(error: aiohttp.ClientError) -> FailureClass:
@@ -219,3 +296,24 @@ def _class_of(error: aiohttp.ClientError) -> FailureClass:
     if isinstance(error, aiohttp.ClientResponseError):
         return FailureClass.NOT_A_COMPLETION
     return FailureClass.CONNECTION_RESET
+
+
+def environment_proxy(url: str) -> str | None:
+    """Give the proxy that the environment names for a URL; None if it is to be asked directly.
+
+    Looked up once and here, for aiohttp's own `trust_env` (3.14) does it for every request, in a thread,
+    which took a third of a run's time; it also reads ~/.netrc, and fails where that knows the host.
+    """
+    parts = urlsplit(url)
+    if not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
+        return None
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if not proxy:
+        return None
+    # curl takes `host:port`, too; without a scheme aiohttp does not.
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def utc_now() -> str:
+    """Give the time in UTC, ISO 8601 to the millisecond."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

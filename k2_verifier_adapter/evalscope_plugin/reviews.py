@@ -1,12 +1,23 @@
-"""Messages as EvalScope's pages can show them: every shape, no schema that could refuse one."""
+"""What EvalScope's pages show of one judged response: its score, its messages, its review.
+
+Messages of every shape are shown, with no schema that could refuse one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from evalscope.api.dataset import Sample
+from evalscope.api.metric import SampleScore, Score
+
+from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
+from k2_verifier_adapter.core.judged import JudgedResponse
+from k2_verifier_adapter.core.judgement import Judgement
 from k2_verifier_adapter.core.messages import texts_of
+from k2_verifier_adapter.core.records import METADATA_KEY, judgement_as_json
+from k2_verifier_adapter.core.responses import Response
 
 _ROLES = {
     "system": "system",
@@ -22,6 +33,44 @@ _REQUEST_LIMIT = 6_000
 """Characters of a request's messages that are shown, if more than `_LEAST` of each."""
 
 _LEAST = 200
+
+
+def sample_score(sample: Sample, case: Case, judged: JudgedResponse) -> SampleScore:
+    """Convert a judgement to EvalScope's score."""
+    judgement = judged.judgement
+    score = Score(
+        value={
+            "finish_reason_tool_calls": int(judgement.calls),
+            "successful_tool_call": int(judgement.successful),
+            "should_call_tool": int(judgement.should_call),
+            "decision_agrees": int(judgement.calls == judgement.should_call),
+        },
+        prediction="",
+        extracted_prediction=judgement.finish_reason or "",
+        explanation=_explanation(judgement),
+        metadata={METADATA_KEY: judgement_as_json(case.index, judgement)},
+        main_score_name="decision_agrees",
+    )
+    return SampleScore(
+        score=score,
+        sample_id=int(sample.id),
+        group_id=sample.group_id,
+        generation_index=judged.repeat,
+        sample_metadata={"row": case.index, "data_index": case.data_index},
+    )
+
+
+def review(score: SampleScore, case: Case, response: Response) -> dict[str, Any]:
+    """Give the line of a review file."""
+    messages = display_messages(case.messages())
+    messages.append(display_answer(response.message, response.finish_reason))
+    return {
+        "index": score.sample_id,
+        "target": ["tool_calls" if case.official.should_call else case.official.finish_reason or "stop"],
+        "messages": messages,
+        "agent_trace": None,
+        "sample_score": score.model_dump(),
+    }
 
 
 def display_messages(messages: list[Any]) -> list[dict[str, Any]]:
@@ -102,3 +151,14 @@ def _without_middle(text: str, limit: int) -> str:
 def _printable(text: str) -> str:
     """Replace what UTF-8 cannot hold: EvalScope writes its files without escapes."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _explanation(judgement: Judgement) -> str:
+    official = "calls" if judgement.should_call else "does not call"
+    vendor = "calls" if judgement.calls else "does not call"
+    lines = [f"The official API {official}, the vendor {vendor} (finish_reason {judgement.finish_reason})."]
+    lines += [f"{failure.failure_class.value}: {failure.detail}" for failure in judgement.failures]
+    if judgement.primary is not None:
+        lines.append(f"Primary class: {judgement.primary.value}.")
+    lines += [f"Note: {note.kind.value}: {note.detail}" for note in judgement.notes]
+    return "\n".join(lines).encode("utf-8", "replace").decode()

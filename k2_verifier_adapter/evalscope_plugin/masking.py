@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from k2_verifier_adapter.core.secrets import Masker, replace_secrets, secrets_in
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.evalscope_plugin.registration import BENCHMARK
+from k2_verifier_adapter.version import BENCHMARK
 
 if TYPE_CHECKING:
     from evalscope.config import TaskConfig
@@ -29,24 +29,24 @@ _SHOWN = "**********"
 ToDict = Callable[["TaskConfig"], dict[str, Any]]
 
 
-def discreet(to_dict: ToDict) -> ToDict:
+def masked_settings(to_dict: ToDict) -> ToDict:
     """Wrap `TaskConfig.to_dict`, from which log, snapshot and cache identity are made.
 
     Tasks of other benchmarks are dumped as ever. With the values hidden, the cache identity does not
     depend on them: a run may go on with another key.
     """
 
-    def discreet_to_dict(task_config: TaskConfig) -> dict[str, Any]:
+    def masked_to_dict(task_config: TaskConfig) -> dict[str, Any]:
         dumped = to_dict(task_config)
         if BENCHMARK not in task_config.datasets:
             return dumped
         hidden: dict[str, Any] = replace_secrets(dumped, lambda _name, _value: _SHOWN)
         return hidden
 
-    return discreet_to_dict
+    return masked_to_dict
 
 
-def guard(task_config: TaskConfig) -> None:
+def check_and_mask(task_config: TaskConfig) -> None:
     """Refuse addresses that hold credentials, and hide the task's credentials in every log from now on.
 
     Raises:
@@ -54,7 +54,7 @@ def guard(task_config: TaskConfig) -> None:
     """
     refuse_credentials_in(task_config.api_url or os.environ.get("EVALSCOPE_BASE_URL"))
     _check_proxies()
-    hide_in_logs(secrets_of(task_config))
+    mask_logs(secrets_of(task_config))
 
 
 def refuse_credentials_in(api_url: str | None) -> None:
@@ -140,26 +140,26 @@ def _with_scheme(proxy: str) -> str:
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def hide_in_logs(secrets: Iterable[str]) -> None:
+def mask_logs(secrets: Iterable[str]) -> None:
     """Mask these secrets in every log record of this process from now on, whoever writes it."""
     _records().hide(frozenset(secrets))
 
 
-def without_secrets(message: str) -> str:
+def masked_message(message: str) -> str:
     """Take the secrets hidden so far out of a message, and the values that pydantic quotes in part."""
     quoted = re.compile(r", input_value=.*(, input_type=\w+\])$", re.MULTILINE)
     return _records().masker.text(quoted.sub(r"\1", message))
 
 
-def _records() -> _DiscreetRecords:
+def _records() -> _MaskedRecords:
     factory = logging.getLogRecordFactory()
-    if not isinstance(factory, _DiscreetRecords):
-        factory = _DiscreetRecords(factory)
+    if not isinstance(factory, _MaskedRecords):
+        factory = _MaskedRecords(factory)
         logging.setLogRecordFactory(factory)
     return factory
 
 
-class _DiscreetRecords:
+class _MaskedRecords:
     """Make log records whose text holds no known secret.
 
     At the one place that all loggers share: EvalScope's own has several handlers, made anew for each

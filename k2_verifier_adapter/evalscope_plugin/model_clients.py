@@ -1,0 +1,348 @@
+"""How the requests of a model of EvalScope are answered: by the HTTP client, or else through EvalScope."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future, InvalidStateError
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+from evalscope.api.messages import dict_to_chat_message
+from evalscope.api.model import GenerateConfig, Model, ModelAPI, ModelOutput
+from evalscope.api.tool import ToolInfo
+from evalscope.config import TaskConfig
+from evalscope.models.openai_compatible import OpenAICompatibleAPI
+from evalscope.utils import get_secret_value
+from evalscope.utils.logger import get_logger
+from yarl import URL
+
+from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
+from k2_verifier_adapter.core.presets import Preset
+from k2_verifier_adapter.core.printable import printable
+from k2_verifier_adapter.core.records import ResponseRecord
+from k2_verifier_adapter.core.requests import Request
+from k2_verifier_adapter.core.responses import NotACompletion, parse_completion
+from k2_verifier_adapter.core.secrets import Masker, secrets_in
+from k2_verifier_adapter.errors import UsageError
+from k2_verifier_adapter.evalscope_plugin import masking
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, Pacer
+from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
+from k2_verifier_adapter.evalscope_plugin.client.transport import (
+    Endpoint,
+    RawResponse,
+    RequestFailure,
+    Transport,
+    TransportOptions,
+    utc_now,
+)
+from k2_verifier_adapter.version import __version__
+
+logger = get_logger()
+
+Result = TypeVar("Result")
+Outcome = RawResponse | RequestFailure
+
+_UNSENT_HEADERS = ("x-stainless-", "user-agent", "content-length", "host")
+
+
+class ModelClient(Protocol):
+    """Answers requests.
+
+    Attributes:
+        api: The model API behind it.
+        model_name: The model name that requests carry.
+        host: Host and port of the endpoint, or None where there is no URL.
+        masker: Takes the secrets out of what comes back.
+    """
+
+    api: ModelAPI
+    model_name: str
+    host: str | None
+    masker: Masker
+
+    def session(self, options: TransportOptions, concurrency: int, budget: Budget) -> Any:
+        """Give the async context in which `send` may be called."""
+
+    async def send(self, request: Request, case: Case) -> Outcome:
+        """Have one request answered.
+
+        Raises:
+            BudgetSpentError: If the session's budget is spent.
+        """
+
+
+def client_for(model: Model, task_config: TaskConfig) -> ModelClient:
+    """Choose the HTTP client for an OpenAI-compatible API, and EvalScope's own for any other."""
+    endpoint = raw_endpoint(model.api, task_config.generation_config)
+    client: ModelClient
+    if endpoint is not None:
+        client = HttpClient(model.api, endpoint)
+    else:
+        logger.warning(
+            f"{type(model.api).__name__} is not EvalScope's OpenAI-compatible API: requests go through "
+            "EvalScope, whose own parsing stands between the response and the judgement."
+        )
+        # A model that was made in Python has a key that the task does not know.
+        own = secrets_in({"api_key": getattr(model.api, "api_key", None)})
+        client = EvalScopeClient(model, Masker(masking.secrets_of(task_config) | own))
+    masking.mask_logs(client.masker.secrets)
+    return client
+
+
+class HttpClient:
+    """Sends the exact request and gives the raw response."""
+
+    def __init__(self, api: ModelAPI, endpoint: Endpoint) -> None:
+        self.api = api
+        self.model_name = str(api.model_name)
+        url = URL(endpoint.url)
+        self.host: str | None = str(url.host) if url.is_default_port() else f"{url.host}:{url.port}"
+        self.masker = Masker(endpoint.secrets)
+        self._endpoint = endpoint
+        self._transport: Transport | None = None
+
+    @asynccontextmanager
+    async def session(
+        self, options: TransportOptions, concurrency: int, budget: Budget
+    ) -> AsyncIterator[None]:
+        """Open the transport."""
+        async with Transport(
+            self._endpoint, options, concurrency=concurrency, budget=budget, on_event=logger.warning
+        ) as transport:
+            self._transport = transport
+            try:
+                yield
+            finally:
+                self._transport = None
+
+    async def send(self, request: Request, case: Case) -> Outcome:
+        """Send the request."""
+        del case
+        assert self._transport is not None, "send is called inside of the session"
+        return _masked(await self._transport.send(request), self.masker)
+
+
+class EvalScopeClient:
+    """Sends through `model.generate`; the completion is rebuilt from EvalScope's output."""
+
+    def __init__(self, model: Model, masker: Masker) -> None:
+        self.masker = masker
+        self.api = model.api
+        self.model_name = str(model.name)
+        self.host: str | None = None
+        self._model = model
+        self._pacer: Pacer | None = None
+
+    @asynccontextmanager
+    async def session(
+        self, options: TransportOptions, concurrency: int, budget: Budget
+    ) -> AsyncIterator[None]:
+        """Open the gate; timeout and retries are EvalScope's own here."""
+        self._pacer = Pacer(budget, concurrency, options.requests_per_minute)
+        yield
+
+    async def send(self, request: Request, case: Case) -> Outcome:
+        """Let EvalScope send the messages, and rebuild a completion from what it makes of the answer."""
+        del request
+        return _masked(await self._generate(case), self.masker)
+
+    async def _generate(self, case: Case) -> Outcome:
+        started = time.monotonic()
+        try:
+            messages = [dict_to_chat_message(message) for message in case.messages()]
+            tools = [ToolInfo.model_validate(tool["function"]) for tool in case.tools()]
+        except (ValueError, KeyError, TypeError) as error:
+            return _failure(f"EvalScope cannot represent this row: {error}", started, attempts=0)
+        assert self._pacer is not None, "send is called inside of the session"
+        try:
+            async with self._pacer.turn():
+                output = await _in_daemon_thread(lambda: self._model.generate(messages, tools))
+        except BudgetSpentError:
+            raise
+        except Exception as error:  # noqa: BLE001 - any model API, any exception; it is this request's
+            return _failure(f"{type(error).__name__}: {error}", started)
+        if output.error:
+            return _failure(output.error, started)
+        text = dumps_ascii(completion_of_output(output))
+        response = parse_completion(text)
+        if isinstance(response, NotACompletion):
+            return _failure(response.reason, started)
+        return RawResponse(
+            text=text,
+            anomalies=(),
+            attempts=1,
+            duration_s=time.monotonic() - started,
+            ttft_s=None,
+            finished_at=utc_now(),
+            raw=False,
+        )
+
+
+async def _in_daemon_thread(function: Callable[[], Result]) -> Result:
+    """Call a function that blocks in a thread of its own.
+
+    No executor: its threads are waited for when the interpreter ends, so that a call that hangs would
+    keep an interrupted run from ending.
+    """
+    done: Future[Result] = Future()
+
+    def call() -> None:
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - handed over to who waits
+            with contextlib.suppress(InvalidStateError):
+                done.set_exception(error)
+        else:
+            with contextlib.suppress(InvalidStateError):
+                # Nobody waits any more where the run was interrupted.
+                done.set_result(result)
+
+    threading.Thread(target=call, name="k2-verifier-generate", daemon=True).start()
+    return await asyncio.wrap_future(done)
+
+
+def _masked(outcome: Outcome, masker: Masker) -> Outcome:
+    """Give an outcome in which the vendor repeats no secret; one that it does not repeat stays as it is."""
+    if isinstance(outcome, RequestFailure):
+        failure = outcome.failure
+        return replace(outcome, failure=replace(failure, detail=printable(masker.text(failure.detail))))
+    text = masker.json_text(outcome.text)
+    return outcome if text == outcome.text else replace(outcome, text=text)
+
+
+def raw_endpoint(api: ModelAPI, config: GenerateConfig) -> Endpoint | None:
+    """Give the endpoint of an OpenAI-compatible API; None for any other.
+
+    An API that overrides `generate` does something of its own with a request, and is asked through it.
+
+    Raises:
+        UsageError: If the URL cannot be used.
+    """
+    if not isinstance(api, OpenAICompatibleAPI) or type(api).generate is not OpenAICompatibleAPI.generate:
+        return None
+    masking.refuse_credentials_in(str(api.base_url))
+    url = URL(f"{api.base_url}/chat/completions")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise UsageError(f"api_url is {api.base_url!r}, expected http://… or https://…")
+    headers = {
+        str(name): str(value)
+        for name, value in api.client.default_headers.items()
+        if isinstance(value, str) and not str(name).lower().startswith(_UNSENT_HEADERS)
+    }
+    extra_headers = get_secret_value(config.extra_headers) if config.extra_headers else {}
+    for name, value in (extra_headers or {}).items():
+        for known in [known for known in headers if known.lower() == str(name).lower()]:
+            del headers[known]
+        headers[str(name)] = str(value)
+    if not any(name.lower() == "authorization" for name in headers):
+        headers["Authorization"] = f"Bearer {api.api_key}"
+    headers["User-Agent"] = f"k2-verifier-adapter/{__version__}"
+    for name, value in headers.items():
+        if not f"{name}{value}".isprintable():
+            raise UsageError(
+                f"header {name!r}, from api_key or extra_headers, holds a line end or another control "
+                "character; remove it"
+            )
+    query = {str(name): str(value) for name, value in api.client.default_query.items()}
+    query.update({str(name): str(value) for name, value in (config.extra_query or {}).items()})
+    body = {"extra_body": get_secret_value(config.extra_body), **(config.model_extra or {})}
+    sent = {"api_key": api.api_key, "extra_headers": headers, "extra_query": query, "generation_config": body}
+    secrets = secrets_in(sent, public=[str(api.model_name)]) | masking.environment_secrets()
+    return Endpoint(
+        url=str(url),
+        headers=headers,
+        query=query,
+        secrets=tuple(sorted(secrets)),
+    )
+
+
+def transport_options(
+    config: GenerateConfig, preset: Preset, parameters: Mapping[str, Any]
+) -> TransportOptions:
+    """Read timeout, retries, the size limit and the rate limit.
+
+    Args:
+        config: EvalScope's generation config.
+        preset: The subset's preset.
+        parameters: The checked parameters of the benchmark.
+
+    Raises:
+        UsageError: If a value is out of range.
+    """
+    timeout = preset.timeout_s if config.timeout is None else config.timeout
+    retries = 0 if config.retries is None else config.retries
+    interval = 0.0 if config.retry_interval is None else float(config.retry_interval)
+    for name, value, minimum in (
+        ("timeout", timeout, 0.001),
+        ("retries", retries, 0),
+        ("retry_interval", interval, 0),
+    ):
+        if not minimum <= value < math.inf:
+            raise UsageError(
+                f"generation_config.{name} is {value!r}, expected a number of at least {minimum}"
+            )
+    return TransportOptions(
+        timeout_s=float(timeout),
+        retry=RetryPolicy(retries, interval),
+        max_response_bytes=parameters["max_response_mb"] * 1024 * 1024,
+        requests_per_minute=parameters["requests_per_minute"],
+    )
+
+
+def stored_record(response: RawResponse, request: Request, case_index: int, repeat: int) -> ResponseRecord:
+    """Make the record of a response that is stored."""
+    return ResponseRecord(
+        case_index=case_index,
+        repeat=repeat,
+        response=response.text,
+        stream_anomalies=response.anomalies,
+        request=request.identity,
+        attempts=response.attempts,
+        duration_s=response.duration_s,
+        ttft_s=response.ttft_s,
+        finished_at=response.finished_at,
+        raw=response.raw,
+    )
+
+
+def completion_of_output(output: ModelOutput) -> dict[str, Any]:
+    """Rebuild a chat completion from EvalScope's parsed output."""
+    choices = []
+    for choice in output.choices[:1]:
+        message: dict[str, Any] = {"role": "assistant", "content": choice.message.text}
+        if choice.message.tool_calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {
+                        "name": call.function.name,
+                        "arguments": dumps_ascii(call.function.arguments),
+                    },
+                }
+                for call in choice.message.tool_calls
+            ]
+        # EvalScope renames `length`, and calls `unknown` what it was not told.
+        finish_reason = {"max_tokens": "length", "unknown": None}.get(choice.stop_reason, choice.stop_reason)
+        choices.append({"index": 0, "message": message, "finish_reason": finish_reason})
+    usage = None
+    if output.usage is not None:
+        usage = {
+            "prompt_tokens": output.usage.input_tokens,
+            "completion_tokens": output.usage.output_tokens,
+            "total_tokens": output.usage.total_tokens,
+        }
+    return {"object": "chat.completion", "model": output.model, "choices": choices, "usage": usage}
+
+
+def _failure(detail: str, started: float, attempts: int = 1) -> RequestFailure:
+    failure = Failure(FailureClass.NOT_A_COMPLETION, excerpt(" ".join(detail.split()), 300))
+    return RequestFailure(failure, None, attempts, time.monotonic() - started)

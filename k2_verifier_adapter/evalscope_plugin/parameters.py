@@ -1,0 +1,195 @@
+"""The benchmark's own parameters, each declared once.
+
+From this table come EvalScope's declaration (`extra_params`), the checks, the flags of `k2-verifier eval` and
+the table in docs/parameters.md, which a test compares. The command line imports it: it needs no EvalScope.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from k2_verifier_adapter.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of `dataset_args.k2_verifier.extra_params`.
+
+    Attributes:
+        name: Its name.
+        kind: Its type.
+        default: Its default.
+        description: What it does, as EvalScope and docs/parameters.md show it.
+        example: Parameters that set it, itself among them, as docs/parameters.md shows them.
+        choices: The texts that it may be; empty if it is no text.
+        minimum: The least number that it may be, or None.
+        flag_help: Help of its flag of `k2-verifier eval`; None if it has no flag.
+        metavar: What the flag's help calls the value.
+        of_session: Whether it says how fast and how far one session goes, and not what is asked or how it
+            is judged: another session may go on with another value.
+    """
+
+    name: str
+    kind: type[str | bool | float]
+    default: str | bool | float
+    description: str
+    example: Mapping[str, Any]
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    flag_help: str | None = None
+    metavar: str = "N"
+    of_session: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The name of its flag."""
+        return f"--{self.name.replace('_', '-')}"
+
+    def spec(self) -> dict[str, Any]:
+        """Give EvalScope's declaration."""
+        choices = [True, False] if self.kind is bool else list(self.choices)
+        return {
+            "type": self.kind.__name__,
+            "description": self.description,
+            "value": self.default,
+            **({"choices": choices} if choices else {}),
+        }
+
+    def check(self, value: Any) -> Any:
+        """Give a value as the parameter's type.
+
+        Raises:
+            UsageError: If it is none of the choices, of another type, or out of range.
+        """
+        expected = self._expectation(value)
+        if expected is not None:
+            raise UsageError(f"extra_params.{self.name} is {value!r}, expected {expected}")
+        return self.kind(value)
+
+    def _expectation(self, value: Any) -> str | None:
+        """Say what the value should have been; None if it can be used."""
+        if self.choices:
+            return None if value in self.choices else " or ".join(map(repr, self.choices))
+        if self.kind is bool:
+            return None if isinstance(value, bool) else "true or false"
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if self.minimum is not None and not (number and value >= self.minimum):
+            return f"a number of at least {self.minimum:g}"
+        if self.kind is int:
+            return None if number and value == int(value) else "a whole number"
+        return None if number else "a number"
+
+
+PARAMETERS = (
+    Parameter(
+        "malformed_history",
+        str,
+        "sanitize",
+        "What to do with historical `tool_calls[].function.arguments` that are not JSON: `sanitize` replaces "
+        "them by `{}`, `keep` sends them as they are, as upstream does.",
+        {"malformed_history": "keep"},
+        choices=("sanitize", "keep"),
+    ),
+    Parameter(
+        "normalize_tool_call_ids",
+        bool,
+        False,
+        "Rename historical tool call ids to `functions.NAME:IDX`, with the `tool_call_id` that refers to "
+        "them.",
+        {"normalize_tool_call_ids": True},
+    ),
+    Parameter(
+        "sample",
+        str,
+        "first",
+        "Which rows a limit leaves: `first`, EvalScope's way, the first ones (of the shuffled rows, with "
+        "`shuffle`); `stratified`, a draw with the share of official calls of all rows.",
+        {"sample": "stratified"},
+        choices=("first", "stratified"),
+        flag_help="Which rows --limit leaves: the first, or a draw with the share of official calls of all "
+        "rows.",
+    ),
+    Parameter(
+        "sample_seed",
+        int,
+        42,
+        "Seed of the stratified draw. With the same seed a larger limit keeps the rows of a smaller one. "
+        "Refused where nothing is drawn.",
+        {"sample": "stratified", "sample_seed": 7},
+        flag_help="Draw other rows. With the same seed a larger --limit keeps the rows of a smaller one.",
+    ),
+    Parameter(
+        "max_response_mb",
+        int,
+        64,
+        "Decompressed size in MiB at which a response is given up (`response_too_large`).",
+        {"max_response_mb": 16},
+        minimum=1,
+    ),
+    Parameter(
+        "requests_per_minute",
+        float,
+        0,
+        "Requests that start in a minute at most, retries included, evenly spaced; 0 for no limit.",
+        {"requests_per_minute": 90},
+        minimum=0,
+        flag_help="Start at most N requests a minute, evenly spaced.",
+        of_session=True,
+    ),
+    Parameter(
+        "max_requests",
+        int,
+        0,
+        "Requests after which this session stops, retries included; 0 for no maximum. The run is then "
+        "incomplete, and goes on with `use_cache`.",
+        {"max_requests": 500},
+        minimum=0,
+        flag_help="Stop after N requests, retries included; exit code 3, go on with --use-cache.",
+        of_session=True,
+    ),
+    Parameter(
+        "max_total_tokens",
+        int,
+        0,
+        "Prompt and completion tokens, as the vendor counts them, after which this session stops; 0 for no "
+        "maximum.",
+        {"max_total_tokens": 2000000},
+        minimum=0,
+        flag_help="Stop once the vendor has counted N prompt and completion tokens.",
+        of_session=True,
+    ),
+    Parameter(
+        "max_minutes",
+        float,
+        0,
+        "Minutes after which this session sends nothing more; 0 for no maximum.",
+        {"max_minutes": 45},
+        minimum=0,
+        flag_help="Send nothing more after X minutes.",
+        metavar="X",
+        of_session=True,
+    ),
+)
+
+
+def check_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the value of every parameter, checked; the default of one that is not given.
+
+    Raises:
+        UsageError: If a value cannot be used, or would have no effect.
+    """
+    values = {
+        parameter.name: parameter.check(given.get(parameter.name, parameter.default))
+        for parameter in PARAMETERS
+    }
+    sample, seed = values["sample"], values["sample_seed"]
+    default_seed = next(parameter.default for parameter in PARAMETERS if parameter.name == "sample_seed")
+    if sample != "stratified" and seed != default_seed:
+        raise UsageError(
+            f"extra_params.sample_seed is {seed!r}, but sample is {sample!r}, which draws nothing; "
+            "set sample to 'stratified', or leave sample_seed out"
+        )
+    return values
