@@ -1,7 +1,8 @@
 """The declared repairs of a row's message history; everything else is sent as it stands.
 
 The role `_input` becomes `system`, which is upstream's rule. Malformed historical arguments become
-`{}` and historical ids can be renamed, both by parameter.
+`{}` and historical ids can be renamed, both by parameter. A log keeps what was sent: held against the row,
+or against the official request, a few short marks tell which repairs were made, without keeping either.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 from zlib import crc32
+
+from k2_verifier_adapter.core.messages import calls_of, function_of, name_of
 
 
 class MalformedHistory(str, Enum):
@@ -84,31 +87,25 @@ def _rename_input_role(messages: Sequence[Any]) -> int:
     return count
 
 
-def _historical_calls(message: Any) -> list[dict[str, Any]]:
-    calls = message.get("tool_calls") if isinstance(message, dict) else None
-    return [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-
-
 def _empty_malformed_arguments(messages: Sequence[Any]) -> int:
     count = 0
     for message in messages:
-        for call in _historical_calls(message):
-            function = call.get("function")
-            if not isinstance(function, dict):
-                continue
-            arguments = function.get("arguments")
-            if isinstance(arguments, str) and not _is_json(arguments):
-                function["arguments"] = "{}"
+        for call in calls_of(message):
+            if _has_malformed_arguments(call):
+                call["function"]["arguments"] = "{}"
                 count += 1
     return count
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
+def _has_malformed_arguments(call: Mapping[str, Any]) -> bool:
+    arguments = function_of(call).get("arguments")
+    if not isinstance(arguments, str):
         return False
-    return True
+    try:
+        json.loads(arguments)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def _normalize_ids(messages: Sequence[Any]) -> int:
@@ -123,13 +120,12 @@ def _normalize_ids(messages: Sequence[Any]) -> int:
     current: dict[str, str] = {}
     unnamed: list[str] = []
     for message in messages:
-        calls = _historical_calls(message)
+        calls = calls_of(message)
         if calls:
             unnamed = []
         for call in calls:
-            function = call.get("function")
-            name = function.get("name") if isinstance(function, dict) else None
-            if not isinstance(name, str):
+            name = name_of(call)
+            if name is None:
                 index += 1
                 continue
             new_id = f"functions.{name}:{index}"
@@ -192,13 +188,11 @@ def marks_of(request: Mapping[str, Any]) -> RequestMarks:
             continue
         content = message.get("content")
         contents.append(content if isinstance(content, str) else _text_of(content))
-        calls = message.get("tool_calls")
-        for call in calls if isinstance(calls, list) else ():
-            if isinstance(call, dict):
-                ids.append(str(call.get("id")))
-                malformed += _has_malformed_arguments(call)
+        for call in calls_of(message):
+            ids.append(str(call.get("id")))
+            malformed += _has_malformed_arguments(call)
     tools = request.get("tools")
-    contents += [_tool_name(tool) for tool in tools] if isinstance(tools, list) else []
+    contents += [name_of(tool) or "" for tool in tools] if isinstance(tools, list) else []
     return RequestMarks(_checksum(contents), malformed, _checksum(ids) if ids else 0)
 
 
@@ -212,20 +206,3 @@ def _text_of(content: Any) -> str:
         return json.dumps(content, sort_keys=True)
     except (RecursionError, ValueError):
         return ""
-
-
-def _tool_name(tool: Any) -> str:
-    function = tool.get("function") if isinstance(tool, dict) else None
-    return str(function.get("name")) if isinstance(function, dict) else ""
-
-
-def _has_malformed_arguments(call: Mapping[str, Any]) -> bool:
-    function = call.get("function")
-    arguments = function.get("arguments") if isinstance(function, dict) else None
-    if not isinstance(arguments, str):
-        return False
-    try:
-        json.loads(arguments)
-    except (ValueError, RecursionError):
-        return True
-    return False

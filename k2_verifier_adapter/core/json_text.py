@@ -19,14 +19,14 @@ def _refuse_constant(name: str) -> Any:
 
 _strict_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
-
 MAX_DEPTH = 400
 """Nesting that a row or a completion may have: far above real ones, far below what Python follows from
 any stack, so that whatever was read once can be judged, stored and shown everywhere."""
 
-
 MAX_PARAMETER_DEPTH = 100
 """Nesting that a request parameter may have: reports show them all, and walk them by recursion."""
+
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 
 def loads_strict(text: str) -> Any:
@@ -47,9 +47,6 @@ def loads_strict(text: str) -> Any:
     if text.count("[") + text.count("{") > MAX_DEPTH and is_too_deep(value):
         raise JsonTextError(_TOO_DEEP)
     return value
-
-
-_TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 
 def is_too_deep(value: Any, limit: int = MAX_DEPTH) -> bool:
@@ -140,42 +137,26 @@ def shown(value: Any, limit: int = 120) -> str:
 
 
 def text(value: Any) -> str:
-    """Give a text.
-
-    Raises:
-        TypeError: If it is none.
-    """
+    """Give a stored text; a TypeError says that it is none."""
     if not isinstance(value, str):
         raise TypeError(f"{shown(value, 60)} is not a text")
     return value
 
 
 def text_or_none(value: Any) -> str | None:
-    """Give a text or None.
-
-    Raises:
-        TypeError: If it is neither.
-    """
+    """Give a stored text or None; a TypeError says that it is neither."""
     return None if value is None else text(value)
 
 
 def whole(value: Any) -> int:
-    """Give a whole number.
-
-    Raises:
-        TypeError: If it is none.
-    """
+    """Give a stored whole number; a TypeError says that it is none."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{shown(value, 60)} is not a whole number")
     return value
 
 
 def number(value: Any) -> float:
-    """Give a finite number.
-
-    Raises:
-        TypeError: If it is none, `NaN` and what no float can hold included.
-    """
+    """Give a stored finite number; a TypeError says that it is none, as `NaN` and what no float can hold."""
     try:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value):
             return float(value)
@@ -185,7 +166,7 @@ def number(value: Any) -> float:
 
 
 def json_object(value: Any) -> dict[str, Any]:
-    """Give an object of strict JSON, as parameters are.
+    """Give a stored object of strict JSON, as parameters are.
 
     Raises:
         TypeError: If it is none, or nested too deeply.

@@ -79,23 +79,13 @@ def redact_failure(failure: Failure, names: ToolNames) -> Failure:
     if path is not None:
         steps = _PATH_STEP.findall(path)
         path = "$" + "".join(step if step.startswith("[") else ".*" for step in steps)
-    return Failure(
-        failure.failure_class,
-        REDACTED,
-        call=failure.call,
-        tool=None if failure.tool is None else names.of(failure.tool),
-        path=path,
-        keyword=failure.keyword,
-        marker=failure.marker,
-        where=failure.where,
-        leaked_call=failure.leaked_call,
-        in_history=failure.in_history,
-    )
+    tool = None if failure.tool is None else names.of(failure.tool)
+    return replace(failure, detail=REDACTED, tool=tool, path=path)
 
 
 def redact_note(note: Note, names: ToolNames) -> Note:
     """Give a note without its detail and the tool's name."""
-    return Note(note.kind, REDACTED, note.call, None if note.tool is None else names.of(note.tool))
+    return replace(note, detail=REDACTED, tool=None if note.tool is None else names.of(note.tool))
 
 
 def redact_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:

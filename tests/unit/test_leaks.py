@@ -11,7 +11,7 @@ from k2_verifier_adapter.core.failure_classes import FailureClass, Group, Leaked
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.judging.leaks import leak_failures
-from k2_verifier_adapter.core.judging.markup import MARKERS, find_markers, find_tokens, name_of, read_calls
+from k2_verifier_adapter.core.judging.markup import MARKERS, find_markers, find_tokens, name_in_id, read_calls
 from k2_verifier_adapter.core.judging.tool_calls import DeclaredTools
 from k2_verifier_adapter.core.messages import MessageTexts, texts_of
 from k2_verifier_adapter.core.responses import read_completion
@@ -285,7 +285,7 @@ def test_parallel_calls_are_all_read():
 )
 def test_the_name_in_an_id(call_id, name):
     """A name is told from K2's form of an id, and from others if it is declared."""
-    assert name_of(call_id, ["get_weather", "a.b"]) == name
+    assert name_in_id(call_id, ["get_weather", "a.b"]) == name
 
 
 def test_texts_of_odd_messages():

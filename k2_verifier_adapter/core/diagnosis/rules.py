@@ -30,7 +30,8 @@ IDS = (
 )
 UNSTREAMED = 'Ask the same cases with "stream": false; clean there, it is the streaming path.'
 
-TEXT_RULES = (
+RULES: tuple[Rule, ...] = (
+    # leaks, and answers that say nothing
     Rule(
         "tool_parser_off",
         (C.MARKUP_IN_CONTENT,),
@@ -122,10 +123,7 @@ TEXT_RULES = (
             VERSIONS,
         ),
     ),
-)
-
-
-END_RULES = (
+    # how answers end
     Rule(
         "parser_drops_calls",
         (C.FINISH_TOOL_CALLS_WITHOUT_CALLS,),
@@ -184,10 +182,7 @@ END_RULES = (
         "{count} of {base} end with content_filter.",
         ("Check the moderation of the gateway and of the platform.",),
     ),
-)
-
-
-DECISION_RULES = (
+    # the decision to call
     Rule(
         "chat_template_misses_calls",
         (C.MISSED_CALL,),
@@ -246,10 +241,7 @@ DECISION_RULES = (
             Condition(Measure.DIFFERING_BEYOND_NOISE, at_least=0.03),
         ),
     ),
-)
-
-
-ARGUMENT_RULES = (
+    # arguments
     Rule(
         "no_guided_decoding",
         (
@@ -319,10 +311,7 @@ ARGUMENT_RULES = (
             ),
         ),
     ),
-)
-
-
-NAME_RULES = (
+    # names and ids
     Rule(
         "names_from_history",
         (C.UNDECLARED_TOOL,),
@@ -386,10 +375,7 @@ NAME_RULES = (
         ("IDX counts all calls of the conversation, from 0.", UNSTREAMED),
         beside_others=True,
     ),
-)
-
-
-STREAM_RULES = (
+    # streams
     Rule(
         "stream_without_ids",
         (C.STREAM_ID_MISSING,),
@@ -420,10 +406,7 @@ STREAM_RULES = (
         ),
         beside_others=True,
     ),
-)
-
-
-REQUEST_RULES = (
+    # requests that fail, and routers
     Rule(
         "schema_compiler_refuses",
         (C.HTTP_4XX,),
@@ -515,10 +498,7 @@ REQUEST_RULES = (
         least_share=0.0,
         counted=Measure.OTHERS_SERVED,
     ),
-)
-
-
-ROW_RULES = (
+    # rows that cannot be judged by
     Rule(
         "rows_with_unusable_schemas",
         (C.BROKEN_TOOL_SCHEMA, C.TOOL_WITHOUT_SCHEMA, C.SCHEMA_TIMEOUT),
@@ -527,16 +507,5 @@ ROW_RULES = (
         "{count} of {base} call a tool whose schema is missing, broken or too slow to check.",
         ("Compare with the official answer to the same rows before holding this against the vendor.",),
     ),
-)
-
-RULES: tuple[Rule, ...] = (
-    *TEXT_RULES,
-    *END_RULES,
-    *DECISION_RULES,
-    *ARGUMENT_RULES,
-    *NAME_RULES,
-    *STREAM_RULES,
-    *REQUEST_RULES,
-    *ROW_RULES,
 )
 """All rules; of findings that explain as much, the earlier rule's comes first."""

@@ -190,7 +190,7 @@ def read_calls(text: str, declared: Collection[str]) -> list[dict[str, Any]]:
     calls = []
     for match in islice(_ARGUMENTS_BEGIN.finditer(text), MAX_CALLS):
         before = text[max(0, match.start() - _LONGEST_ID) : match.start()].rstrip()
-        name = name_of(_OUTSIDE_IDS.split(before)[-1], declared)
+        name = name_in_id(_OUTSIDE_IDS.split(before)[-1], declared)
         if name is None:
             continue
         following = _MARKER.search(text, match.end())
@@ -215,7 +215,7 @@ def _read_bare_calls(text: str, declared: Collection[str]) -> list[dict[str, Any
     return calls
 
 
-def name_of(call_id: str, declared: Collection[str]) -> str | None:
+def name_in_id(call_id: str, declared: Collection[str]) -> str | None:
     """Tell the tool's name from the id that a model writes; None if the id does not hold one.
 
     K2's form is `functions.NAME:IDX`; seen as well are `NAME:IDX`, `functions_NAME_IDX` and

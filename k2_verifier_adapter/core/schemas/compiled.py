@@ -6,7 +6,8 @@ validation as a whole end in time.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -89,23 +90,11 @@ class CompiledSchema:
         check_budget()
         if self._is_simple and surely_satisfies(self._schema, instance):
             return []
-        with deadline(VALIDATION_TIME_S, self._schema):
-            try:
-                self._validator = self._validator or self._make_validator()
-                errors = list(islice(self._validator.iter_errors(instance), MAX_VIOLATIONS))
-                return [_violation(error) for error in errors]
-            except (patterns.PatternTimeoutError, SchemaTimeoutError) as error:
-                raise SchemaTimeoutError(str(error)) from None
-            except RecursionError:
-                raise BrokenSchemaError("the schema or the arguments recurse without end") from None
-            except Exception as error:  # noqa: BLE001
-                # Upstream: any exception of the validation makes the call invalid. That covers
-                # every type the library can raise on a schema that its meta-schema accepts.
-                raise BrokenSchemaError(f"{type(error).__name__}: {_first_line(error)}") from None
-            except BaseException as error:
-                if not _is_panic(error):
-                    raise
-                raise BrokenSchemaError("the schema or the arguments recurse without end") from None
+        endless = "the schema or the arguments recurse without end"
+        with _errors_named(endless), deadline(VALIDATION_TIME_S, self._schema):
+            self._validator = self._validator or self._make_validator()
+            errors = list(islice(self._validator.iter_errors(instance), MAX_VIOLATIONS))
+            return [_violation(error) for error in errors]
 
     def count(self, instance: Any) -> int:
         """Count the violations of an instance that is known to have some, up to `MAX_COUNTED`.
@@ -129,25 +118,35 @@ def compile_schema(schema: Any) -> CompiledSchema:
         BrokenSchemaError: If the schema is not one.
         SchemaTimeoutError: If checking it takes longer than `CHECK_TIME_S`.
     """
-    try:
+    with _errors_named("the schema is nested too deeply", "checking the schema: "):
         plain = validators.validator_for(schema, default=validators.Draft202012Validator)
         is_simple = is_surely_valid(schema)
         if not is_simple:
             _check(plain, schema)
         return CompiledSchema(schema, bounded_class(plain), is_simple=is_simple)
+
+
+@contextmanager
+def _errors_named(too_deep: str, when: str = "") -> Iterator[None]:
+    """Make of every error inside one of the two that a schema or a validation by it may raise.
+
+    Upstream: any exception of the validation makes the call invalid. That covers every type the library
+    can raise on a schema, whether its meta-schema accepts it or not.
+    """
+    try:
+        yield
     except (patterns.PatternTimeoutError, SchemaTimeoutError) as error:
-        raise SchemaTimeoutError(f"checking the schema: {error}") from None
+        raise SchemaTimeoutError(f"{when}{error}") from None
     except SchemaError as error:
-        path = _json_path(error.path)
-        raise BrokenSchemaError(f"at {path}: {_first_line(error)}") from None
+        raise BrokenSchemaError(f"at {_json_path(error.path)}: {_first_line(error)}") from None
     except RecursionError:
-        raise BrokenSchemaError("the schema is nested too deeply") from None
-    except Exception as error:  # noqa: BLE001 - as above: any exception makes the call invalid
+        raise BrokenSchemaError(too_deep) from None
+    except Exception as error:  # noqa: BLE001 - see above
         raise BrokenSchemaError(f"{type(error).__name__}: {_first_line(error)}") from None
     except BaseException as error:
         if not _is_panic(error):
             raise
-        raise BrokenSchemaError("the schema is nested too deeply") from None
+        raise BrokenSchemaError(too_deep) from None
 
 
 def _is_panic(error: BaseException) -> bool:
