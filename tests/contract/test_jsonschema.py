@@ -55,7 +55,7 @@ def test_a_subschema_with_its_own_draft_stays_bounded(plain: Any) -> None:
     bounded = bounded_class(plain)
     other = {"$schema": validators.Draft7Validator.META_SCHEMA["$schema"]}
     assert type(plain({}).evolve(schema=other)) is validators.Draft7Validator
-    with deadline(10.0, {}):
+    with deadline(10.0):
         assert type(bounded({}).evolve(schema=other)) is bounded_class(validators.Draft7Validator)
         assert type(bounded({}).evolve(schema={})) is bounded
 

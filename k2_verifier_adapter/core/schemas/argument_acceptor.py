@@ -16,7 +16,7 @@ from typing import Any
 
 from jsonschema import validators
 
-from k2_verifier_adapter.core.schemas.patterns import is_cheap
+from k2_verifier_adapter.core.schemas.patterns import is_cheap, search
 
 _MAX_STEPS = 10_000
 """Keywords and values that are looked at, some milliseconds; what is larger is left to the library."""
@@ -207,7 +207,7 @@ def _pattern(walk: _Walk, wanted: Any, value: Any, _schema: Any) -> bool:
     walk.take(_PATTERN_STEPS)
     if not is_cheap(wanted, len(value), _BACKTRACKING):
         raise _NotKnownError
-    return re.search(wanted, value) is not None
+    return search(wanted, value, 1.0)
 
 
 def _multiple_of(_walk: _Walk, wanted: Any, value: Any, _schema: Any) -> bool:

@@ -12,12 +12,12 @@ from contextvars import ContextVar
 from functools import lru_cache
 from itertools import pairwise
 from math import inf, isnan
+from types import FunctionType
 from typing import Any
 
 from jsonschema import validators
 from jsonschema.exceptions import ValidationError
 
-from k2_verifier_adapter.core.json_text import shown
 from k2_verifier_adapter.core.schemas import patterns
 
 
@@ -28,7 +28,6 @@ class SchemaTimeoutError(Exception):
 _OUT_OF_TIME = "validation ran out of time"
 
 _expires_at: ContextVar[float] = ContextVar("_expires_at")
-_root_schema: ContextVar[Any] = ContextVar("_root_schema")
 _budget_ends_at: ContextVar[float] = ContextVar("_budget_ends_at", default=inf)
 
 
@@ -53,14 +52,12 @@ def check_budget() -> None:
 
 
 @contextmanager
-def deadline(seconds: float, schema: Any) -> Iterator[None]:
-    """Bound the validation inside, which is of this schema."""
-    expires_at = min(time.monotonic() + seconds, _budget_ends_at.get())
-    expiry, root = _expires_at.set(expires_at), _root_schema.set(schema)
+def deadline(seconds: float) -> Iterator[None]:
+    """Bound the validation inside."""
+    expiry = _expires_at.set(min(time.monotonic() + seconds, _budget_ends_at.get()))
     try:
         yield
     finally:
-        _root_schema.reset(root)
         _expires_at.reset(expiry)
 
 
@@ -74,11 +71,6 @@ def remaining() -> float:
     if left <= 0:
         raise SchemaTimeoutError(_OUT_OF_TIME)
     return left
-
-
-def root_schema() -> Any:
-    """Give the schema as a whole, of which a keyword sees only its part."""
-    return _root_schema.get()
 
 
 _Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
@@ -166,9 +158,11 @@ def _bounding_regex(keyword: _Keyword) -> _Keyword:
     """Have the format `regex`, which a check of a schema demands of its patterns, refuse huge ones."""
 
     def bounded(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
-        if value == "regex" and validator.format_checker is not None and isinstance(instance, str):
-            patterns.check_size(instance)
-        return keyword(validator, value, instance, schema)
+        if value != "regex" or validator.format_checker is None or not isinstance(instance, str):
+            return keyword(validator, value, instance, schema)
+        patterns.check_size(instance)
+        with patterns.without_warnings():
+            return list(keyword(validator, value, instance, schema) or ())
 
     return bounded
 
@@ -211,42 +205,45 @@ def _additional_properties(
         yield ValidationError(f"Additional properties are not allowed: {listed}")
 
 
-def _property_patterns(schema: Any) -> Iterator[str]:
-    """Find every pattern that a `patternProperties` anywhere in the schema may hold."""
-    waiting = [schema]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            found = value.get("patternProperties")
-            if isinstance(found, dict):
-                yield from found
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
-
-
 _UNEVALUATED_LIMIT = 3_000
 """Members up to which the library's lists of what is evaluated, searched one by one, end in time."""
 
 
-def _guard_properties(keyword: _Keyword) -> _Keyword:
-    """Let the library's `unevaluatedProperties` run only where it ends in time.
-
-    It searches every key for every `patternProperties` of any subschema in place, with `re`.
-    """
+def _guard_properties(keyword: Any) -> _Keyword:
+    """Let the library's `unevaluatedProperties` run only where it ends in time."""
+    searching_in_time = _with_bounded_search(keyword)
 
     def guarded(validator: Any, value: Any, instance: Any, schema: Any) -> Any:
         remaining()
-        if validator.is_type(instance, "object") and instance:
-            if len(instance) > _UNEVALUATED_LIMIT:
-                raise SchemaTimeoutError(f"unevaluatedProperties over {len(instance)} properties")
-            longest = max(map(len, instance))
-            for pattern in _property_patterns(root_schema()):
-                if not patterns.is_cheap(pattern, longest):
-                    raise SchemaTimeoutError(f"unevaluatedProperties with the pattern {shown(pattern)}")
-        return keyword(validator, value, instance, schema)
+        if validator.is_type(instance, "object") and len(instance) > _UNEVALUATED_LIMIT:
+            raise SchemaTimeoutError(f"unevaluatedProperties over {len(instance)} properties")
+        return searching_in_time(validator, value, instance, schema)
 
     return guarded
+
+
+class _BoundedRe:
+    """Stands for the module `re` in a function that searches with it."""
+
+    @staticmethod
+    def search(pattern: str, text: str) -> bool:
+        return patterns.search(pattern, text, remaining())
+
+
+def _with_bounded_search(keyword: Any) -> _Keyword:
+    """Rebuild the library's `unevaluatedProperties` around the bounded search.
+
+    It looks each key up in the `patternProperties` of every subschema in place, with `re.search` (jsonschema
+    4.22 to 4.26). The two functions stay the library's own, whatever its version; only what they know
+    under the name `re` is another.
+    """
+    name = "find_evaluated_property_keys_by_schema"
+    find = keyword.__globals__[name]
+    names = {**find.__globals__, "re": _BoundedRe}
+    # It calls itself by its global name.
+    names[name] = FunctionType(find.__code__, names)
+    rebuilt: _Keyword = FunctionType(keyword.__code__, {**keyword.__globals__, name: names[name]})
+    return rebuilt
 
 
 def _guard_items(keyword: _Keyword) -> _Keyword:

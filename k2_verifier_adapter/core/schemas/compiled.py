@@ -91,7 +91,7 @@ class CompiledSchema:
         if self._is_simple and surely_satisfies(self._schema, instance):
             return []
         endless = "the schema or the arguments recurse without end"
-        with _errors_named(endless), deadline(VALIDATION_TIME_S, self._schema):
+        with _errors_named(endless), deadline(VALIDATION_TIME_S):
             self._validator = self._validator or self._make_validator()
             errors = list(islice(self._validator.iter_errors(instance), MAX_VIOLATIONS))
             return [_violation(error) for error in errors]
@@ -102,7 +102,7 @@ class CompiledSchema:
         What the time limit or a failing schema keeps from being found is not counted.
         """
         counted = 0
-        with deadline(VALIDATION_TIME_S, self._schema), suppress(Exception):
+        with deadline(VALIDATION_TIME_S), suppress(Exception):
             self._validator = self._validator or self._make_validator()
             for _ in islice(self._validator.iter_errors(instance), MAX_COUNTED):
                 counted += 1
@@ -165,7 +165,7 @@ def _check(plain: Any, schema: Any) -> None:
     validator = bounded_class(checking)(
         meta_schema, registry=SPECIFICATIONS, format_checker=checking.FORMAT_CHECKER
     )
-    with deadline(CHECK_TIME_S, meta_schema):
+    with deadline(CHECK_TIME_S):
         for error in validator.iter_errors(schema):
             raise SchemaError.create_from(error)
 

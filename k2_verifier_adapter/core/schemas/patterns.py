@@ -1,15 +1,18 @@
 """Regular expressions from untrusted schemas: Python's `re`, bounded in time.
 
 `re` cannot be interrupted. A pattern whose worst case is small for the text at hand runs on `re`
-itself; any other runs on the `regex` library, which knows `re`'s dialect and takes a timeout. What no
-timeout bounds, compiling and memory, is bounded by size.
+itself; any other runs on the `regex` library, which takes a timeout, as `re` has understood it: written
+anew from what `re`'s parser made of it. What no timeout bounds, compiling and memory, is bounded by size.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
 from typing import Any
 
 import regex
@@ -19,65 +22,95 @@ from k2_verifier_adapter.core.json_text import shown
 _CHEAP_STEPS = 2_000_000
 """Backtracking steps that `re` may need at worst: some tens of milliseconds."""
 
-_TOKEN = re.compile(
-    r"""
-    (?P<backreference>\\[1-9]\d?|\(\?P=\w+\))
-    | \\. | \[\^?\]?(?:\\.|[^\]\\])*(?:\]|\\?\Z) | \(\?\#[^)]*(?:\)|\Z)  # nothing to count in these
-    | (?P<variable>[*+]|\{\d*,\d*\})   # a quantifier of variable length
-    | (?P<optional>\?)
-    | (?P<fixed>\{\d+\})              # one of fixed length
-    | (?P<group>\((?:\?(?:P?<\w+>|P?[=!:>]|<[=!]|\(\w+\)))?)
-    | (?P<group_end>\))
-    | (?P<alternative>\|)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_INLINE_FLAGS = re.compile(r"\(\?(?!P)[a-zA-Z-]")
+# Private, but the same since Python 3.10, where it has another name.
+_parser: Any = getattr(re, "_parser", None) or vars(re)["sre_parse"]
+
+_REPEATS = {"MAX_REPEAT": "", "MIN_REPEAT": "?", "POSSESSIVE_REPEAT": "+"}
+"""The operators that repeat, and the sign that tells them apart."""
+
+_ONE_CHARACTER = frozenset({"LITERAL", "NOT_LITERAL", "ANY", "IN"})
 
 
 class PatternTimeoutError(Exception):
     """A pattern needed longer than it was given."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    """A pattern as `re` understands it.
+
+    Attributes:
+        compiled: What `re` made of it.
+        items: Its parse tree.
+        effort: What backtracking can vary; see `_effort`.
+    """
+
+    compiled: re.Pattern[str]
+    items: Any
+    effort: tuple[int, int] | None
+
+
 @lru_cache(maxsize=1024)
-def _effort(pattern: str) -> tuple[int, int] | None:
+def _read(pattern: str) -> _Pattern:
+    """Compile and parse a pattern.
+
+    Raises:
+        re.error, RecursionError, OverflowError: If `re` does.
+        PatternTimeoutError: If it may take long.
+    """
+    check_size(pattern)
+    with without_warnings():
+        compiled, items = re.compile(pattern), _parser.parse(pattern)
+    return _Pattern(compiled, items, _effort(items))
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Compile inside: what `re` warns of is for the schema's author, who is not here to read it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _effort(items: Any) -> tuple[int, int] | None:
     """Count what backtracking can vary; None where counting bounds nothing.
 
-    That is a quantified group, which may hold further quantifiers (where exponential time comes
-    from), and inline flags, which change how the pattern reads.
+    That is a repeated group, which may hold further quantifiers (where exponential time comes from).
 
     Returns:
         The quantifiers of variable length (each may try every length of the text), and the product
         of all choices (`a?` has two, `(a|b|c)` three).
     """
-    if _INLINE_FLAGS.search(pattern):
-        return None
     quantifiers, choices = 0, 1
-    alternatives = [1]
-    end_of_group = -1
-    for match in _TOKEN.finditer(pattern):
-        kind = match.lastgroup
-        if kind in ("variable", "fixed", "optional") and match.start() == end_of_group:
-            if kind != "optional":
+    for operator, value in items:
+        name = str(operator)
+        if name in _REPEATS:
+            least, most, item = value
+            if (least, most) == (0, 1):
+                choices *= 2
+            elif not _is_one_character(item):
                 return None
-            choices *= 2
-        elif kind in ("variable", "backreference"):
+            elif least != most:
+                quantifiers += 1
+        elif name == "BRANCH":
+            choices *= len(value[1])
+        elif name == "GROUPREF":
             quantifiers += 1
-        elif kind == "optional":
-            choices *= 2
-        elif kind == "group":
-            alternatives.append(1)
-        elif kind == "alternative":
-            alternatives[-1] += 1
-        elif kind == "group_end":
-            end_of_group = match.end()
-            choices *= alternatives.pop() if len(alternatives) > 1 else 1
-    return quantifiers, choices * prod(alternatives)
+        for part in _parts(name, value):
+            inner = _effort(part)
+            if inner is None:
+                return None
+            quantifiers += inner[0]
+            choices *= inner[1]
+    return quantifiers, choices
 
 
 def is_cheap(pattern: str, length: int, limit: int = _CHEAP_STEPS) -> bool:
     """Whether `re` surely searches a text of this length within `limit` steps."""
-    effort = _effort(pattern)
+    try:
+        effort = _read(pattern).effort
+    except (re.error, RecursionError, OverflowError, PatternTimeoutError):
+        return False
     if effort is None:
         return False
     quantifiers, choices = effort
@@ -112,31 +145,18 @@ _MOST_NODES = 50_000
 _MOST_CAPTURES = 4_000_000
 """Groups times characters that `regex` may have to remember: up to 50 bytes each."""
 
-_VERBOSE = re.compile(r"\(\?[a-zA-Z]*x")
 
-# Private, but the same since Python 3.10, where it has another name; it has just compiled the pattern.
-_parser: Any = getattr(re, "_parser", None) or vars(re)["sre_parse"]
-
-_ONE_CHARACTER = frozenset({"LITERAL", "NOT_LITERAL", "ANY", "IN"})
-
-
-@lru_cache(maxsize=1024)
-def _written_out(pattern: str) -> int:
+def _nodes(items: Any) -> int:
     """Count the nodes that `regex` makes of a pattern.
 
     It writes a repeated group out as often as it must occur, and once more: nested repeats multiply.
     """
-    return _nodes(_parser.parse(pattern))
-
-
-def _nodes(items: Any) -> int:
     total = 1
     for operator, value in items:
         name = str(operator)
-        if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+        if name in _REPEATS:
             least, _, item = value
-            is_single = len(item) == 1 and str(item[0][0]) in _ONE_CHARACTER
-            total += (2 if is_single else int(least) + 1) * _nodes(item)
+            total += (2 if _is_one_character(item) else int(least) + 1) * _nodes(item)
         elif name == "IN":
             total += len(value)
         else:
@@ -144,8 +164,14 @@ def _nodes(items: Any) -> int:
     return total
 
 
+def _is_one_character(items: Any) -> bool:
+    return len(items) == 1 and str(items[0][0]) in _ONE_CHARACTER
+
+
 def _parts(name: str, value: Any) -> tuple[Any, ...]:
     """Give the patterns that an operator holds."""
+    if name in _REPEATS:
+        return (value[2],)
     if name == "BRANCH":
         return tuple(value[1])
     if name == "SUBPATTERN":
@@ -159,28 +185,93 @@ def _parts(name: str, value: Any) -> tuple[Any, ...]:
     return ()
 
 
-_DIALECT = re.compile(
-    r"""
-    (?P<kept>\\N\{[^}]*(?:\}|\Z)|\\.|\{\d+(?:,\d*)?\}|\{,\d*\}|\(\?\#[^)]*(?:\)|\Z))
-    | (?P<class>\[\^?\]?)(?P<members>(?:\\.|[^\]\\])*)(?P<class_end>\]|\\?\Z)
-    | \{
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+_FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s", re.ASCII: "a"}
+"""The flags that change what a pattern matches once it is parsed."""
+
+_SPELT = {
+    "AT_BEGINNING": "^",
+    "AT_BEGINNING_STRING": r"\A",
+    "AT_BOUNDARY": r"\b",
+    "AT_NON_BOUNDARY": r"\B",
+    "AT_END": "$",
+    "AT_END_STRING": r"\Z",
+    "CATEGORY_DIGIT": r"\d",
+    "CATEGORY_NOT_DIGIT": r"\D",
+    "CATEGORY_SPACE": r"\s",
+    "CATEGORY_NOT_SPACE": r"\S",
+    "CATEGORY_WORD": r"\w",
+    "CATEGORY_NOT_WORD": r"\W",
+}
 
 
-def _for_regex(pattern: str) -> str:
-    """Escape what `re` takes literally and `regex` does not: fuzzy braces, POSIX classes."""
+def _letters(flags: int) -> str:
+    return "".join(letter for flag, letter in _FLAGS.items() if flags & flag)
 
-    def escaped(match: re.Match[str]) -> str:
-        if match["kept"]:
-            return str(match["kept"])
-        if match["class"]:
-            members = re.sub(r"(?s)(\\.)|\[", lambda part: part[1] or r"\[", match["members"])
-            return f"{match['class']}{members}{match['class_end']}"
-        return r"\{"
 
-    return _DIALECT.sub(escaped, pattern)
+def _for_regex(pattern: _Pattern) -> str:
+    """Write a pattern for `regex`; nothing is left of what only one of the two reads in a special way.
+
+    Raises:
+        KeyError: If it holds what `regex` has no word for.
+    """
+    letters = _letters(pattern.compiled.flags)
+    return (f"(?{letters})" if letters else "") + _written(pattern.items)
+
+
+def _written(items: Any) -> str:
+    return "".join(
+        _WRITERS[str(operator)](value, [_written(part) for part in _parts(str(operator), value)])
+        for operator, value in items
+    )
+
+
+def _character(value: int) -> str:
+    return re.escape(chr(value))
+
+
+def _class(members: Any) -> str:
+    negated = str(members[0][0]) == "NEGATE"
+    return f"[{'^' if negated else ''}{_written(members[1:] if negated else members)}]"
+
+
+def _group(value: Any, inner: str) -> str:
+    number, added, removed, _ = value
+    if number is not None:
+        return f"({inner})"
+    if added & (re.ASCII | re.UNICODE):
+        raise KeyError("to `regex` these are flags of the whole pattern")
+    without = _letters(removed)
+    return f"(?{_letters(added)}{f'-{without}' if without else ''}:{inner})"
+
+
+def _repeat(sign: str) -> Callable[[Any, list[str]], str]:
+    def written(value: Any, parts: list[str]) -> str:
+        least, most, item = value
+        repeated = parts[0] if _is_one_character(item) else f"(?:{parts[0]})"
+        return f"{repeated}{{{least},{'' if most is _parser.MAXREPEAT else most}}}{sign}"
+
+    return written
+
+
+_WRITERS: dict[str, Callable[[Any, list[str]], str]] = {
+    **{name: _repeat(sign) for name, sign in _REPEATS.items()},
+    "ANY": lambda _, __: ".",
+    "ASSERT": lambda value, parts: f"(?{'<' if value[0] < 0 else ''}={parts[0]})",
+    "ASSERT_NOT": lambda value, parts: f"(?{'<' if value[0] < 0 else ''}!{parts[0]})",
+    "AT": lambda value, _: _SPELT[str(value)],
+    "ATOMIC_GROUP": lambda _, parts: f"(?>{parts[0]})",
+    "BRANCH": lambda _, parts: f"(?:{'|'.join(parts)})",
+    "CATEGORY": lambda value, _: _SPELT[str(value)],
+    "FAILURE": lambda _, __: "(?!)",
+    "GROUPREF": lambda value, _: rf"\g<{value}>",
+    "GROUPREF_EXISTS": lambda value, parts: f"(?({value[0]}){'|'.join(parts)})",
+    "IN": lambda value, _: _class(value),
+    "LITERAL": lambda value, _: _character(value),
+    "NOT_LITERAL": lambda value, _: f"[^{_character(value)}]",
+    "RANGE": lambda value, _: "-".join(map(_character, value)),
+    "SUBPATTERN": lambda value, parts: _group(value, parts[0]),
+}
+"""How each operator of `re`'s parse tree is written for `regex`, from its value and its written parts."""
 
 
 def search(pattern: str, text: str, timeout_s: float) -> bool:
@@ -191,18 +282,18 @@ def search(pattern: str, text: str, timeout_s: float) -> bool:
         PatternTimeoutError: If the search took longer than `timeout_s`, or may take too much of
             time or memory in a way that nothing can interrupt.
     """
-    check_size(pattern)
-    compiled = re.compile(pattern)
+    found = _read(pattern)
     if is_cheap(pattern, len(text)):
-        return compiled.search(text) is not None
-    if (compiled.groups + 1) * len(text) > _MOST_CAPTURES:
+        return found.compiled.search(text) is not None
+    if (found.compiled.groups + 1) * len(text) > _MOST_CAPTURES:
         raise PatternTimeoutError(f"pattern {shown(pattern)} on a text of {len(text)} characters")
-    if _VERBOSE.search(pattern) or _written_out(pattern) > _MOST_NODES:
-        raise PatternTimeoutError(f"pattern {shown(pattern)} cannot be run with a time limit")
+    unbounded = PatternTimeoutError(f"pattern {shown(pattern)} cannot be run with a time limit")
+    if _nodes(found.items) > _MOST_NODES:
+        raise unbounded
     try:
-        return regex.search(_for_regex(pattern), text, timeout=max(timeout_s, 0.001)) is not None
+        return regex.search(_for_regex(found), text, timeout=max(timeout_s, 0.001)) is not None
     except TimeoutError:
         raise PatternTimeoutError(f"pattern {shown(pattern)} on a text of {len(text)} characters") from None
-    except regex.error:
+    except (regex.error, KeyError):
         # Not of the common dialect: nothing bounds it, so it is not run.
-        raise PatternTimeoutError(f"pattern {shown(pattern)} cannot be run with a time limit") from None
+        raise unbounded from None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from k2_verifier_adapter.core.schemas.bounded_keywords import check_budget
-from k2_verifier_adapter.core.schemas.patterns import PatternTimeoutError, check_size
+from k2_verifier_adapter.core.schemas.patterns import PatternTimeoutError, check_size, without_warnings
 
 _TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 
@@ -113,7 +113,8 @@ def _pattern(value: Any) -> bool:
     check_budget()
     try:
         check_size(value)
-        re.compile(value)
+        with without_warnings():
+            re.compile(value)
     except (re.error, RecursionError, OverflowError, PatternTimeoutError):
         return False
     return True
