@@ -11,7 +11,6 @@ import json
 from typing import Any
 
 import pytest
-from k2_verifier_adapter.evalscope_plugin.client.exchange import Answer, Endpoint, TransportOptions
 from support.raw_server import DONE, RawServer, chunk, completion, event, head, reply, says, stream
 
 from k2_verifier_adapter.core.cases import decode_row
@@ -22,7 +21,12 @@ from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.core.responses import Response, parse_completion
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
-from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
+from k2_verifier_adapter.evalscope_plugin.client.transport import (
+    Endpoint,
+    RawResponse,
+    Transport,
+    TransportOptions,
+)
 
 CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 5}}, "required": ["city"]}
 CASE = decode_row(
@@ -57,10 +61,10 @@ def _asked(answer: bytes, *, streamed: bool) -> tuple[Judgement, tuple[FailureCl
         async with RawServer(says(answer)).running() as server:
             endpoint = Endpoint(f"{server.url}/chat/completions", {}, {}, ())
             async with Transport(endpoint, TransportOptions(20.0, RetryPolicy(0, 0.0))) as transport:
-                return await transport.ask(build_request(CASE, "kimi", {"stream": streamed}))
+                return await transport.send(build_request(CASE, "kimi", {"stream": streamed}))
 
     outcome = asyncio.run(asyncio.wait_for(main(), 30))
-    if not isinstance(outcome, Answer):
+    if not isinstance(outcome, RawResponse):
         kind: FailureClass = outcome.failure.failure_class
         return kind
     response = parse_completion(outcome.text)
