@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def serve(rows: Path, profile: str) -> None:
     with vendor.running() as endpoint:
         print(endpoint.url, flush=True)
         sys.stdin.read()
-    print(json.dumps({"most_at_once": gauge.most, **vendor.truth.totals().as_json()}))
+    print(json.dumps({"most_at_once": gauge.most, **asdict(vendor.truth.totals())}))
 
 
 @contextmanager

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from k2_verifier_adapter.simulator.faults import fault_names
-from k2_verifier_adapter.simulator.profiles import Profile, profile_with
-from k2_verifier_adapter.simulator.server import RecordedRequest, SimulatedVendor, serve_forever
-from k2_verifier_adapter.simulator.serving import Endpoint
-from k2_verifier_adapter.simulator.shapes import shape_names
-from k2_verifier_adapter.simulator.shipped import PROFILES, profile_named
-from k2_verifier_adapter.simulator.truth import Answer, Totals, Truth, totals_of
+from k2_verifier_adapter.simulator.profiles import PROFILES, Profile, profile_named, profile_with
+from k2_verifier_adapter.simulator.server import Endpoint, SimulatedVendor, serve_forever
+from k2_verifier_adapter.simulator.wire import shape_names
 
 __all__ = [
     "PROFILES",
-    "Answer",
     "Endpoint",
     "Profile",
-    "RecordedRequest",
     "SimulatedVendor",
-    "Totals",
-    "Truth",
     "fault_names",
     "profile_named",
     "profile_with",
     "serve_forever",
     "shape_names",
-    "totals_of",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -54,40 +55,32 @@ _BY_FORMAT = {
 
 
 def instance_of(schema: Any) -> Any:
-    """Generate a value for the common keywords of JSON Schema.
+    """Generate a value for the common keywords of a JSON schema of any shape.
 
     The value is a good guess, not a proof: validate it before relying on it.
-
-    Args:
-        schema: A tool's `parameters`, of any shape.
     """
     return _instance(schema, schema, 0)
 
 
-def effective(schema: Any, root: Any) -> dict[str, Any]:
+def effective(schema: Any, root: Any, depth: int = 0) -> dict[str, Any]:
     """Flatten a schema: follow local `$ref`, fold `allOf`, take the first of `anyOf` and `oneOf`.
 
     Args:
         schema: The schema, of any shape; what is no object gives an empty one.
         root: The document that `$ref` points into. Other documents are never fetched.
+        depth: Levels that were followed to get here.
     """
-    return _flatten(schema, root, 0)
-
-
-def _flatten(schema: Any, root: Any, depth: int) -> dict[str, Any]:
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return {}
     parts = [_resolved(schema["$ref"], root)] if "$ref" in schema else []
     parts += _list(schema.get("allOf"))
     parts += _list(schema.get("anyOf"))[:1]
     parts += _list(schema.get("oneOf"))[:1]
-    flat = {key: value for key, value in schema.items() if key not in _FOLDED}
+    folded = ("$ref", "allOf", "anyOf", "oneOf")
+    flat = {key: value for key, value in schema.items() if key not in folded}
     for part in parts:
-        flat = _both(flat, _flatten(part, root, depth + 1))
+        flat = _both(flat, effective(part, root, depth + 1))
     return flat
-
-
-_FOLDED = frozenset({"$ref", "allOf", "anyOf", "oneOf"})
 
 
 def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +107,7 @@ def _resolved(reference: Any, root: Any) -> Any:
 
 
 def _instance(schema: Any, root: Any, depth: int) -> Any:
-    flat = _flatten(schema, root, depth)
+    flat = effective(schema, root, depth)
     for keyword in ("const", "default"):
         if keyword in flat:
             return flat[keyword]
@@ -203,19 +196,12 @@ def _string(flat: Mapping[str, Any]) -> str:
     base = _BY_FORMAT.get(wanted, "example") if isinstance(wanted, str) else "example"
     pattern = flat.get("pattern")
     if isinstance(pattern, str):
-        base = _matching(pattern) or base
+        with contextlib.suppress(re.error, RecursionError, OverflowError):
+            base = next(filter(re.compile(pattern).search, _SAMPLE_STRINGS), base)
     least, most = flat.get("minLength"), flat.get("maxLength")
     if isinstance(least, int) and len(base) < least:
         base += "x" * min(least - len(base), 10_000)
     return base[:most] if isinstance(most, int) and most >= 0 else base
-
-
-def _matching(pattern: str) -> str | None:
-    try:
-        compiled = re.compile(pattern)
-    except (re.error, RecursionError, OverflowError):
-        return None
-    return next((text for text in _SAMPLE_STRINGS if compiled.search(text)), None)
 
 
 def _list(value: Any) -> list[Any]:

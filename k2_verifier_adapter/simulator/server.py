@@ -6,44 +6,46 @@ import asyncio
 import contextlib
 import hmac
 import json
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from k2_verifier_adapter.simulator.answers import CREATED
-from k2_verifier_adapter.simulator.faults import PayloadFault, StreamFault, TransportFault
-from k2_verifier_adapter.simulator.matching import Slot, decode_rows, request_key
-from k2_verifier_adapter.simulator.planning import Plan, Planner
+from k2_verifier_adapter.errors import UsageError
+from k2_verifier_adapter.simulator.completions import CREATED, DONE, events, to_json
+from k2_verifier_adapter.simulator.faults import PayloadFault, TransportFault
+from k2_verifier_adapter.simulator.faults.transport import Exchange, Extent
+from k2_verifier_adapter.simulator.planning import Plan, Planner, Slot, decode_rows, request_key
 from k2_verifier_adapter.simulator.profiles import Profile
-from k2_verifier_adapter.simulator.responder import (
-    Misbehaviour,
-    StreamSettings,
-    error_response,
-)
-from k2_verifier_adapter.simulator.serving import LOOPBACK, Endpoint, serve_in_foreground, serve_in_thread
-from k2_verifier_adapter.simulator.streaming import to_json
 from k2_verifier_adapter.simulator.truth import Truth
-from k2_verifier_adapter.simulator.wire import Wire
+from k2_verifier_adapter.simulator.wire import JSON_TYPE, StreamSettings, Wire, error_body
+
+LOOPBACK = "127.0.0.1"
 
 _LARGEST_REQUEST = 256 << 20
 _INTERNAL = "/__simulator__/"
 _STOPPING = web.AppKey("stopping", asyncio.Event)
+_BACKLOG = 1024
+_GRACE_S = 1.0
+"""Seconds that answers under way get at shutdown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a simulated vendor listens: the API's base URL, `http://127.0.0.1:PORT/v1`, and the port."""
+
+    url: str
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """A request as it arrived.
-
-    Attributes:
-        method: The HTTP method.
-        path: Path and query.
-        headers: The headers; names compare without regard to case.
-        body: The raw body.
-    """
+    """A request as it arrived: path with query, headers (case-insensitive names), raw body."""
 
     method: str
     path: str
@@ -102,7 +104,6 @@ class SimulatedVendor:
         self.requests: list[RecordedRequest] = []
         cases, self._index = decode_rows(listed)
         self._planner = Planner(listed, cases, profile, seed=seed, model=model)
-        self._official_bodies = [to_json(completion) for completion in self._planner.official]
         self._official_streams: dict[tuple[int, bool], list[bytes]] = {}
         self._model = model
         self._api_key = api_key
@@ -111,24 +112,82 @@ class SimulatedVendor:
         self._stream_chunks = stream_chunks
         self._write_events_singly = write_events_singly
         self._record_requests = record_requests
-        self._misbehaviour = Misbehaviour(retry_after_s, oversized_bytes, drip_interval_s)
+        self._extent = Extent(retry_after_s, oversized_bytes, drip_interval_s)
 
-    def running(self, port: int = 0, host: str = LOOPBACK) -> AbstractContextManager[Endpoint]:
-        """Serve in a background thread until the `with` block ends; port 0 takes a free one.
+    @contextlib.contextmanager
+    def running(self, port: int = 0, host: str = LOOPBACK) -> Iterator[Endpoint]:
+        """Serve in a background thread with its own event loop, until the `with` block ends.
+
+        Args:
+            port: The port; 0 takes a free one.
+            host: 127.0.0.1; any other is refused.
 
         Raises:
             UsageError: If the host is not 127.0.0.1, or the port cannot be listened on.
         """
-        return serve_in_thread(self.application, host, port)
+        started: Future[tuple[Endpoint, Callable[[], object]]] = Future()
 
-    def application(self, stopping: asyncio.Event) -> web.Application:
-        """Make the web application; `stopping` ends delays and stalls."""
+        async def main() -> None:
+            stopping = asyncio.Event()
+            loop = asyncio.get_running_loop()
+
+            def ready(endpoint: Endpoint) -> None:
+                started.set_result((endpoint, lambda: loop.call_soon_threadsafe(stopping.set)))
+
+            try:
+                await self.serve(host, port, stopping, ready)
+            except BaseException as error:
+                if started.done():
+                    raise
+                started.set_exception(error)
+
+        thread = Thread(target=lambda: asyncio.run(main()), name="simulated-vendor", daemon=True)
+        thread.start()
+        try:
+            endpoint, stop = started.result()
+        except BaseException:
+            thread.join()
+            raise
+        try:
+            yield endpoint
+        finally:
+            stop()
+            thread.join()
+
+    async def serve(
+        self, host: str, port: int, stopping: asyncio.Event, on_ready: Callable[[Endpoint], None]
+    ) -> None:
+        """Serve until `stopping` is set, which also ends delays and stalls.
+
+        Raises:
+            UsageError: If the host is not 127.0.0.1, or the port cannot be listened on.
+        """
+        if host != LOOPBACK:
+            raise UsageError(
+                f"host {host!r} is refused: the simulated vendor listens on {LOOPBACK} only, "
+                "for it has no business with other machines"
+            )
         app = web.Application(client_max_size=_LARGEST_REQUEST, middlewares=[self._guard])
         app[_STOPPING] = stopping
         app.router.add_post("/v1/chat/completions", self._chat_completions)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get(f"{_INTERNAL}truth", self._state_truth)
-        return app
+        # Handlers are cancelled when the client leaves, so that no stall and no delay outlives it.
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE_S)
+        await runner.setup()
+        try:
+            try:
+                await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
+            except (OSError, OverflowError) as error:
+                raise UsageError(
+                    f"port {port!r} on {host} cannot be listened on: {error}; "
+                    "choose another, or 0 for a free one"
+                ) from error
+            bound = runner.addresses[0][1]
+            on_ready(Endpoint(f"http://{host}:{bound}/v1", bound))
+            await stopping.wait()
+        finally:
+            await runner.cleanup()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -147,7 +206,7 @@ class SimulatedVendor:
 
     def _refuse(self, status: int, message: str) -> web.Response:
         self.truth.refused[status] += 1
-        return error_response(status, message)
+        return web.Response(body=error_body(status, message), status=status, content_type=JSON_TYPE)
 
     async def _models(self, _: web.Request) -> web.StreamResponse:
         entry = {"id": self._model, "object": "model", "created": CREATED, "owned_by": "simulator"}
@@ -180,52 +239,44 @@ class SimulatedVendor:
     ) -> web.StreamResponse:
         plan = self._planner.plan(slot, stream=stream is not None)
         # Entered before it is sent, so that who has the answer finds it in the ledger.
-        number = self.truth.add(self._planner.entry(slot, plan), self._planner.validity(slot, plan))
+        number = self.truth.add(*self._planner.entry(slot, plan))
         stopping = request.app[_STOPPING]
         try:
-            await self._delay(slot.case_index, stopping)
+            seconds = 0.0 if self._latency is None else self._latency(slot.case_index)
+            if seconds > 0:
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), seconds)
+            wire = Wire(request, plan.shapes)
             if isinstance(plan.fault, TransportFault):
                 self._index.give_back(slot)
-                return await self._misbehaviour.perform(request, plan.fault.action, plan, stream, stopping)
-            return await self._send(Wire(request, plan.shapes), slot.case_index, plan, stream)
-        except asyncio.CancelledError:
-            self._withdraw(slot, plan, number)
-            raise
-        except ConnectionError:
-            self._withdraw(slot, plan, number)
-            # The client left, which is its right; raised, aiohttp would log it as the server's error.
+                exchange = Exchange(request, wire, plan.completion, stream, stopping, self._extent)
+                return await plan.fault.perform(exchange)
+            return await self._send(wire, slot.case_index, plan, stream)
+        except (asyncio.CancelledError, ConnectionError) as error:
+            # The client left before the answer was complete, which is its right.
+            if plan.completes:
+                self.truth.withdraw(number)
+                self._index.give_back(slot)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            # Raised, aiohttp would log it as the server's error.
             return web.StreamResponse()
-
-    def _withdraw(self, slot: Slot, plan: Plan, number: int) -> None:
-        """Note that the client left before the answer was complete."""
-        if plan.completes:
-            self.truth.withdraw(number)
-            self._index.give_back(slot)
-
-    async def _delay(self, case_index: int, stopping: asyncio.Event) -> None:
-        seconds = 0.0 if self._latency is None else self._latency(case_index)
-        if seconds > 0:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stopping.wait(), seconds)
 
     async def _send(
         self, wire: Wire, case_index: int, plan: Plan, stream: StreamSettings | None
     ) -> web.StreamResponse:
-        if stream is None or (isinstance(plan.fault, PayloadFault) and plan.fault.as_body):
-            official = self._official_bodies[case_index] if plan.fault is None else None
-            return await wire.send_body(official or to_json(plan.completion))
-        singly = self._write_events_singly
-        if plan.fault is None and not plan.shapes:
-            return await wire.send_events(self._official_stream(case_index, stream), singly=singly)
-        spoilt = plan.fault if isinstance(plan.fault, StreamFault) else None
-        return await wire.send_events(stream.events(plan.completion, wire.shapes, spoilt), singly=singly)
-
-    def _official_stream(self, case_index: int, stream: StreamSettings) -> list[bytes]:
-        key = case_index, stream.include_usage
-        if key not in self._official_streams:
-            events = stream.events(self._planner.official[case_index])
-            self._official_streams[key] = events if self._write_events_singly else [b"".join(events)]
-        return self._official_streams[key]
+        fault = plan.fault if isinstance(plan.fault, PayloadFault) else None
+        if stream is None or (fault is not None and fault.as_body):
+            return await wire.send_body(to_json(plan.completion))
+        if fault is None and not plan.shapes:
+            key = case_index, stream.include_usage
+            if key not in self._official_streams:
+                self._official_streams[key] = [*events(stream.chunks(plan.completion)), DONE]
+            written = self._official_streams[key]
+        else:
+            rewrite = None if fault is None else fault.rewrite
+            written = [*events(stream.chunks(plan.completion, wire.shapes, rewrite)), DONE]
+        return await wire.send_events(written, singly=self._write_events_singly)
 
 
 def _stream_settings(body: Mapping[str, Any], pieces: int | None) -> StreamSettings | None:
@@ -245,13 +296,18 @@ def serve_forever(
 ) -> None:
     """Serve in the foreground until SIGINT or SIGTERM, printing nothing.
 
-    Args:
-        vendor: The vendor.
-        port: The port; 0 takes a free one.
-        host: 127.0.0.1; any other is refused.
-        on_ready: Called with the endpoint once it listens.
-
-    Raises:
-        UsageError: If the host is not 127.0.0.1, or the port cannot be listened on.
+    `on_ready` is called once the vendor listens; the other arguments and the errors are those of
+    `SimulatedVendor.running`.
     """
-    serve_in_foreground(vendor.application, host, port, on_ready)
+
+    async def main() -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        # Not there on Windows, and refused outside the main thread: Ctrl-C then ends asyncio.run.
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(signal.SIGINT, stopping.set)
+            loop.add_signal_handler(signal.SIGTERM, stopping.set)
+        await vendor.serve(host, port, stopping, on_ready)
+
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())

@@ -9,6 +9,9 @@ from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
 
+Validity = Callable[[], "bool | None"]
+"""Computes upstream's `tool_calls_valid` for an answer, which is slow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -43,12 +46,6 @@ class Answer:
         """Whether the answer counts as a call."""
         return self.finish_reason == "tool_calls"
 
-    def as_json(self) -> dict[str, Any]:
-        """Give the JSON form."""
-        fields = asdict(self)
-        fields["failure_class"] = None if self.failure_class is None else self.failure_class.value
-        return fields
-
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -81,10 +78,6 @@ class Totals:
     schema_validation_error_count: int
     faults: Mapping[str, int]
 
-    def as_json(self) -> dict[str, Any]:
-        """Give the JSON form."""
-        return asdict(self)
-
 
 def totals_of(answers: Iterable[Answer]) -> Totals:
     """Count answers; a run is a slice of the ledger's answers."""
@@ -97,7 +90,7 @@ def totals_of(answers: Iterable[Answer]) -> Totals:
     return Totals(
         completed=len(done),
         failed=len({(answer.case_index, answer.occurrence) for answer in undone} - answered),
-        failed_attempts=_classes(undone, "abandoned"),
+        failed_attempts=dict(Counter(answer.failure_class or "abandoned" for answer in undone)),
         tp=decisions[True, True],
         fp=decisions[False, True],
         fn=decisions[True, False],
@@ -105,17 +98,8 @@ def totals_of(answers: Iterable[Answer]) -> Totals:
         finish_reasons=dict(Counter(answer.finish_reason or "null" for answer in done)),
         count_successful_tool_call=valid,
         schema_validation_error_count=sum(answer.calls for answer in done) - valid,
-        faults=_classes((answer for answer in done if answer.failure_class), ""),
+        faults=dict(Counter(answer.failure_class for answer in done if answer.failure_class)),
     )
-
-
-def _classes(answers: Iterable[Answer], otherwise: str) -> dict[str, int]:
-    return dict(
-        Counter(answer.failure_class.value if answer.failure_class else otherwise for answer in answers)
-    )
-
-
-Validity = Callable[[], "bool | None"]
 
 
 @dataclass(slots=True)
@@ -127,33 +111,24 @@ class Truth:
     """
 
     refused: Counter[int] = field(default_factory=Counter)
-    _answers: list[Answer] = field(default_factory=list)
-    _validity: list[Validity] = field(default_factory=list)
+    _entries: list[tuple[Answer, Validity]] = field(default_factory=list)
 
     def add(self, answer: Answer, validity: Validity) -> int:
-        """Enter an answer and give its number.
-
-        Args:
-            answer: The answer; its `tool_calls_valid` is not looked at.
-            validity: Computes it, when the ledger is read.
-        """
-        self._validity.append(validity)
-        self._answers.append(answer)
-        return len(self._answers) - 1
+        """Enter an answer, whose `tool_calls_valid` is computed when the ledger is read; give its number."""
+        self._entries.append((answer, validity))
+        return len(self._entries) - 1
 
     def withdraw(self, number: int) -> None:
         """Note that the client left before the answer was complete."""
-        self._answers[number] = replace(
-            self._answers[number], completed=False, finish_reason=None, fault=None, failure_class=None
-        )
-        self._validity[number] = _no_calls
+        answer, _ = self._entries[number]
+        undone = replace(answer, completed=False, finish_reason=None, fault=None, failure_class=None)
+        self._entries[number] = (undone, lambda: None)
 
     @property
     def answers(self) -> tuple[Answer, ...]:
         """All answers so far, validity included."""
         return tuple(
-            replace(answer, tool_calls_valid=self._validity[number]())
-            for number, answer in enumerate(tuple(self._answers))
+            replace(answer, tool_calls_valid=validity()) for answer, validity in tuple(self._entries)
         )
 
     def totals(self, since: int = 0) -> Totals:
@@ -164,11 +139,7 @@ class Truth:
         """Give the JSON form: totals, refusals by status, every answer."""
         answers = self.answers
         return {
-            "totals": totals_of(answers).as_json(),
+            "totals": asdict(totals_of(answers)),
             "refused": {str(status): count for status, count in self.refused.items()},
-            "answers": [answer.as_json() for answer in answers],
+            "answers": [asdict(answer) for answer in answers],
         }
-
-
-def _no_calls() -> bool | None:
-    return None

@@ -25,9 +25,8 @@ from k2_verifier_adapter.core.summary import build_summary, count_repairs
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.reports.json_report import dump_report
 from k2_verifier_adapter.simulator import PROFILES
-from k2_verifier_adapter.simulator.faults.base import TransportFault
-from k2_verifier_adapter.simulator.matching import Slot
-from k2_verifier_adapter.simulator.planning import Planner
+from k2_verifier_adapter.simulator.faults import TransportFault
+from k2_verifier_adapter.simulator.planning import Planner, Slot
 
 PACKAGE = resources.files("k2_verifier_adapter")
 SCHEMA = json.loads(PACKAGE.joinpath("reports", "schema", "report.schema.json").read_text())

@@ -17,9 +17,9 @@ from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 from k2_verifier_adapter.evalscope_plugin.client.transport import RequestFailure, TransportOptions
 from k2_verifier_adapter.simulator import SimulatedVendor, profile_with, shape_names
+from k2_verifier_adapter.simulator.completions import chunks_of
 from k2_verifier_adapter.simulator.faults import FAULTS, TransportFault
-from k2_verifier_adapter.simulator.shapes import SHAPES
-from k2_verifier_adapter.simulator.streaming import chunks_of
+from k2_verifier_adapter.simulator.wire import SHAPES
 
 TEXT = "在北京是晴天, in Paris it rains. \U0001f327"
 
@@ -262,7 +262,7 @@ def undisturbed():
         (shape.name, stream)
         for shape in SHAPES.values()
         for stream in (True, False)
-        if shape.modes.include(stream=stream)
+        if shape.stream in (None, stream)
     ],
 )
 def test_a_shape_changes_nothing(undisturbed, shape, stream):
@@ -310,7 +310,7 @@ TRANSPORT_FAULTS = [
 @modes
 def test_a_failed_attempt_fails_in_the_same_way(stream):
     """Every transport fault is what it is in all shapes, too."""
-    faults = [fault for fault in TRANSPORT_FAULTS if fault.modes.include(stream=stream)]
+    faults = [fault for fault in TRANSPORT_FAULTS if fault.stream in (None, stream)]
     work = [
         (
             SimulatedVendor(

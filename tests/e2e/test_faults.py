@@ -115,7 +115,7 @@ LASTING = [
     for kind, faults in FAULTS.items()
     for fault in faults
     if isinstance(fault, TransportFault)
-    and fault.modes.include(stream=True)
+    and fault.stream in (None, True)
     # A timeout that is short enough to be waited for is one that a slow machine's sound answers meet, too.
     and fault.failure_class is not FailureClass.TIMED_OUT
 ]

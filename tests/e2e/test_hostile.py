@@ -35,7 +35,7 @@ from k2_verifier_adapter.core.failure_classes import FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import loads_strict
 from k2_verifier_adapter.errors import BadRowsError
-from k2_verifier_adapter.simulator.answers import official_completion
+from k2_verifier_adapter.simulator.completions import official_completion
 
 pytestmark = EVALSCOPES_WARNINGS
 

@@ -18,10 +18,8 @@ from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts, facts_as_json
 from k2_verifier_adapter.data import bundled_rows_path
 from k2_verifier_adapter.formats.cases import case_as_json
-from k2_verifier_adapter.simulator.answers import Completion, official_completion
-from k2_verifier_adapter.simulator.faults.base import PayloadFault, StreamFault
-from k2_verifier_adapter.simulator.faults.registry import FAULTS
-from k2_verifier_adapter.simulator.streaming import DONE, chunks_of, events
+from k2_verifier_adapter.simulator.completions import DONE, Completion, chunks_of, events, official_completion
+from k2_verifier_adapter.simulator.faults import FAULTS, PayloadFault
 
 MODEL = "kimi-k2"
 _LARGEST_ROW = 5_000
@@ -47,18 +45,19 @@ def cases() -> list[Case]:
 def completions() -> list[Completion]:
     """Give the official answer to every row, and one answer with each fault."""
     official = [official_completion(row, case, MODEL) for row, case in zip(rows(), cases(), strict=True)]
-    return official + [damaged for _, damaged in _damaged(official, PayloadFault)]
+    return official + [damaged for _, damaged in _damaged(official, of_streams=False)]
 
 
-def _damaged(official: list[Completion], kind: type[Any]) -> list[tuple[Any, Completion]]:
+def _damaged(official: list[Completion], *, of_streams: bool) -> list[tuple[Any, Completion]]:
     found = []
-    for fault in (fault for faults in FAULTS.values() for fault in faults if isinstance(fault, kind)):
-        damage = fault.damage if isinstance(fault, PayloadFault) else fault.prepare
+    for fault in (fault for faults in FAULTS.values() for fault in faults):
+        if not isinstance(fault, PayloadFault) or (fault.rewrite is not None) != of_streams:
+            continue
         for case, completion in zip(cases(), official, strict=False):
             has_calls = bool(completion["choices"][0]["message"].get("tool_calls"))
-            if not fault.needs.met_by(has_calls=has_calls):
+            if fault.calls not in (None, has_calls):
                 continue
-            spoiled = damage(completion, case, Random(1))
+            spoiled = fault.damage(completion, case, Random(1))
             if spoiled is not None:
                 found.append((fault, spoiled))
                 break
@@ -77,7 +76,7 @@ def streams() -> list[bytes]:
     spoken = [chunks_of(completion, 3, include_usage=True) for completion in completions()]
     spoken += [
         fault.rewrite(chunks_of(completion, 3, include_usage=False))
-        for fault, completion in _damaged(completions()[:_ROWS], StreamFault)
+        for fault, completion in _damaged(completions()[:_ROWS], of_streams=True)
     ]
     return [b"".join(events(chunks)) + DONE for chunks in spoken]
 

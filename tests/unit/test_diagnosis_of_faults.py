@@ -21,11 +21,8 @@ from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.responses import Response
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.simulator import PROFILES, profile_named, profile_with
-from k2_verifier_adapter.simulator.faults import FAULTS
-from k2_verifier_adapter.simulator.faults.base import TransportFault
-from k2_verifier_adapter.simulator.matching import Slot
-from k2_verifier_adapter.simulator.modes import Modes
-from k2_verifier_adapter.simulator.planning import Planner
+from k2_verifier_adapter.simulator.faults import FAULTS, TransportFault
+from k2_verifier_adapter.simulator.planning import Planner, Slot
 
 TOKEN_LIMIT = 16_000
 
@@ -70,7 +67,7 @@ def is_invisible(case, fault):
 @pytest.mark.parametrize("kind", FAULTS, ids=lambda kind: kind.value)
 def test_the_class_found_is_the_injected_one(kind):
     """Of every answer with the fault, the primary class is the fault's; answers without it show nothing."""
-    stream = any(fault.modes is not Modes.PLAIN for fault in FAULTS[kind])
+    stream = any(fault.stream is not False for fault in FAULTS[kind])
     tally, found = verified(profile_with({kind.value: 1.0}), stream=stream)
     hit = [(case, judgement) for case, fault, judgement in found if fault and not is_invisible(case, fault)]
     assert len(hit) >= 5

@@ -16,13 +16,10 @@ from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.errors import BadRowsError
 from k2_verifier_adapter.simulator import fault_names
-from k2_verifier_adapter.simulator.answers import official_completion
-from k2_verifier_adapter.simulator.faults import FAULTS, NOT_SIMULATED, PayloadFault, select
-from k2_verifier_adapter.simulator.faults.base import Needs, StreamFault, TransportFault
+from k2_verifier_adapter.simulator.completions import chunks_of, official_completion
+from k2_verifier_adapter.simulator.faults import FAULTS, NOT_SIMULATED, TransportFault, select
 from k2_verifier_adapter.simulator.instances import instance_of
-from k2_verifier_adapter.simulator.matching import decode_rows, request_key
-from k2_verifier_adapter.simulator.modes import Modes
-from k2_verifier_adapter.simulator.streaming import chunks_of
+from k2_verifier_adapter.simulator.planning import decode_rows, request_key
 
 WEATHER = {
     "type": "object",
@@ -72,8 +69,7 @@ def _official(row):
 
 def _damaged(name, row, seed=0, variant=0):
     fault = select(name).faults[variant]
-    damage = fault.damage if isinstance(fault, PayloadFault) else fault.prepare
-    return damage(_official(row), _case_of(row), Random(seed))
+    return fault.damage(_official(row), _case_of(row), Random(seed))
 
 
 def _message(completion):
@@ -317,7 +313,7 @@ def test_calls_without_finish_tool_calls_stop():
 def test_finish_reason_missing_is_null_and_for_plain_requests():
     """finish_reason is null; a stream without one would be a cut stream, so streams are spared."""
     assert _finish(_damaged("finish_reason_missing", STOP_ROW)) is None
-    assert select("finish_reason_missing").faults[0].modes is Modes.PLAIN
+    assert select("finish_reason_missing").faults[0].stream is False
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -480,13 +476,12 @@ PAYLOAD_FAULTS = [
 @pytest.mark.parametrize("fault", PAYLOAD_FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_is_pure_and_repeatable(fault):
     """A fault leaves its argument alone and does the same to it for the same seed."""
-    row = STOP_ROW if fault.needs is Needs.NO_CALL else CALLING_ROW
+    row = STOP_ROW if fault.calls is False else CALLING_ROW
     completion = _official(row)
     before = copy.deepcopy(completion)
-    damage = fault.prepare if isinstance(fault, StreamFault) else fault.damage
-    first = damage(completion, _case_of(row), Random(7))
+    first = fault.damage(completion, _case_of(row), Random(7))
     assert first is not None
-    assert first == damage(completion, _case_of(row), Random(7))
+    assert first == fault.damage(completion, _case_of(row), Random(7))
     assert completion == before
 
 

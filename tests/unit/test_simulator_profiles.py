@@ -17,7 +17,7 @@ from k2_verifier_adapter.simulator import (
     shape_names,
 )
 from k2_verifier_adapter.simulator.faults import FAULTS, select
-from k2_verifier_adapter.simulator.profiles import Lottery
+from k2_verifier_adapter.simulator.planning import Lottery
 
 
 def test_the_official_profile_draws_nothing():
@@ -44,7 +44,7 @@ def test_a_rate_is_a_share_of_the_requests_that_the_fault_fits():
     hit = sum(lottery.draw(i, 0, has_calls=True, stream=False) is not None for i in range(10_000))
     assert 2_800 < hit < 3_200
     assert all(
-        lottery.draw(i, 0, has_calls=False, stream=False).faults_at(1)[0].name == "extra_call"
+        lottery.draw(i, 0, has_calls=False, stream=False)[0].faults_at(1)[0].name == "extra_call"
         for i in range(100)
     )
 
@@ -52,8 +52,8 @@ def test_a_rate_is_a_share_of_the_requests_that_the_fault_fits():
 def test_a_class_draws_all_its_variants():
     """A class that has variants draws each of them, and only those that fit the request."""
     lottery = Lottery(profile_with({"connection_reset": 1.0}), seed=0)
-    plain = {lottery.draw(i, 0, has_calls=True, stream=False).faults_at(1)[0].name for i in range(50)}
-    stream = {lottery.draw(i, 0, has_calls=True, stream=True).faults_at(1)[0].name for i in range(50)}
+    plain = {lottery.draw(i, 0, has_calls=True, stream=False)[0].faults_at(1)[0].name for i in range(50)}
+    stream = {lottery.draw(i, 0, has_calls=True, stream=True)[0].faults_at(1)[0].name for i in range(50)}
     assert plain == {"connection_reset_before_headers", "connection_reset_mid_body"}
     assert stream == {"connection_reset_before_headers"}
 
@@ -120,8 +120,8 @@ def test_an_unknown_profile_suggests_one():
 
 
 def _names(lottery, attempts, *, stream=False, has_calls=True):
-    draw = lottery.draw(0, 0, has_calls=has_calls, stream=stream)
-    return [[fault.name for fault in draw.faults_at(attempt)] for attempt in range(1, attempts + 1)]
+    selection, _ = lottery.draw(0, 0, has_calls=has_calls, stream=stream)
+    return [[fault.name for fault in selection.faults_at(attempt)] for attempt in range(1, attempts + 1)]
 
 
 def test_a_sequence_gives_each_attempt_its_fault():
@@ -148,7 +148,7 @@ def test_a_sequence_goes_to_requests_that_all_of_it_fits():
     lottery = Lottery(profile_with({"http_503@1+stream_cut@1": 0.5, "http_503@1+missed_call": 0.5}), seed=0)
     drawn = {
         (has_calls, stream): {
-            tuple(step.attempts for step in draw.steps)
+            tuple(step.attempts for step in draw[0].steps)
             for number in range(50)
             if (draw := lottery.draw(number, 0, has_calls=has_calls, stream=stream))
         }
@@ -225,7 +225,7 @@ def test_shapes_do_not_change_the_faults():
     )
     for number in range(100):
         one, other = (lottery.draw(number, 0, has_calls=True, stream=True) for lottery in (alone, shaped))
-        assert one.steps == other.steps
+        assert one[0] == other[0]
 
 
 def test_the_command_line_takes_sequences_and_shapes():
