@@ -4,7 +4,7 @@
               library's cache, as from the hub; EvalScope's own benchmark through that cache
     judge     2,000 responses with calls, all schemas distinct, failure classes included; beside it the bare
               `jsonschema.validate` of the same calls, which EvalScope's own benchmark makes
-    score     a results file of 9 kB a line, by one process and by two: every line of a case of its own, so
+    score     a results file of 9 kB a line, by one process: every line of a case of its own, so
               that as much is read of official rows, and ten repeats of each case
     start     `k2-verifier --help`, `score` and `report`, until the first byte on standard output
 
@@ -190,7 +190,7 @@ def _line(value: Any) -> bytes:
 
 
 def score(folder: Path) -> dict[str, Any]:
-    """Score logs by one process and by two; what starting costs is taken off."""
+    """Score logs; what starting costs is taken off."""
     return {
         "a row for each line": _score(folder, 1),
         f"{SCORE_REPEATS} repeats": _score(folder, SCORE_REPEATS),
@@ -198,21 +198,20 @@ def score(folder: Path) -> dict[str, Any]:
 
 
 def _score(folder: Path, repeats: int) -> dict[str, float]:
-    times: dict[int, dict[int, float]] = {}
+    taken: dict[int, float] = {}
     for lines in (LINES // 10, LINES):
         rows, results = _results(folder, lines, repeats)
         command = [sys.executable, "-m", "k2_verifier_adapter", "score", str(results), "--rows", str(rows)]
-        for workers in (1, 2):
-            runs = []
-            for _ in range(REPEATS):
-                started = time.perf_counter()
-                _run([*command, "--workers", str(workers), "--format", "json"], folder)
-                runs.append(time.perf_counter() - started)
-            times.setdefault(workers, {})[lines] = min(runs)
-    found: dict[str, float] = {"line_bytes": round(results.stat().st_size / LINES)}
-    for workers, taken in times.items():
-        found[f"lines_per_s_{workers}"] = (LINES - LINES // 10) / (taken[LINES] - taken[LINES // 10])
-    return found
+        runs = []
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            _run([*command, "--format", "json"], folder)
+            runs.append(time.perf_counter() - started)
+        taken[lines] = min(runs)
+    return {
+        "line_bytes": round(results.stat().st_size / LINES),
+        "lines_per_s": (LINES - LINES // 10) / (taken[LINES] - taken[LINES // 10]),
+    }
 
 
 def start(folder: Path) -> dict[str, Any]:
@@ -296,7 +295,7 @@ def table(parts: dict[str, Any]) -> list[str]:
         lines += [f"  {'jsonschema.validate alone':42}{run['jsonschema_seconds']:>8.2f} s"]
     for way, run in parts.get("score", {}).items():
         lines += ["", f"score {LINES:,} lines of {run['line_bytes'] / 1000:.1f} kB, {way}"]
-        lines += [f"  {f'--workers {n}':42}{run[f'lines_per_s_{n}']:>8,.0f} lines/s" for n in (1, 2)]
+        lines += [f"  {'k2-verifier score':42}{run['lines_per_s']:>8,.0f} lines/s"]
     if "start" in parts:
         lines += ["", "start to first output"]
         lines += [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +76,6 @@ def compare(
     from k2_verifier_adapter.core.gate import WhenInconclusive, by_baseline
     from k2_verifier_adapter.errors import UsageError
 
-    official = baseline if rows is None else rows
     gated = gate == "not-worse"
     if baseline is not None and rows is not None:
         raise UsageError("give the official answers either by --baseline or by --rows, not by both")
@@ -88,7 +86,7 @@ def compare(
     check_destination(form, output)
     if gated and len(runs) > 2:
         check_two(len(runs))
-    participants = [found for run in runs for found in _participants(run, official, subset)]
+    participants = [found for run in runs for found in _participants(run, baseline, rows, subset)]
     if gated:
         check_two(len(participants))
     if len(participants) < 2:
@@ -136,24 +134,19 @@ def _rendered(comparison: Comparison, found: NotWorse | None, form: str) -> str 
     return render_comparison(comparison, found)
 
 
-def _participants(run: Path, official: Path | str | None, subset: str | None) -> list[Participant]:
-    """Read what one argument names; `official` is a path to official results, or the name of rows."""
+def _participants(
+    run: Path, baseline: Path | None, rows: str | None, subset: str | None
+) -> list[Participant]:
+    """Read what one argument names."""
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.formats.upstream import open_lines
+    from k2_verifier_adapter.offline.official import load_official
     from k2_verifier_adapter.offline.participants import participant_of_results, participants_of_run
-    from k2_verifier_adapter.offline.scoring.official import member_of, official_of_results, official_of_rows
 
     if not run.is_file():
         return participants_of_run(run, subset)
-    if official is None:
+    if baseline is None and rows is None:
         raise UsageError(
             f"{run}: is a results file; give the official answers to hold it against, "
             "by --baseline OFFICIAL.jsonl or by --rows ROWS"
         )
-    with ExitStack() as stack:
-        lines = stack.enter_context(open_lines(run, member_of(run, subset)))
-        if isinstance(official, Path):
-            index = stack.enter_context(official_of_results(official, subset))
-        else:
-            index = stack.enter_context(official_of_rows(official, subset or ""))
-        return [participant_of_results(lines, index, str(run), subset)]
+    return [participant_of_results(run, load_official(baseline, rows, subset), str(run), subset)]

@@ -82,13 +82,13 @@ def build(
         --subset mine --output rows
     """
     from k2_verifier_adapter.offline.dataset_build import build_subset
-    from k2_verifier_adapter.offline.dataset_text import render_build
+    from k2_verifier_adapter.reports.dataset import render_build
 
     prompts, runs = _sources(samples, baselines, archive, subset)
     plain = [source.path for source in (prompts, *runs) if source is not None]
     total = None if archive else sum(path.stat().st_size for path in plain if path.is_file())
-    with progress(f"Building {subset}", total) as on_bytes:
-        built = build_subset(subset, output, prompts, runs, threshold=threshold, on_bytes=on_bytes)
+    with progress(f"Building {subset}", total) as advance:
+        built = build_subset(subset, output, prompts, runs, threshold=threshold, advance=advance)
     click.echo(render_build(built), nl=False)
     if not built.rows:
         click.echo(f"k2-verifier: error: no row of {subset} remains; nothing was written", err=True)
@@ -104,7 +104,8 @@ def _sources(
         UsageError: If the flags do not go together.
     """
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.formats.upstream import ARCHIVE_SUFFIXES, RESULTS_MEMBERS, SAMPLES_MEMBER
+    from k2_verifier_adapter.formats.lines import ARCHIVE_SUFFIXES
+    from k2_verifier_adapter.formats.upstream import RESULTS_MEMBERS, SAMPLES_MEMBER
     from k2_verifier_adapter.offline.official_runs import Source
 
     if archive is not None:
@@ -139,8 +140,9 @@ def check(ctx: click.Context, path: str, *, subset: str | None, form: str) -> No
     k2-verifier dataset check rows
     k2-verifier dataset check rows/k2_0905_test.jsonl --format json
     """
-    from k2_verifier_adapter.offline.dataset_text import render_check
-    from k2_verifier_adapter.offline.row_check import check_subset, find_subsets
+    from k2_verifier_adapter.formats.rows import find_subsets
+    from k2_verifier_adapter.offline.dataset_check import check_subset
+    from k2_verifier_adapter.reports.dataset import render_check
 
     with progress(f"Checking {path}") as on_row:
         subsets = find_subsets(path) if subset is None else [subset]

@@ -48,7 +48,7 @@ def export(
     from k2_verifier_adapter.core.redaction import redact_summary
     from k2_verifier_adapter.errors import DataError, UsageError
     from k2_verifier_adapter.formats.runs import choose_run, read_run
-    from k2_verifier_adapter.offline.results import write_results, write_summary
+    from k2_verifier_adapter.offline.export import write_results, write_summary
     from k2_verifier_adapter.offline.stored import summary_of
 
     if summary_file is not None and summary_file.resolve() == output.resolve():

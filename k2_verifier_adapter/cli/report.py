@@ -70,8 +70,9 @@ def report(
         summary = held_against(stored, items, summary, Path(gate.baseline), gate.margin)
 
     def failed_cases() -> Iterable[FailedCase]:
-        from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_run
+        from k2_verifier_adapter.offline.failed_cases import failed_cases_of_run, redacted_cases
 
-        return failed_cases_of_run(stored, items, redact=redact, tools=summary.tally.tools.by_name)
+        cases = failed_cases_of_run(stored, items)
+        return redacted_cases(cases, summary.tally.tools.by_name) if redact else cases
 
     ctx.exit(prepare(summary, form, output, gate, redact=redact, failed_cases=failed_cases).deliver())

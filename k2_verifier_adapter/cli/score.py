@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +22,7 @@ from k2_verifier_adapter.cli.verbosity import LOGGER
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.gate import GateOptions
-    from k2_verifier_adapter.core.summary import Summary
-    from k2_verifier_adapter.offline.scoring.log import Log, OpenEngine
-    from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
+    from k2_verifier_adapter.offline.scoring import OpenEngine
     from k2_verifier_adapter.reports.failed_cases import FailedCase
 
 
@@ -43,19 +41,11 @@ if TYPE_CHECKING:
     help='Count failed requests, on either side, as "did not call"; without it they are left out.',
 )
 @click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Processes that score; the report is the same for any number.",
-)
-@click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="What scores: this machine, or Ray, here or on the cluster that RAY_ADDRESS names.",
+    help="What scores: this process, or Ray, here or on the cluster that RAY_ADDRESS names.",
 )
 @report_format_option
 @output_option
@@ -70,7 +60,6 @@ def score(
     rows: str | None,
     subset: str | None,
     failed_as_no_call: bool,
-    workers: int,
     engine: str,
     form: str,
     output: Path | None,
@@ -82,8 +71,8 @@ def score(
     Every response is judged again from its raw form; nothing is sent. Lines are joined with the
     official answers by data_index. Lines of one data_index that follow each other are repeats.
 
-    Several files are one log, and so is what lies in a directory: .jsonl and .parquet files, by name. In
-    a parquet file, request and response are columns of JSON text.
+    Several files are one log, and so is what lies in a directory: .jsonl, .jsonl.gz and .parquet files,
+    by name. In a parquet file, request and response are columns of JSON text.
 
     \b
     k2-verifier score results.jsonl --baseline kimi-k2-thinking_results.jsonl \\
@@ -94,87 +83,53 @@ def score(
         --format json
     k2-verifier score results.jsonl --baseline official.jsonl --format html \\
         --output report.html
-    k2-verifier score logs/ --baseline official.jsonl --workers 8
+    k2-verifier score logs/ --baseline official.jsonl --engine ray
     """
     import logging
 
     from k2_verifier_adapter.core.log_facts import FailedRule
     from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.offline.result_files import find_result_files
-    from k2_verifier_adapter.offline.scoring.log import Log, score_files
+    from k2_verifier_adapter.formats.upstream import find_result_files
+    from k2_verifier_adapter.offline.official import load_official
+    from k2_verifier_adapter.offline.scoring import Log, score_log
 
     if (baseline is None) == (rows is None):
         raise UsageError("give the official answers, either by --baseline OFFICIAL.jsonl or by --rows ROWS")
     check_destination(form, output)
     rule = FailedRule.NO_CALL if failed_as_no_call else FailedRule.LEFT_OUT
     log = Log(find_result_files(results), subset, rule)
-    open_engine = _open_engine(engine, workers)
-    with _official(log, baseline or str(rows)) as index:
-        with _bar("scoring", log.files) as read:
-            summary = score_files(log, index, minimums=gate.minimums, advance=read, engine=open_engine)
-        logging.getLogger(LOGGER).debug("%d lines in %d files scored", summary.total, len(log.files))
+    with _bar("official answers", [baseline or Path(str(rows))]) as read:
+        official = load_official(baseline, rows, subset, read)
+    logging.getLogger(LOGGER).debug("%d official answers in %s", len(official.cases), official.info.source)
+    with _bar("scoring", log.files) as read:
+        summary, failed = score_log(
+            log,
+            official,
+            minimums=gate.minimums,
+            advance=read,
+            open_engine=_engine(engine),
+            keep_failed=form == "html",
+        )
+    logging.getLogger(LOGGER).debug("%d lines in %d files scored", summary.total, len(log.files))
 
-        def failed_cases() -> Iterable[FailedCase]:
-            return _failed_cases(log, index, summary, redact=redact)
+    def failed_cases() -> Iterable[FailedCase]:
+        from k2_verifier_adapter.offline.failed_cases import redacted_cases
 
-        report = prepare(summary, form, output, gate, redact=redact, failed_cases=failed_cases)
-    ctx.exit(report.deliver())
+        return redacted_cases(failed, summary.tally.tools.by_name) if redact else failed
+
+    ctx.exit(prepare(summary, form, output, gate, redact=redact, failed_cases=failed_cases).deliver())
 
 
-def _open_engine(engine: str, workers: int) -> OpenEngine | None:
-    """Choose what scores; None for this process alone.
-
-    Raises:
-        UsageError: If the flags do not go together.
-    """
-    from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.offline.scoring.log import worker_processes
-
-    if engine == "local":
-        return worker_processes(workers) if workers > 1 else None
-    if workers > 1:
-        raise UsageError("--engine ray uses the processes that Ray has; leave --workers away")
-    from k2_verifier_adapter.offline.scoring.ray_engine import ray_engine
+def _engine(name: str) -> OpenEngine | None:
+    """Choose what scores; None for this process."""
+    if name == "local":
+        return None
+    from k2_verifier_adapter.offline.ray_engine import ray_engine
 
     return ray_engine
 
 
-@contextmanager
-def _official(log: Log, official: Path | str) -> Iterator[OfficialIndex]:
-    """Index the official answers; `official` is a path to official results, or the name of rows."""
-    import logging
-
-    from k2_verifier_adapter.offline.scoring.official import official_of_results, official_of_rows
-
-    with ExitStack() as stack:
-        with _bar("official answers", [Path(official)]) as read:
-            if isinstance(official, Path):
-                opened = official_of_results(official, log.subset, read)
-            else:
-                opened = official_of_rows(official, log.subset or "")
-            index = stack.enter_context(opened)
-        logging.getLogger(LOGGER).debug("%d official answers in %s", len(index), official)
-        yield index
-
-
-def _failed_cases(
-    log: Log, official: OfficialIndex, summary: Summary, *, redact: bool
-) -> Iterator[FailedCase]:
-    """Read the lines of the failed cases once more, for the format that shows them."""
-    import logging
-
-    from k2_verifier_adapter.offline.failed_cases_of_log import failed_cases_of_log
-    from k2_verifier_adapter.offline.scoring.read_again import read_failed_lines
-
-    assert summary.log is not None, "the summary is that of a log"
-    again = sum(1 for _ in summary.log.failed_lines)
-    logging.getLogger(LOGGER).debug("%d lines of failed cases are read again", again)
-    with _bar("failed cases", log.files) as read:
-        lines = read_failed_lines(log, official, summary.log.failed_lines, read)
-        yield from failed_cases_of_log(summary, lines, redact=redact)
-
-
 def _bar(label: str, paths: Sequence[Path]) -> AbstractContextManager[Callable[[int], None]]:
-    """Show how many bytes were read; of an archive or a parquet file, the size inside is not known."""
+    """Show how many bytes were read; of what is compressed, the size inside is not known."""
     is_known = all(path.suffix == ".jsonl" and path.is_file() for path in paths)
     return progress(label, sum(path.stat().st_size for path in paths) if is_known else None)

@@ -70,6 +70,41 @@ class Finding:
     count: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a row stands.
+
+    Attributes:
+        unit: What is counted: `line` of a text file, `row` of anything else.
+        number: 1-based.
+    """
+
+    unit: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.unit} {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be used.
+
+    Attributes:
+        place: Where it stands.
+        field: The field at fault, or None where it is the row as a whole.
+        reason: What is wrong.
+    """
+
+    place: Place
+    field: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        field = "" if self.field is None else f"field {self.field!r}: "
+        return f"{self.place}: {field}{self.reason}"
+
+
 def count_by_kind(findings: Iterable[Finding]) -> dict[FindingKind, int]:
     """Count findings by kind, in the order of the kinds."""
     counts = dict.fromkeys(FindingKind, 0)

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
 MAX_PLACES = 10_000
 """Places that are listed of each finding; the count is exact whatever their number."""
-
-
-MAX_FAILED_LINES = 3_000
-"""Lines of failed cases that are remembered; those of the first rows, whatever the order of the file."""
-
-_NUMBERS = 3
 
 
 class FailedRule(str, Enum):
@@ -47,36 +40,6 @@ class Places:
         """Take in what was found further down."""
         self.count += other.count
         self.listed.extend(other.listed[: MAX_PLACES - len(self.listed)])
-
-
-@dataclass(slots=True)
-class FailedLines:
-    """The lines of the first failed cases, each as row number, line number and repetition."""
-
-    _flat: array[int] = field(default_factory=lambda: array("q"))
-
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        """Give 0-based row number, 1-based line number and 0-based repetition, by row."""
-        return iter(self._first())
-
-    def add(self, row: int, line: int, repeat: int) -> None:
-        """Remember a line."""
-        self._flat.extend((row, line, repeat))
-        self._prune()
-
-    def merge(self, other: FailedLines) -> None:
-        """Take in the lines that were found further down."""
-        self._flat.extend(other._flat)
-        self._prune()
-
-    def _prune(self) -> None:
-        # Rarely, so that a line costs next to nothing.
-        if len(self._flat) >= 2 * MAX_FAILED_LINES * _NUMBERS:
-            self._flat = array("q", (number for line in self._first() for number in line))
-
-    def _first(self) -> list[tuple[int, int, int]]:
-        numbers = iter(self._flat)
-        return sorted(zip(numbers, numbers, numbers, strict=True))[:MAX_FAILED_LINES]
 
 
 @dataclass(slots=True)
@@ -117,8 +80,6 @@ class LogFacts:
         finish_reason_differs: Scored lines whose logged `finish_reason` is not the response's.
         tool_calls_valid_differs: Scored lines whose logged `tool_calls_valid` is not confirmed.
         no_completion: Lines logged as a success whose response is no completion.
-        redacted: Scored lines whose response is redacted: they are taken as logged.
-        failed_lines: Where the first failed cases stand.
         official: What was found in the official file.
     """
 
@@ -134,16 +95,12 @@ class LogFacts:
     finish_reason_differs: Places = field(default_factory=Places)
     tool_calls_valid_differs: Places = field(default_factory=Places)
     no_completion: Places = field(default_factory=Places)
-    redacted: int = 0
-    failed_lines: FailedLines = field(default_factory=FailedLines)
     official: OfficialFacts = field(default_factory=OfficialFacts)
 
     def merge(self, other: LogFacts) -> None:
         """Take in what was found further down in the file; the official file is the same."""
         self.lines += other.lines
         self.scored += other.scored
-        self.redacted += other.redacted
-        self.failed_lines.merge(other.failed_lines)
         self.other_request.merge(other.other_request)
         for ours, theirs in ((self.left_out, other.left_out), (self.disagreements, other.disagreements)):
             for name, places in ours.items():

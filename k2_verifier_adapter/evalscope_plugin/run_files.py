@@ -35,7 +35,7 @@ from k2_verifier_adapter.formats.files import (
     storing,
 )
 from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_predictions, write_facts
-from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_items
+from k2_verifier_adapter.offline.failed_cases import failed_cases_of_items
 from k2_verifier_adapter.offline.stored import with_its_end
 from k2_verifier_adapter.reports import verdicts
 from k2_verifier_adapter.reports.html.page import render_html

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from k2_verifier_adapter.core.history import Repairs
 from k2_verifier_adapter.core.json_text import json_object, text, text_or_none, whole
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.files import atomic_write
+from k2_verifier_adapter.formats.lines import json_lines, open_lines
 
 
 def case_as_json(case: Case) -> dict[str, Any]:
@@ -68,27 +68,21 @@ def write_cases(path: Path, cases: Iterable[Case]) -> None:
             file.write(text.encode("utf-8", "surrogatepass") + b"\n")
 
 
-_DAMAGE = (
-    *(OSError, EOFError, zlib.error),
-    *(ValueError, KeyError, TypeError, AttributeError, RecursionError),
-)
-
-
 def read_cases(path: Path) -> dict[int, Case]:
     """Read cases, by 0-based row number.
 
     Raises:
         DataError: If the file is missing or damaged.
     """
+    if not path.exists():
+        raise DataError(f"{path}: not found; the run directory is not complete")
     cases: dict[int, Case] = {}
     try:
-        with gzip.open(path) as file:
-            for line in file:
-                case = case_from_json(json.loads(line))
+        with open_lines(path) as lines:
+            for _, value in json_lines(lines):
+                case = case_from_json(value)
                 cases[case.index] = case
-    except FileNotFoundError:
-        raise DataError(f"{path}: not found; the run directory is not complete") from None
-    except _DAMAGE as error:
+    except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: damaged after {len(cases)} cases: {error}") from None
     if not cases and path.stat().st_size == 0:
         # `gzip` reads an empty file as one without lines.

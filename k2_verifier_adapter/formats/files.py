@@ -1,4 +1,4 @@
-"""Small helpers around files: whole files and whole lines or nothing, JSON lines with positions."""
+"""Writing files: whole files and whole lines, or nothing."""
 
 from __future__ import annotations
 
@@ -163,22 +163,3 @@ def end_last_line(path: Path) -> None:
         else:
             file.seek(0, os.SEEK_END)
             file.write(b"\n")
-
-
-def json_lines(lines: Iterator[bytes], first_line: int = 1) -> Iterator[tuple[int, Any]]:
-    """Parse JSON lines; yield the line number and the value, or the ValueError in its place.
-
-    Empty lines are skipped; a byte order mark is dropped, which some editors put in front.
-    """
-    for number, line in enumerate(lines, start=first_line):
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        stripped = line.strip()
-        if not stripped:
-            continue
-        try:
-            yield number, json.loads(stripped)
-        except RecursionError:
-            yield number, ValueError("nested too deeply")
-        except ValueError as error:
-            yield number, error

@@ -1,27 +1,32 @@
-"""Dataset rows: local files and directories, read row by row, every bad row reported."""
+"""Dataset rows: local files and directories, read row by row, every bad row reported.
+
+Beside the rows that `dataset build` made stands `SUBSET.baseline.json`: which official runs they were built
+from, and what their numbers are held against.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
+from k2_verifier_adapter.core.dataset_findings import BadRow, Place
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.data import bundled_rows_path
 from k2_verifier_adapter.errors import BadRowsError, DataError
-from k2_verifier_adapter.formats.baseline_file import SPLIT, read_standard
-from k2_verifier_adapter.formats.files import json_lines
-from k2_verifier_adapter.formats.parquet import read_parquet
+from k2_verifier_adapter.formats.lines import SUFFIXES, json_objects, open_lines, read_parquet, stem_of
 
 BUNDLED = "bundled"
 """The `local_path` that names the bundled synthetic rows."""
 
-SUFFIXES = (".jsonl", ".parquet")
+SPLIT = "test"
+
 _NESTED = ("messages", "tools", "official_tool_calls", "tool_calls", "parameters")
 
 
@@ -65,7 +70,7 @@ def read_records(path: str | Path, subset: str) -> Iterator[Record]:
         DataError: If there is no such file, or it cannot be read.
     """
     file = find_file(path, subset)
-    return _read_jsonl(file) if file.suffix == ".jsonl" else _read_parquet(file)
+    return _read_parquet(file) if file.name.endswith(".parquet") else _read_lines(file)
 
 
 def find_file(path: str | Path, subset: str) -> Path:
@@ -78,7 +83,7 @@ def find_file(path: str | Path, subset: str) -> Path:
         return bundled_rows_path()
     path = Path(path).expanduser()
     if path.is_file():
-        if path.suffix not in SUFFIXES:
+        if not path.name.endswith(SUFFIXES):
             raise DataError(f"{path}: unknown file type {path.suffix!r}, expected .jsonl or .parquet")
         return path
     if not path.is_dir():
@@ -86,18 +91,11 @@ def find_file(path: str | Path, subset: str) -> Path:
             f"{path}: no such file or directory; give local_path a .jsonl or .parquet file, a "
             f"directory, or {BUNDLED!r} for the bundled synthetic rows"
         )
-    candidates = [path / f"{stem}{suffix}" for stem in (f"{subset}_{SPLIT}", subset) for suffix in SUFFIXES]
-    for candidate in candidates:
+    named = _named(path, subset)
+    for candidate in named:
         if candidate.is_file():
             return candidate
-    # A hub snapshot: SUBSET/test-00000-of-00001.parquet, data/SUBSET/test.jsonl and the like.
-    snapshot = sorted(
-        file
-        for folder in (path / subset, path / "data" / subset)
-        if folder.is_dir()
-        for file in folder.iterdir()
-        if file.suffix in SUFFIXES and file.name.startswith(SPLIT)
-    )
+    snapshot = [file for folder in (path, path / "data") for file in _split_files(folder / subset)]
     if len(snapshot) == 1:
         return snapshot[0]
     if snapshot:
@@ -105,26 +103,50 @@ def find_file(path: str | Path, subset: str) -> Path:
             f"{path}: subset {subset!r} is split over {len(snapshot)} files; join them into one "
             f"{subset}_{SPLIT}.parquet"
         )
-    there = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.suffix in SUFFIXES)
+    there = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.name.endswith(SUFFIXES))
     listed = ", ".join(there[:10]) or "no .jsonl or .parquet file"
-    expected = " or ".join(candidate.name for candidate in candidates)
+    expected = " or ".join(candidate.name for candidate in named)
     raise DataError(f"{path}: no rows of subset {subset!r}; expected {expected}, found {listed}")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a row stands.
+def find_subsets(path: str | Path) -> list[str]:
+    """Name the subsets that a file or directory holds.
 
-    Attributes:
-        unit: What is counted: `line` of a text file, `row` of anything else.
-        number: 1-based.
+    Raises:
+        DataError: If it is neither, or holds no rows file.
     """
+    if str(path) == BUNDLED:
+        return [BUNDLED]
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        # Also says what is wrong where there is no such file.
+        return [_subset_of(find_file(path, ""))]
+    names = {_subset_of(file) for file in _rows_files(path) if not file.name.startswith(".")}
+    for folder in (path, path / "data"):
+        inner = folder.iterdir() if folder.is_dir() else ()
+        names |= {directory.name for directory in inner if _split_files(directory)}
+    if not names:
+        raise DataError(f"{path}: holds no rows, expected SUBSET_{SPLIT}.jsonl or .parquet")
+    return sorted(names)
 
-    unit: str
-    number: int
 
-    def __str__(self) -> str:
-        return f"{self.unit} {self.number}"
+def _named(folder: Path, subset: str) -> list[Path]:
+    return [folder / f"{stem}{suffix}" for stem in (f"{subset}_{SPLIT}", subset) for suffix in SUFFIXES]
+
+
+def _rows_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(file for file in folder.iterdir() if file.name.endswith(SUFFIXES) and file.is_file())
+
+
+def _split_files(folder: Path) -> list[Path]:
+    """List the files of a hub snapshot's folder: test.jsonl, test-00000-of-00001.parquet and the like."""
+    return [file for file in _rows_files(folder) if file.name.startswith(SPLIT)]
+
+
+def _subset_of(file: Path) -> str:
+    return stem_of(file).removesuffix(f"_{SPLIT}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,25 +213,6 @@ def decode_each(
         raise DataError(f"{source}: holds no rows")
 
 
-@dataclass(frozen=True, slots=True)
-class BadRow:
-    """A row that cannot be used.
-
-    Attributes:
-        place: Where it stands.
-        field: The field at fault, or None where it is the row as a whole.
-        reason: What is wrong.
-    """
-
-    place: Place
-    field: str | None
-    reason: str
-
-    def __str__(self) -> str:
-        field = "" if self.field is None else f"field {self.field!r}: "
-        return f"{self.place}: {field}{self.reason}"
-
-
 def decode_or_explain(
     records: Iterable[Record], options: HistoryOptions
 ) -> Iterator[tuple[Place, Case] | BadRow]:
@@ -231,21 +234,56 @@ def decode_or_explain(
             yield record.place, case
 
 
-def _read_jsonl(path: Path) -> Iterator[Record]:
-    try:
-        with path.open("rb") as file:
-            for number, value in json_lines(file):
-                place = Place("line", number)
-                if isinstance(value, ValueError):
-                    yield Record(place, ValueError(f"is not JSON: {value}"))
-                elif isinstance(value, dict):
-                    yield Record(place, value)
-                else:
-                    yield Record(place, ValueError("is not a JSON object"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+def _read_lines(path: Path) -> Iterator[Record]:
+    with open_lines(path) as lines:
+        for number, value in json_objects(lines):
+            yield Record(Place("line", number), value)
 
 
 def _read_parquet(path: Path) -> Iterator[Record]:
     rows = read_parquet(path, _NESTED, "the request would differ from the row")
     return (Record(Place("row", number), row) for number, row in enumerate(rows, 1))
+
+
+def rows_path(directory: Path, subset: str) -> Path:
+    """Name the rows file of a subset."""
+    return directory / f"{subset}_{SPLIT}.jsonl"
+
+
+def baseline_path(rows: Path) -> Path:
+    """Name the baseline file that belongs to a rows file."""
+    return rows.with_name(f"{_subset_of(rows)}.baseline.json")
+
+
+def read_standard(rows: Path) -> Standard | None:
+    """Read what the rows' own baseline says their numbers are held against.
+
+    Returns:
+        None if there is no baseline file, or it belongs to another rows file.
+
+    Raises:
+        DataError: If the baseline file is damaged, or the rows were changed after it was written.
+    """
+    path = baseline_path(rows)
+    try:
+        value = json.loads(path.read_bytes())
+        file, recorded = value["rows"]["file"], value["rows"]["sha256"]
+        standard = Standard.from_json(value["standard"])
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: is no baseline file: {error!r}; {_ADVICE.format(path=path)}") from None
+    if file != rows.name:
+        return None
+    found = hashlib.sha256(rows.read_bytes()).hexdigest()
+    if found != recorded:
+        raise DataError(
+            f"{rows}: was changed after its baseline was built: its sha256 is {found[:16]}…, {path.name} "
+            f"records {str(recorded)[:16]}…; {_ADVICE.format(path=path)}"
+        )
+    return standard
+
+
+_ADVICE = "build both anew with 'k2-verifier dataset build', or delete {path} to go without its threshold"

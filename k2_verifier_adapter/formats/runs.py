@@ -9,6 +9,7 @@ RUN/k2_verifier/MODEL/SUBSET/failures.jsonl      the failed requests of the last
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, faile
 from k2_verifier_adapter.core.run_facts import RunFacts, dump_facts, facts_from_json
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.formats.cases import read_cases
-from k2_verifier_adapter.formats.files import atomic_write, json_lines
+from k2_verifier_adapter.formats.files import atomic_write
+from k2_verifier_adapter.formats.lines import json_lines, open_lines
 from k2_verifier_adapter.version import BENCHMARK
 
 
@@ -163,8 +165,8 @@ def read_run(paths: RunPaths) -> StoredRun:
     }
     failed = {
         (request.case_index, request.repeat): request
-        for request in _read_failures(paths.failures)
-        if (request.case_index, request.repeat) not in responses
+        for request in map(failed_request_from_json, _values(paths.failures))
+        if request is not None and (request.case_index, request.repeat) not in responses
     }
     return StoredRun(
         paths=paths,
@@ -178,21 +180,16 @@ def read_run(paths: RunPaths) -> StoredRun:
 
 def read_predictions(path: Path) -> tuple[list[ResponseRecord], int]:
     """Read the records of a predictions file; also count the lines that hold none."""
-    records: list[ResponseRecord] = []
-    damaged = 0
-    try:
-        with path.open("rb") as file:
-            for _, value in json_lines(file):
-                record = record_of_prediction(value)
-                if record is None:
-                    damaged += 1
-                else:
-                    records.append(record)
-    except FileNotFoundError:
-        return [], 0
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return records, damaged
+    found = [record_of_prediction(value) for value in _values(path)]
+    records = [record for record in found if record is not None]
+    return records, len(found) - len(records)
+
+
+def _values(path: Path) -> Iterator[Any]:
+    """Give what the lines of a file hold, which need not be there: a value, or a ValueError."""
+    if path.exists():
+        with open_lines(path) as lines:
+            yield from (value for _, value in json_lines(lines))
 
 
 def record_of_prediction(value: Any) -> ResponseRecord | None:
@@ -200,14 +197,3 @@ def record_of_prediction(value: Any) -> ResponseRecord | None:
     output = value.get("model_output") if isinstance(value, dict) else None
     metadata = output.get("metadata") if isinstance(output, dict) else None
     return ResponseRecord.from_json(metadata.get(METADATA_KEY)) if isinstance(metadata, dict) else None
-
-
-def _read_failures(path: Path) -> list[FailedRequest]:
-    try:
-        with path.open("rb") as file:
-            found = (failed_request_from_json(value) for _, value in json_lines(file))
-            return [request for request in found if request is not None]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error

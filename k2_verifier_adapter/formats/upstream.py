@@ -6,22 +6,24 @@ its sample), `request`, `response` and what upstream made of it. Older logs lack
 
 from __future__ import annotations
 
-import tarfile
-import zlib
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
-from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.formats.files import json_lines
-from k2_verifier_adapter.formats.line_notes import NOTE_KEY
-
-ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
-READ_BYTES = 1 << 18
-"""What is read at a time: many lines, which are some kilobytes long."""
+from k2_verifier_adapter.errors import DataError, UsageError
+from k2_verifier_adapter.formats.line_notes import NOTE_KEY, is_redacted
+from k2_verifier_adapter.formats.lines import (
+    ARCHIVE_SUFFIXES,
+    SUFFIXES,
+    Advance,
+    json_objects,
+    open_lines,
+    read_parquet,
+)
 
 SAMPLES_MEMBER = "samples.jsonl"
 RESULTS_MEMBERS = {
@@ -29,6 +31,9 @@ RESULTS_MEMBERS = {
     "k2_0905": "kimi-k2-0905-preview_results.jsonl",
 }
 """The official results of a subset, by their name inside the official archive."""
+
+_JSON_COLUMNS = ("request", "extra_body", "response", NOTE_KEY)
+"""Columns of a parquet file of results that hold JSON text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +47,6 @@ class BadLine:
 
     number: int
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One request of the prompt set.
-
-    Attributes:
-        data_index: 1-based line number, which results refer to.
-        request: The request body.
-    """
-
-    data_index: int
-    request: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,77 +89,115 @@ class Result:
         return {**(self.request or {}), **self.extra_body}
 
 
-@contextmanager
-def open_lines(path: Path, member: str | None = None) -> Iterator[IO[bytes]]:
-    """Open a file of JSON lines, or a member of a tar archive, for reading.
-
-    Args:
-        path: The file or archive.
-        member: The member's file name, in whatever folder; needed for an archive.
+def member_of(path: Path, subset: str | None) -> str | None:
+    """Name the member of an archive that holds the official results of a subset; None for a plain file.
 
     Raises:
-        DataError: If it does not exist or cannot be read.
+        UsageError: If an archive is given without a subset that it holds.
     """
-    try:
-        if not path.name.endswith(ARCHIVE_SUFFIXES):
-            with path.open("rb", buffering=READ_BYTES) as file:
-                yield file
-            return
-        with tarfile.open(path) as archive:
-            names = archive.getnames()
-            found = [name for name in names if PurePosixPath(name).name == member]
-            if len(found) != 1:
-                raise DataError(
-                    f"{path}: expected one member {member!r}, found {len(found)} among: "
-                    f"{', '.join(names[:10])}"
-                )
+    if not path.name.endswith(ARCHIVE_SUFFIXES):
+        return None
+    if subset not in RESULTS_MEMBERS:
+        known = " or ".join(RESULTS_MEMBERS)
+        raise UsageError(f"{path}: an archive holds several results files; choose with --subset {known}")
+    return RESULTS_MEMBERS[subset]
+
+
+def find_result_files(paths: Sequence[Path]) -> list[Path]:
+    """List the files that some paths name; of a directory, those that lie in it, by name.
+
+    Raises:
+        DataError: If a path does not exist, or a directory holds no such file.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            if not path.exists():
+                raise DataError(f"{path}: no such file or directory")
+            found.append(path)
+            continue
+        files = sorted(file for file in path.iterdir() if file.name.endswith(SUFFIXES) and file.is_file())
+        if not files:
+            raise DataError(f"{path}: the directory holds no .jsonl or .parquet file")
+        found += files
+    return found
+
+
+@contextmanager
+def open_results(
+    path: Path, subset: str | None, advance: Advance = lambda _: None
+) -> Iterator[Iterable[bytes]]:
+    """Open a file of results as JSON lines.
+
+    Args:
+        path: The file.
+        subset: The subset, for its member of an archive.
+        advance: Told how many bytes were read, now and then.
+
+    Raises:
+        DataError: If it cannot be read.
+        UsageError: If an archive is given without the subset.
+    """
+    if path.name.endswith(".parquet"):
+        yield map(_line_of, read_parquet(path, _JSON_COLUMNS, "what was logged cannot be told"))
+        return
+    with open_lines(path, member_of(path, subset), advance) as lines:
+        yield lines
+
+
+def _line_of(row: dict[str, Any]) -> bytes:
+    for name in _JSON_COLUMNS:
+        text = row.get(name)
+        if isinstance(text, (str, bytes)):
             try:
-                extracted = archive.extractfile(found[0])
-            except (KeyError, RecursionError):
-                # A link to nothing, or to itself.
-                extracted = None
-            if extracted is None:
-                raise DataError(f"{path}: member {found[0]!r} is not a file")
-            with extracted:
-                yield extracted
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
+                row[name] = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                # Not JSON either, so that it is counted as a line that cannot be read.
+                return f"column {name!r} is not JSON: {error}".encode("utf-8", "backslashreplace") + b"\n"
+    return json.dumps(row, default=str).encode() + b"\n"
 
 
-def read_samples(lines: Iterator[bytes]) -> Iterator[Sample | BadLine]:
-    """Read a samples file; the line number is the sample's `data_index`, as upstream counts."""
-    for number, value in json_lines(lines):
+def read_results(
+    lines: Iterable[bytes], first_line: int = 1, *, source: str = "the log"
+) -> Iterator[Result | BadLine]:
+    """Read a results file, old or new; nothing is judged and nothing is dropped.
+
+    Args:
+        lines: The lines.
+        first_line: Number of the first one.
+        source: What they are of, for the error.
+
+    Raises:
+        DataError: If a line was exported redacted: it holds no response that could be judged.
+    """
+    for number, value in json_objects(lines, first_line):
         if isinstance(value, ValueError):
-            yield BadLine(number, f"is not JSON: {value}")
-        elif not isinstance(value, dict):
-            yield BadLine(number, "is not a JSON object")
-        else:
-            yield Sample(number, value)
+            yield BadLine(number, str(value))
+            continue
+        result = _result(number, value)
+        if is_redacted(result.note):
+            raise DataError(
+                f"{source}: line {number} is redacted: messages, tools and response were left out, so there "
+                "is nothing to judge; export the run without --redact, or share its report"
+            )
+        yield result
 
 
-def read_results(lines: Iterator[bytes], first_line: int = 1) -> Iterator[Result | BadLine]:
-    """Read a results file, old or new; nothing is judged and nothing is dropped."""
-    for number, value in json_lines(lines, first_line):
-        if isinstance(value, ValueError):
-            yield BadLine(number, f"is not JSON: {value}")
-        elif not isinstance(value, dict):
-            yield BadLine(number, "is not a JSON object")
-        else:
-            yield _result(number, value)
+def data_index_of(value: Mapping[str, Any]) -> int | None:
+    """Give the sample that a line answers, 1-based; None if the line does not say."""
+    found = value.get("data_index")
+    is_index = isinstance(found, int) and not isinstance(found, bool) and found >= 1
+    return found if is_index else None
 
 
 def _result(number: int, value: Mapping[str, Any]) -> Result:
-    data_index = value.get("data_index")
     request, extra_body = value.get("request"), value.get("extra_body")
     response, status = value.get("response"), value.get("status")
     valid, duration = value.get("tool_calls_valid"), value.get("duration_ms")
     run_at = value.get("last_run_at")
-    is_index = isinstance(data_index, int) and not isinstance(data_index, bool) and data_index >= 1
     return Result(
         number=number,
-        data_index=data_index if is_index else None,
+        data_index=data_index_of(value),
         request=request if isinstance(request, dict) else None,
         extra_body=extra_body if isinstance(extra_body, dict) else {},
         response=response,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,15 @@ from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import JsonTextError, dumps_ascii, dumps_strict
 from k2_verifier_adapter.core.presets import Standard, preset_for
 from k2_verifier_adapter.core.self_agreement import (
-    PairAgreement,
     pairwise_agreement,
     self_agreement,
     threshold_for,
 )
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.formats.baseline_file import baseline_path, rows_path
 from k2_verifier_adapter.formats.files import atomic_write
-from k2_verifier_adapter.formats.raw_lines import RequestTexts
+from k2_verifier_adapter.formats.lines import Advance
+from k2_verifier_adapter.formats.request_texts import RequestTexts
+from k2_verifier_adapter.formats.rows import baseline_path, rows_path
 from k2_verifier_adapter.formats.upstream import RESULTS_MEMBERS
 from k2_verifier_adapter.offline.official_runs import (
     Attempt,
@@ -35,38 +35,10 @@ from k2_verifier_adapter.offline.official_runs import (
     load_official_run,
     load_samples,
 )
+from k2_verifier_adapter.reports.dataset import RunUsed, SubsetBuild
 
 SCHEMA_VERSION = 1
 _SUBSET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """What was built, or would have been if any row had remained.
-
-    Attributes:
-        subset: The subset.
-        rows_path: The rows file.
-        baseline_path: The baseline file.
-        rows: Number of rows.
-        calls: Number of rows with an official call.
-        standard: What the rows' numbers are held against.
-        runs: The official runs, the baseline first.
-        pairs: How far every two of them agree.
-        findings: What left rows out, or is worth knowing of them.
-        other_findings: The same for the runs that only measure self-agreement.
-    """
-
-    subset: str
-    rows_path: Path
-    baseline_path: Path
-    rows: int
-    calls: int
-    standard: Standard
-    runs: Sequence[OfficialRun]
-    pairs: Sequence[PairAgreement]
-    findings: Sequence[Finding]
-    other_findings: Sequence[Finding]
 
 
 def build_subset(
@@ -76,8 +48,8 @@ def build_subset(
     baselines: Sequence[Source],
     *,
     threshold: float | None = None,
-    on_bytes: Callable[[int], None] = lambda _: None,
-) -> Build:
+    advance: Advance = lambda _: None,
+) -> SubsetBuild:
     """Build the rows of a subset and their baseline file; both are written, or neither.
 
     The same input gives the same bytes. Nothing is written if no row remains.
@@ -88,7 +60,7 @@ def build_subset(
         samples: The prompt set; None takes messages and tools from the baseline's own requests.
         baselines: Official runs. The first gives the answers, the others only measure self-agreement.
         threshold: Threshold of `trigger_similarity`, instead of the one that follows.
-        on_bytes: Called with the number of bytes read.
+        advance: Told how many bytes were read, now and then.
 
     Raises:
         UsageError: If the name cannot name a file, or two baselines are the same file.
@@ -98,8 +70,8 @@ def build_subset(
         raise UsageError(
             f"--subset is {subset!r}, expected a name of letters, digits, '.', '_' and '-', such as k2_0905"
         )
-    prompts = None if samples is None else load_samples(samples, on_bytes)
-    runs = [load_official_run(source, on_bytes) for source in baselines]
+    prompts = None if samples is None else load_samples(samples, advance)
+    runs = [load_official_run(source, advance) for source in baselines]
     _refuse_same_runs(runs)
     baseline = runs[0]
     requests = baseline.requests if prompts is None else prompts.requests
@@ -111,14 +83,17 @@ def build_subset(
     pairs = pairwise_agreement(decisions)
     standard = _standard(subset, baselines, decisions, threshold)
     path = rows_path(output, subset)
-    build = Build(
+    build = SubsetBuild(
         subset=subset,
-        rows_path=path,
-        baseline_path=baseline_path(path),
+        rows_path=str(path),
+        baseline_path=str(baseline_path(path)),
         rows=len(rows),
         calls=sum(row["should_call_tool"] for row in rows),
         standard=standard,
-        runs=runs,
+        runs=[
+            RunUsed(run.name, run.sha256, run.completed, run.requested_models, run.served_models)
+            for run in runs
+        ],
         pairs=pairs,
         findings=findings,
         other_findings=[finding for run in runs[1:] for finding in run.findings],
@@ -233,9 +208,10 @@ def _standard(
     return replace(standard, threshold=threshold, source=f"{standard.source}; threshold set when built")
 
 
-def _write(build: Build, prompts: Samples | None, rows: Iterable[Mapping[str, Any]]) -> None:
+def _write(build: SubsetBuild, prompts: Samples | None, rows: Iterable[Mapping[str, Any]]) -> None:
     digest = hashlib.sha256()
-    with atomic_write(build.rows_path) as rows_file, atomic_write(build.baseline_path) as baseline_file:
+    rows_path, baseline_path = Path(build.rows_path), Path(build.baseline_path)
+    with atomic_write(rows_path) as rows_file, atomic_write(baseline_path) as baseline_file:
         for row in rows:
             line = _line(row)
             digest.update(line)
@@ -252,13 +228,14 @@ def _line(row: Mapping[str, Any]) -> bytes:
         return dumps_ascii(row).encode() + b"\n"
 
 
-def _provenance(build: Build, prompts: Samples | None, sha256: str) -> dict[str, Any]:
+def _provenance(build: SubsetBuild, prompts: Samples | None, sha256: str) -> dict[str, Any]:
     left_out = [finding for finding in build.findings if finding.kind.leaves_out]
     noted = [finding for finding in build.findings if not finding.kind.leaves_out]
+    rows_file = Path(build.rows_path).name
     return {
         "schema_version": SCHEMA_VERSION,
         "subset": build.subset,
-        "rows": {"file": build.rows_path.name, "sha256": sha256, "rows": build.rows, "calls": build.calls},
+        "rows": {"file": rows_file, "sha256": sha256, "rows": build.rows, "calls": build.calls},
         "standard": build.standard.as_json(),
         "samples": None if prompts is None else {"file": prompts.name, "sha256": prompts.sha256},
         "runs": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from k2_verifier_adapter.core.json_text import JsonTextError, dumps_strict, show
 from k2_verifier_adapter.core.responses import FinishBucket, NotACompletion, read_completion
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.line_notes import LineNote
-from k2_verifier_adapter.formats.raw_lines import RawLines, RequestTexts, escape_surrogates, request_texts
-from k2_verifier_adapter.formats.upstream import BadLine, Result, open_lines, read_results, read_samples
+from k2_verifier_adapter.formats.lines import Advance, Lines, json_objects, open_lines
+from k2_verifier_adapter.formats.request_texts import RequestTexts, escape_surrogates, request_texts
+from k2_verifier_adapter.formats.upstream import BadLine, Result, read_results
 
 NOT_IN_ROWS = frozenset({"model", "messages", "tools", "user", "extra_headers", "extra_query", "timeout"})
 """Members of a baseline's request that are no parameters of a row.
@@ -115,29 +116,28 @@ class OfficialRun:
         self.findings.append(Finding(kind, self.name, lines, detail))
 
 
-def load_samples(source: Source, on_bytes: Callable[[int], None]) -> Samples:
-    """Read a samples file.
+def load_samples(source: Source, advance: Advance) -> Samples:
+    """Read a samples file; the line number is the sample's `data_index`, as upstream counts.
 
     Raises:
         DataError: If it cannot be read, or holds no sample.
     """
     requests: dict[int, RequestTexts] = {}
     findings = []
-    with open_lines(source.path, source.member) as file:
-        raw = RawLines(file, on_bytes)
-        for item in read_samples(raw):
-            if isinstance(item, BadLine):
-                findings.append(Finding(FindingKind.BAD_SAMPLE, source.name, (item.number,), item.reason))
+    with open_lines(source.path, source.member, advance, digest=True) as lines:
+        for number, value in json_objects(lines):
+            if isinstance(value, ValueError):
+                findings.append(Finding(FindingKind.BAD_SAMPLE, source.name, (number,), str(value)))
             else:
-                requests[item.data_index] = request_texts(raw.text())
-        sha256 = raw.sha256()
+                requests[number] = request_texts(lines.text())
+        sha256 = lines.sha256()
     if not requests:
         bad = f"; line {findings[0].lines[0]} {findings[0].detail}" if findings else ""
         raise DataError(f"{source.path}: holds no samples, expected one request body a line{bad}")
     return Samples(source.name, sha256, requests, tuple(findings))
 
 
-def load_official_run(source: Source, on_bytes: Callable[[int], None]) -> OfficialRun:
+def load_official_run(source: Source, advance: Advance) -> OfficialRun:
     """Read a results file and choose one answer a case.
 
     Of several lines for one case, the first completed one counts if all that completed decide and
@@ -149,17 +149,16 @@ def load_official_run(source: Source, on_bytes: Callable[[int], None]) -> Offici
     """
     run = OfficialRun(source.name)
     attempts: dict[int, list[Attempt]] = defaultdict(list)
-    with open_lines(source.path, source.member) as file:
-        raw = RawLines(file, on_bytes)
-        for item in read_results(raw):
+    with open_lines(source.path, source.member, advance, digest=True) as lines:
+        for item in read_results(lines, source=str(source.path)):
             if isinstance(item, BadLine):
                 run.note(FindingKind.BAD_RESULT, item.number, detail=item.reason)
             elif item.data_index is None:
                 reason = "has no data_index, expected the 1-based line number of its sample"
                 run.note(FindingKind.BAD_RESULT, item.number, detail=reason)
             else:
-                attempts[item.data_index].append(_attempt(run, item, raw))
-        run.sha256 = raw.sha256()
+                attempts[item.data_index].append(_attempt(run, item, lines))
+        run.sha256 = lines.sha256()
     if not attempts:
         bad = f"; line {run.findings[0].lines[0]} {run.findings[0].detail}" if run.findings else ""
         raise DataError(
@@ -171,11 +170,8 @@ def load_official_run(source: Source, on_bytes: Callable[[int], None]) -> Offici
     return run
 
 
-def _attempt(run: OfficialRun, result: Result, raw: RawLines) -> Attempt:
-    note = LineNote.from_json(result.note)
-    if note.redaction is not None:
-        return Attempt(result.number, None, {}, failure="the line is redacted: it holds no answer")
-    request = None if result.request is None else request_texts(raw.text(), "request")
+def _attempt(run: OfficialRun, result: Result, lines: Lines) -> Attempt:
+    request = None if result.request is None else request_texts(lines.text(), "request")
     body = result.body
     model = body.get("model")
     if isinstance(model, str):
@@ -194,7 +190,7 @@ def _attempt(run: OfficialRun, result: Result, raw: RawLines) -> Attempt:
     if logged is not None and logged != response.finish_reason:
         detail = f"logged {shown(logged, 40)}, response {shown(response.finish_reason, 40)}"
         run.note(FindingKind.LOG_DISAGREES, result.number, detail=detail)
-    if not note.raw:
+    if not LineNote.from_json(result.note).raw:
         run.note(FindingKind.NOT_RAW, result.number)
     calls = response.bucket is FinishBucket.TOOL_CALLS
     try:

@@ -11,12 +11,12 @@ from k2_verifier_adapter.core.comparison.compare import Participant, compare, no
 from k2_verifier_adapter.core.comparison.pairs import CaseOutcome
 from k2_verifier_adapter.core.history import marks_of
 from k2_verifier_adapter.core.judged import Item
-from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.formats.runs import StoredRun, find_runs, read_run
-from k2_verifier_adapter.offline.scoring.line_scorer import score_results
-from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
+from k2_verifier_adapter.offline.official import LoggedCase, OfficialAnswers
+from k2_verifier_adapter.offline.scoring import Log, score_log
 from k2_verifier_adapter.offline.stored import judge_run, summary_of
 
 
@@ -49,11 +49,7 @@ def participant_of_run(run: StoredRun) -> Participant:
 def _participant(run: StoredRun, items: Iterable[Item], summary: Summary) -> Participant:
     outcomes: dict[int, CaseOutcome] = {}
     for item in items:
-        outcome = _outcome(outcomes, run.cases[item.case_index])
-        if isinstance(item, FailedRequest):
-            outcome.failed.append(item)
-        else:
-            outcome.answers.append(item.judgement)
+        _add(_outcome(outcomes, run.cases[item.case_index]), item)
     return Participant(run.facts.model, str(run.paths.run), summary, outcomes)
 
 
@@ -92,34 +88,35 @@ def held_against(
 
 
 def participant_of_results(
-    lines: Iterable[bytes], official: OfficialIndex, source: str, subset: str | None = None
+    path: Path, official: OfficialAnswers, source: str, subset: str | None = None
 ) -> Participant:
     """Judge every line of a results file.
 
     Args:
-        lines: The lines of the file.
-        official: The official answers; each is marked as used.
+        path: The file, or the archive that holds it.
+        official: The official answers.
         source: The file, as the user gave it.
         subset: Name of the subset, or None if it is not known.
 
     Raises:
-        DataError: If no line could be scored.
+        DataError: If it cannot be read, or no line could be scored.
+        UsageError: If an archive is given without the subset.
     """
     outcomes: dict[int, CaseOutcome] = {}
 
-    def note(data_index: int, case_index: int, judged: Judgement | FailedRequest) -> None:
-        outcome = outcomes.get(data_index)
-        if outcome is None:
-            position = official.find(data_index)
-            assert position is not None, "only lines with an official answer are scored"
-            marks, answer = official.marks(position), official.answer(position)
+    def note(case: LoggedCase, item: Item) -> None:
+        if case.data_index not in outcomes:
+            marks = case.held_against.marks
             content = None if marks is None else marks.content
-            should_call = answer is not None and answer.should_call
-            outcome = outcomes[data_index] = CaseOutcome(case_index, content, should_call)
-        if isinstance(judged, FailedRequest):
-            outcome.failed.append(judged)
-        else:
-            outcome.answers.append(judged)
+            outcomes[case.data_index] = CaseOutcome(case.index, content, case.official.should_call)
+        _add(outcomes[case.data_index], item)
 
-    summary = score_results(lines, official, subset=subset, on_case=note)
+    summary, _ = score_log(Log([path], subset), official, on_case=note)
     return Participant(summary.facts.model, source, summary, outcomes)
+
+
+def _add(outcome: CaseOutcome, item: Item) -> None:
+    if isinstance(item, FailedRequest):
+        outcome.failed.append(item)
+    else:
+        outcome.answers.append(item.judgement)

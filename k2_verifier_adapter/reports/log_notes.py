@@ -32,7 +32,8 @@ def log_as_json(log: LogFacts) -> dict[str, Any]:
         "left_out": {name: _places(places) for name, places in log.left_out.items()},
         "disagreements": {name: _places(places) for name, places in log.disagreements.items()},
         "other_request": _places(log.other_request),
-        "redacted": log.redacted,
+        # Lines that were taken as logged, until redacted logs were refused.
+        "redacted": 0,
         "official": {
             "rows": official.rows,
             "failed": official.failed,
@@ -60,12 +61,10 @@ def log_as_pairs(log: LogFacts) -> list[tuple[str, str]]:
         for name, places in log.disagreements.items()
         if places.count
     ]
-    if log.redacted < log.scored and not any(places.count for places in log.disagreements.values()):
+    if not any(places.count for places in log.disagreements.values()):
         pairs.append(("disagreements", "none: the lines' own judgements are all confirmed"))
     if log.other_request.count:
         pairs.append(("other request", _where(log.other_request, "data_index")))
-    if log.redacted:
-        pairs.append(("redacted", f"{plural(log.redacted, 'line')}, taken as logged"))
     official = log.official
     said = (
         f"{plural(official.rows, 'answer')}, {official.failed:,} failed, {official.unused:,} without a line"

@@ -9,8 +9,8 @@ from unit.stored_runs import answering, calling, make_row, write_run
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.formats.runs import choose_run, read_run
-from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_run
-from k2_verifier_adapter.offline.stored import summary_of
+from k2_verifier_adapter.offline.failed_cases import failed_cases_of_run
+from k2_verifier_adapter.offline.stored import judge_run, summary_of
 from k2_verifier_adapter.reports.failed_cases import Call, FailedCase, Turn
 from k2_verifier_adapter.reports.html.marked_text import arguments_of_call, marked
 from k2_verifier_adapter.reports.html.page import render_html
@@ -37,7 +37,7 @@ def page(tmp_path_factory):
         choose_run(write_run(folder / "run", rows, [*answers[:-1], answering("", finish_reason="eos")]))
     )
     file = folder / "report.html"
-    file.write_text(render_html(summary_of(run), failed_cases_of_run(run)))
+    file.write_text(render_html(summary_of(run), failed_cases_of_run(run, judge_run(run))))
     return file
 
 

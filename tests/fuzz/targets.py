@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from mutation import Shape
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
 from k2_verifier_adapter.core.counts import Counts
+from k2_verifier_adapter.core.dataset_findings import BadRow, Place
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.json_text import (
@@ -46,13 +46,12 @@ from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
 from k2_verifier_adapter.core.streams.decoder import EventDecoder, is_done
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError, K2VerifierError
-from k2_verifier_adapter.formats.rows import BadRow, Place, Record, decode_or_explain
+from k2_verifier_adapter.formats.rows import Record, decode_or_explain
 from k2_verifier_adapter.formats.runs import RunPaths, read_run
+from k2_verifier_adapter.offline.export import results_of, upstream_summary
+from k2_verifier_adapter.offline.official import OfficialAnswers, official_of_results, official_of_rows
 from k2_verifier_adapter.offline.official_runs import Source, load_official_run
-from k2_verifier_adapter.offline.results import results_of, upstream_summary
-from k2_verifier_adapter.offline.scoring.line_scorer import score_results
-from k2_verifier_adapter.offline.scoring.official import official_of_results, official_of_rows
-from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
+from k2_verifier_adapter.offline.scoring import Log, score_log
 from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.json_report import dump_report
 from k2_verifier_adapter.reports.text import render_text
@@ -422,18 +421,14 @@ def _answers_to(case: _Asked) -> Iterator[Response]:
 # --- results files -------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _official(name: str, path: Path) -> Iterator[OfficialIndex]:
+def _official(name: str, path: Path) -> OfficialAnswers:
     """Give the official answers of a few rows, or those of the file that is scored."""
     if name == "rows":
         rows = _scratch() / "rows.jsonl"
         if not rows.exists():
             rows.write_text("".join(json.dumps(row) + "\n" for row in seeds.rows()[:3]))
-        with official_of_rows(rows, "k2_thinking") as index:
-            yield index
-    else:
-        with official_of_results(path, "k2_thinking") as index:
-            yield index
+        return official_of_rows(rows, "k2_thinking")
+    return official_of_results(path, "k2_thinking")
 
 
 def fuzz_results(data: bytes) -> Reached:
@@ -443,8 +438,7 @@ def fuzz_results(data: bytes) -> Reached:
     path.write_bytes(data)
     for name in ("rows", "results"):
         try:
-            with _official(name, path) as official:
-                summary = score_results(io.BytesIO(data), official)
+            summary, _ = score_log(Log([path]), _official(name, path))
         except DataError as error:
             str(error).encode()
             reached.add(f"{name}: no line")

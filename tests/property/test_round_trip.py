@@ -20,8 +20,8 @@ from k2_verifier_adapter.core.cases import Case, decode_row
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.json_text import dumps_ascii
-from k2_verifier_adapter.core.judged import Item, JudgedResponse, judge_record
-from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
+from k2_verifier_adapter.core.judged import Item, judge_record
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.requests import build_request
@@ -35,9 +35,9 @@ from k2_verifier_adapter.evalscope_plugin.client.reading import (
 )
 from k2_verifier_adapter.formats.cases import write_cases
 from k2_verifier_adapter.formats.runs import RunPaths, choose_run, read_run, write_facts
-from k2_verifier_adapter.offline.results import write_results
-from k2_verifier_adapter.offline.scoring.line_scorer import score_results
-from k2_verifier_adapter.offline.scoring.official import official_of_rows
+from k2_verifier_adapter.offline.export import write_results
+from k2_verifier_adapter.offline.official import official_of_rows
+from k2_verifier_adapter.offline.scoring import Log, score_log
 from k2_verifier_adapter.offline.stored import judge_run, summary_of
 from k2_verifier_adapter.reports.json_report import report_as_json
 
@@ -366,11 +366,11 @@ def _place(item: Item) -> tuple[int, int]:
     return item.case_index, item.repeat
 
 
-def _worth(judged: Item | Judgement) -> Any:
+def _worth(judged: Item) -> Any:
     """Give what must be the same in a log, which shortens the details of failed requests."""
     if isinstance(judged, FailedRequest):
         return judged.failure.failure_class, judged.status
-    return judged.judgement if isinstance(judged, JudgedResponse) else judged
+    return judged.judgement
 
 
 @settings(max_examples=80)
@@ -390,11 +390,9 @@ def test_nothing_changes_on_the_way(
         lines = write_results(folder / "results.jsonl", stored)
         rows_file = folder / "rows.jsonl"
         rows_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        with official_of_rows(rows_file, SUBSET) as official, (folder / "results.jsonl").open("rb") as file:
-            logged: list[tuple[int, Judgement | FailedRequest]] = []
-            scored = score_results(
-                file, official, subset=SUBSET, on_case=lambda _, index, judged: logged.append((index, judged))
-            )
+        logged: list[Item] = []
+        log, official = Log([folder / "results.jsonl"], SUBSET), official_of_rows(rows_file, SUBSET)
+        scored, _ = score_log(log, official, on_case=lambda _, item: logged.append(item))
         exported = [json.loads(line) for line in (folder / "results.jsonl").read_bytes().splitlines()]
         again = judge_run(stored)
         reported = summary_of(stored)
@@ -402,8 +400,8 @@ def test_nothing_changes_on_the_way(
     event(f"completed: {min(reported.completed, 3)}")
     live.sort(key=_place)
     assert sorted(again, key=_place) == live
-    assert [_worth(item) for item in live] == [_worth(judged) for _, judged in logged]
-    assert [item.case_index for item in live] == [index for index, _ in logged]
+    assert [_worth(item) for item in live] == [_worth(item) for item in logged]
+    assert [item.case_index for item in live] == [item.case_index for item in logged]
     assert [line["tool_calls_valid"] for line in exported] == [
         None if isinstance(item, FailedRequest) else item.judgement.tool_calls_valid for item in live
     ]

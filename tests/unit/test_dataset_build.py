@@ -18,15 +18,15 @@ from k2_verifier_adapter.core.presets import SelfAgreement, Standard, preset_for
 from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.core.self_agreement import pairwise_agreement, self_agreement, threshold_for
 from k2_verifier_adapter.errors import BadRowsError, DataError, UsageError
-from k2_verifier_adapter.formats.raw_lines import request_texts
+from k2_verifier_adapter.formats.request_texts import request_texts
 from k2_verifier_adapter.formats.rows import load_cases
 from k2_verifier_adapter.formats.runs import choose_run, read_run
 from k2_verifier_adapter.offline.dataset_build import build_subset
-from k2_verifier_adapter.offline.dataset_text import render_build
+from k2_verifier_adapter.offline.dataset_check import check_subset
+from k2_verifier_adapter.offline.export import results_of, write_results
 from k2_verifier_adapter.offline.official_runs import Source
-from k2_verifier_adapter.offline.results import results_of, write_results
-from k2_verifier_adapter.offline.row_check import check_subset
 from k2_verifier_adapter.offline.stored import summary_of
+from k2_verifier_adapter.reports.dataset import render_build
 
 REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
 needs_realdata = pytest.mark.skipif(not REALDATA, reason="K2_VERIFIER_REALDATA is not set")

@@ -34,7 +34,7 @@ from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.runs import choose_run, read_facts, read_run
 from k2_verifier_adapter.formats.upstream import read_results
-from k2_verifier_adapter.offline import row_check
+from k2_verifier_adapter.offline import dataset_check
 
 TOOL = {
     "type": "function",
@@ -168,12 +168,12 @@ def test_a_pattern_slow_to_compile_is_not_compiled(pattern: str) -> None:
 
 def test_many_patterns_share_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patterns that are each quick to compile end together, in a check of rows as in a judgement."""
-    monkeypatch.setattr(row_check, "CHECK_TIME_S", 0.2)
+    monkeypatch.setattr(dataset_check, "CHECK_TIME_S", 0.2)
     wide = "(?i)" + "[!-\uffff]" * 40
     schema = {"properties": {str(n): {"pattern": f"{wide}{n}"} for n in range(2_000)}}
     with time_budget(0.2), pytest.raises(SchemaTimeoutError):
         compile_schema(schema)
-    found = row_check._compile(schema)
+    found = dataset_check._compile(schema)
     assert found is not None
     assert found[0] is FailureClass.SCHEMA_TIMEOUT
 

@@ -20,9 +20,8 @@ from k2_verifier_adapter.core.gate import GateOptions
 from k2_verifier_adapter.core.printable import amount, percent
 from k2_verifier_adapter.core.redaction import redact_summary
 from k2_verifier_adapter.formats.runs import choose_run, read_run
-from k2_verifier_adapter.offline.failed_cases_of_log import failed_cases_of_summary
-from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_run
-from k2_verifier_adapter.offline.stored import summary_of
+from k2_verifier_adapter.offline.failed_cases import failed_cases_of_run, redacted_cases
+from k2_verifier_adapter.offline.stored import judge_run, summary_of
 from k2_verifier_adapter.reports.failed_cases import Call, FailedCase, Turn
 from k2_verifier_adapter.reports.html.elements import Markup, element
 from k2_verifier_adapter.reports.html.marked_text import arguments_of_call, cut, marked
@@ -203,10 +202,13 @@ def run(tmp_path):
     return write_run(tmp_path / "run", ROWS, ANSWERS, [failed(4)])
 
 
-def cases_of(run, **options):
+def cases_of(run, redacted_tools=None):
     """Give the failed cases of a run as the page holds them."""
     stored = read_run(choose_run(run))
-    return [case.as_json(1000) for case in failed_cases_of_run(stored, **options)]
+    cases = failed_cases_of_run(stored, judge_run(stored))
+    if redacted_tools is not None:
+        cases = redacted_cases(cases, redacted_tools)
+    return [case.as_json(1000) for case in cases]
 
 
 def test_a_failed_case_shows_what_was_asked_answered_and_wrong(run):
@@ -230,7 +232,7 @@ def test_a_failed_case_shows_what_was_asked_answered_and_wrong(run):
 
 def test_redacted_cases_hold_no_word(run):
     """With --redact, class, place and keyword stay, and everything that was said goes."""
-    cases = cases_of(run, redact=True, tools=["other", "weather"])
+    cases = cases_of(run, redacted_tools=["other", "weather"])
     assert len(cases) == 5
     assert cases[0]["failures"] == [
         {
@@ -245,18 +247,6 @@ def test_redacted_cases_hold_no_word(run):
     text = json.dumps(cases)
     for word in ("first", "city", "weather", "overloaded", "I call", "turns", "raw"):
         assert word not in text
-
-
-def test_a_summary_alone_gives_rows_and_classes():
-    """Where no case is at hand, the page still lists the rows and their classes."""
-    summary = plain_summary()
-    cases = [case.as_json(100) for case in failed_cases_of_summary(summary)]
-    listed = {kind.value: sorted(rows) for kind, rows in summary.tally.failure_cases.items()}
-    found = {}
-    for case in cases:
-        for kind in case["classes"]:
-            found.setdefault(kind, []).append(case["row"])
-    assert found == listed
 
 
 @pytest.mark.parametrize(("text", "number"), [("x", 3_000), ("字", 2_000), ("<", 2_000)])
@@ -377,7 +367,7 @@ def test_a_redacted_page_says_so():
 def test_the_summary_of_the_page_is_that_of_the_run(run):
     """The page of a run shows the run's own failures, and every failed case can be reached."""
     stored = read_run(choose_run(run))
-    page = Page(render_html(summary_of(stored), failed_cases_of_run(stored)))
+    page = Page(render_html(summary_of(stored), failed_cases_of_run(stored, judge_run(stored))))
     rows = {case["row"] for case in page.cases}
     assert rows == {0, 1, 2, 3, 4}
     linked = {

@@ -17,7 +17,7 @@ from stored_runs import (
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.runs import choose_run, read_run
-from k2_verifier_adapter.offline.results import (
+from k2_verifier_adapter.offline.export import (
     results_of,
     upstream_summary,
     write_results,

@@ -1,5 +1,4 @@
 import gc
-import io
 import json
 import os
 import tarfile
@@ -34,9 +33,10 @@ from k2_verifier_adapter.core.tally import MAX_LISTED_CASES, Tally
 from k2_verifier_adapter.errors import BadRowsError, DataError, UsageError
 from k2_verifier_adapter.formats.line_notes import LineNote, note_of_error
 from k2_verifier_adapter.formats.runs import choose_run, read_run
-from k2_verifier_adapter.offline.results import write_results
-from k2_verifier_adapter.offline.scoring.line_scorer import score_results
-from k2_verifier_adapter.offline.scoring.official import official_of_results, official_of_rows
+from k2_verifier_adapter.offline import scoring
+from k2_verifier_adapter.offline.export import write_results
+from k2_verifier_adapter.offline.official import official_of_results, official_of_rows
+from k2_verifier_adapter.offline.scoring import Log, score_log
 from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.json_report import report_as_json
 from k2_verifier_adapter.reports.text import render_text
@@ -90,17 +90,17 @@ def write(path: Path, lines) -> Path:
 def score(tmp_path):
     """Score lines against official lines, or rows."""
 
-    def run(lines, official=None, *, rows=None, subset=None, **settings):
+    def run(lines, official=None, *, rows=None, subset=None, failed_rule=FailedRule.LEFT_OUT, **settings):
         if rows is None:
-            opened = official_of_results(write(tmp_path / "official.jsonl", official), subset)
+            answers = official_of_results(write(tmp_path / "official.jsonl", official), subset)
         elif rows == "bundled":
-            opened = official_of_rows(rows, subset or "")
+            answers = official_of_rows(rows, subset or "")
         else:
             path = tmp_path / "rows.jsonl"
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-            opened = official_of_rows(path, subset or "")
-        with opened as index:
-            return score_results(io.BytesIO(text_of(lines)), index, subset=subset, **settings)
+            answers = official_of_rows(path, subset or "")
+        log = Log([write(tmp_path / "log.jsonl", lines)], subset, failed_rule)
+        return score_log(log, answers, **settings)[0]
 
     return run
 
@@ -155,12 +155,13 @@ class TestJoin:
         assert summary.completed == 1
 
     def test_huge_data_index(self, score):
-        """A data_index beyond any file is left out on either side without harm."""
+        """A data_index beyond any file is joined like any other."""
         huge = 10**30
-        official = [*self.OFFICIAL, line(huge, calling())]
-        summary = score([line(1, calling()), line(huge, calling())], official)
-        assert summary.log.without_official.count == 1
-        assert places(summary.log.official.unusable) == (1, [5])
+        summary = score(
+            [line(1, calling()), line(huge, calling(TRUNCATED))], [*self.OFFICIAL, line(huge, calling())]
+        )
+        assert confusion(summary) == (2, 0, 0, 0)
+        assert summary.tally.failure_cases[FailureClass.TRUNCATED_JSON] == {huge - 1: None}
 
     def test_unreadable_lines(self, score):
         """What is no JSON object is left out and listed by line number; empty lines are nothing."""
@@ -668,11 +669,8 @@ class TestCommand:
 
     def test_archive_needs_a_subset(self, tmp_path):
         """An archive without a known subset is refused before it is opened."""
-        with (
-            pytest.raises(UsageError, match="choose with --subset"),
-            official_of_results(tmp_path / "x.tar.gz", "mine"),
-        ):
-            pass
+        with pytest.raises(UsageError, match="choose with --subset"):
+            official_of_results(tmp_path / "x.tar.gz", "mine")
 
 
 UNKNOWABLE = ("started_at", "finished_at", "endpoint_host", "adapter", "evalscope", "python")
@@ -727,8 +725,7 @@ def test_score_of_an_export_equals_the_report_of_the_run(tmp_path):
     rows_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     reported = report_as_json(summary_of(stored))
-    with official_of_rows(rows_file, SUBSET) as index, results.open("rb") as lines:
-        summary = score_results(lines, index, subset=SUBSET)
+    summary, _ = score_log(Log([results], SUBSET), official_of_rows(rows_file, SUBSET))
     assert comparable(report_as_json(summary)) == comparable(reported)
     # None of it is equal for want of anything to compare.
     assert {entry["class"] for entry in reported["failures"]} >= {
@@ -740,49 +737,44 @@ def test_score_of_an_export_equals_the_report_of_the_run(tmp_path):
 
 
 class TestMemory:
-    """Nothing that grows with the file is kept."""
+    """What is kept is the official answers and the tally, whatever the size of the log."""
 
-    def peak(self, tmp_path, count):
-        """Measure the peak of the memory allocated while so many lines are scored."""
-        official = write(tmp_path / "official.jsonl", [line(1, calling())])
-        padding = {"model": "x" * 2000}
+    def peak(self, tmp_path, official, log):
+        """Measure the peak of the memory allocated while lines are scored in blocks of 100 kB."""
+        official = write(tmp_path / "official.jsonl", official)
+        path = write(tmp_path / "log.jsonl", log)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            score_log(Log([path]), official_of_results(official, None))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
 
-        def lines():
-            for number in range(count):
-                answer = calling(
-                    TRUNCATED, id=f"chatcmpl-{number}", system_fingerprint=f"fp_{number}", **padding
-                )
-                yield json.dumps(line(1 + number % 2, answer)).encode() + b"\n"
-
-        with official_of_results(official, None) as index:
-            gc.collect()
-            tracemalloc.start()
-            try:
-                score_results(lines(), index)
-                return tracemalloc.get_traced_memory()[1]
-            finally:
-                tracemalloc.stop()
+    @pytest.fixture(autouse=True)
+    def small_blocks(self, monkeypatch):
+        """Cut small blocks."""
+        monkeypatch.setattr(scoring, "BLOCK_BYTES", 100_000)
 
     def test_flat(self, tmp_path):
         """Four times the lines need not twice the memory."""
-        assert self.peak(tmp_path, 2000) < 2 * self.peak(tmp_path, 500) + 2**20
+
+        def lines(count):
+            for number in range(count):
+                fields = {"model": "x" * 2000, "system_fingerprint": f"fp_{number}"}
+                yield line(1 + number % 2, calling(TRUNCATED, id=f"chatcmpl-{number}", **fields))
+
+        few, many = (self.peak(tmp_path, [line(1, calling())], lines(count)) for count in (500, 2000))
+        assert many < 2 * few + 2**20
 
     def test_flat_over_many_cases(self, tmp_path):
-        """Of another official answer less than 1 KB is kept, index and report included."""
-        peaks = []
-        for count in (500, 2000):
-            lines = [line(number, calling(TRUNCATED)) for number in range(1, count + 1)]
-            official = write(tmp_path / "many.jsonl", lines)
-            del lines
-            gc.collect()
-            tracemalloc.start()
-            try:
-                with official_of_results(official, None) as index, official.open("rb") as file:
-                    score_results(file, index)
-                peaks.append(tracemalloc.get_traced_memory()[1])
-            finally:
-                tracemalloc.stop()
-        assert peaks[1] < 2 * peaks[0] + 2**20
+        """Of another official answer, whose tools others declare as well, less than 2 KB is kept."""
+
+        def lines(count):
+            return (line(number, calling(TRUNCATED)) for number in range(1, count + 1))
+
+        few, many = (self.peak(tmp_path, lines(count), lines(count)) for count in (500, 2000))
+        assert many - few < 1500 * 2_000
 
     def test_listed_places(self):
         """Places are listed up to a limit and counted beyond it."""
@@ -837,8 +829,7 @@ class TestRealLogs:
     def test_every_line_is_confirmed(self, name):
         """Each run against itself agrees with itself, and with what its log says of every line."""
         path = Path(REALDATA or "") / f"deepseek_{name}_results.jsonl"
-        with official_of_results(path, None) as index, path.open("rb") as lines:
-            summary = score_results(lines, index)
+        summary, _ = score_log(Log([path]), official_of_results(path, None))
         counts = summary.tally.counts
         assert counts.fp == counts.fn == 0
         assert summary.log.other_request.count == 0

@@ -1,10 +1,9 @@
-"""Whoever scores a log, in whatever blocks and processes: the report is the same, to the byte."""
+"""Whoever scores a log, in whatever blocks: the report is the same, to the byte."""
 
+import gzip
 import json
-import os
-import signal
+import pickle
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,15 +20,18 @@ from support.commands import invoke
 
 from k2_verifier_adapter.core.log_facts import FailedRule
 from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.offline.scoring import blocks as line_blocks
-from k2_verifier_adapter.offline.scoring import line_scorer as scoring
-from k2_verifier_adapter.offline.scoring.blocks import Block, plan_blocks
-from k2_verifier_adapter.offline.scoring.line_scorer import LineScorer
-from k2_verifier_adapter.offline.scoring.log import Log, OpenEngine, score_files, worker_processes
-from k2_verifier_adapter.offline.scoring.official import official_of_results, official_of_rows
-from k2_verifier_adapter.offline.scoring.official_index import SharedIndex
-from k2_verifier_adapter.offline.scoring.scored_lines import ScoredLines
-from k2_verifier_adapter.offline.scoring.workers import ScoreWorkers, score_block
+from k2_verifier_adapter.offline import scoring
+from k2_verifier_adapter.offline.official import official_of_results, official_of_rows
+from k2_verifier_adapter.offline.scored_lines import ScoredLines
+from k2_verifier_adapter.offline.scoring import (
+    Block,
+    LineScorer,
+    Log,
+    OpenEngine,
+    ScoreBlocks,
+    cut_into_blocks,
+    score_log,
+)
 from k2_verifier_adapter.reports.json_report import dump_report
 
 TRUNCATED = '{"city": '
@@ -79,23 +81,16 @@ def write(path: Path, lines: Iterable[Any]) -> Path:
     return path
 
 
-class InThisProcess:
-    """An engine that scores every block apart, but here."""
-
-    def __init__(self, shared: SharedIndex, failed_rule: FailedRule) -> None:
-        self._shared, self._rule = shared, failed_rule
-
-    def score(self, blocks: Iterable[Block]) -> Iterator[tuple[Block, ScoredLines]]:
-        """Score block after block."""
-        with self._shared.open() as official:
-            for block in blocks:
-                yield block, score_block(official, self._rule, block)
-
-
 @contextmanager
-def in_this_process(shared: SharedIndex, failed_rule: FailedRule) -> Iterator[InThisProcess]:
-    """Open the engine."""
-    yield InThisProcess(shared, failed_rule)
+def elsewhere(scorer: LineScorer) -> Iterator[ScoreBlocks]:
+    """Score every block apart, with all that is needed as another process gets it."""
+
+    def score_blocks(blocks: Iterable[Block]) -> Iterator[tuple[Block, ScoredLines]]:
+        for block in blocks:
+            copied: tuple[LineScorer, Block] = pickle.loads(pickle.dumps((scorer, block)))
+            yield block, pickle.loads(pickle.dumps(copied[0].score(copied[1])))
+
+    yield score_blocks
 
 
 def report(
@@ -106,29 +101,28 @@ def report(
     subset: str | None = None,
 ) -> str:
     """Score files and give the report; of files that hold nothing to score, the error."""
-    with official_of_results(official, None) as index:
-        try:
-            return dump_report(score_files(Log(files, subset, rule), index, engine=engine))
-        except DataError as error:
-            return str(error)
+    try:
+        answers = official_of_results(official, None)
+        return dump_report(score_log(Log(files, subset, rule), answers, open_engine=engine)[0])
+    except DataError as error:
+        return str(error)
 
 
 def report_without_merging(path: Path, official: Path, rule: FailedRule) -> str:
     """Score a file as one block, so that nothing is merged."""
-    with official_of_results(official, None) as index, path.open("rb") as lines:
-        scored = LineScorer(index, rule).block(lines, 1)
-        scored.log.official = index.facts
-        try:
-            return dump_report(scored.summary(index, None, None))
-        except DataError as error:
-            return str(error)
+    answers = official_of_results(official, None)
+    scored = LineScorer(answers, rule).score(Block("log", 1, path.read_bytes().splitlines(keepends=True)))
+    scored.log.official = answers.facts
+    try:
+        return dump_report(scored.summary(answers, None, None))
+    except DataError as error:
+        return str(error)
 
 
 @contextmanager
 def blocks_of(size: int) -> Iterator[None]:
     """Cut blocks of this many bytes."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(line_blocks, "BLOCK_BYTES", size)
         patched.setattr(scoring, "BLOCK_BYTES", size)
         yield
 
@@ -152,8 +146,9 @@ def test_blocks_of_any_size_add_up_to_the_same(official: Path, tmp_path: Path) -
             assert report_without_merging(files[0], official, rule) == whole
         with blocks_of(size):
             assert report(files, official, rule=rule) == whole
-            assert report(files, official, in_this_process, rule) == whole
-            seen["several blocks"] += sum(1 for _ in plan_blocks(files[0])) > 1
+            assert report(files, official, elsewhere, rule) == whole
+            blocks = list(cut_into_blocks(files[0].read_bytes().splitlines(keepends=True)))
+            seen["several blocks"] += len(blocks) > 1
         if whole.startswith("{"):
             found = json.loads(whole)
             seen["repeats"] += "repeats" in found
@@ -167,15 +162,11 @@ def test_blocks_of_any_size_add_up_to_the_same(official: Path, tmp_path: Path) -
 @settings(max_examples=60)
 def test_blocks_are_the_file(lines: list[bytes], size: int) -> None:
     """Blocks follow each other without gap, and so do their line numbers; no case stands in two."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = write(Path(folder) / "log.jsonl", lines)
-        with blocks_of(size):
-            blocks = list(plan_blocks(path, 5))
-        content = path.read_bytes()
-        assert b"".join(block.read() for block in blocks) == content
-        assert [text for block in blocks for text in block.lines()] == content.splitlines(keepends=True)
-        numbers = [*(block.first_line for block in blocks), 5 + len(content.splitlines())]
-        assert numbers == [5, *(block.first_line + block.line_count for block in blocks)]
+    with blocks_of(size):
+        blocks = list(cut_into_blocks(lines, 5))
+    assert [text for block in blocks for text in block.lines] == lines
+    numbers = [*(block.first_line for block in blocks), 5 + len(lines)]
+    assert numbers == [5, *(block.first_line + len(block.lines) for block in blocks)]
 
 
 def test_rows_reach_an_engine_too(tmp_path: Path) -> None:
@@ -192,9 +183,10 @@ def test_rows_reach_an_engine_too(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.jsonl", rows)
     log = write(tmp_path / "log.jsonl", [line(number % 4 + 1, ANSWERS[number % 4]) for number in range(9)])
     found = []
-    for engine in (None, in_this_process):
-        with blocks_of(900), official_of_rows(path, "mine") as index:
-            found.append(dump_report(score_files(Log([log]), index, engine=engine)))
+    for engine in (None, elsewhere):
+        with blocks_of(900):
+            summary, _ = score_log(Log([log]), official_of_rows(path, "mine"), open_engine=engine)
+        found.append(dump_report(summary))
     assert found[0] == found[1]
     assert json.loads(found[0])["metrics"]["argument_agreement"]["n"] > 0
 
@@ -216,76 +208,18 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write(folder / "results.jsonl", lines), write(folder / "official.jsonl", many(300))
 
 
-def test_processes_give_the_same_report(big: tuple[Path, Path]) -> None:
-    """Two processes and none give the same bytes, whatever comes back first; progress adds up."""
+def test_progress_adds_up(big: tuple[Path, Path]) -> None:
+    """What is told of the bytes that were read adds up to the file, engine or none."""
     results, official = big
-    with blocks_of(8_000):
-        alone = report([results], official)
+    for engine in (None, elsewhere):
         told: list[int] = []
-        with official_of_results(official, None) as index:
-            summary = score_files(Log([results]), index, advance=told.append, engine=worker_processes(2))
-    assert dump_report(summary) == alone
-    assert len(told) > 10
-    assert sum(told) == results.stat().st_size
-    found = json.loads(alone)
-    assert found["log"]["left_out"]["duplicates"]["count"] > 20
-    assert found["repeats"]["n"] == 3
-
-
-@contextmanager
-def workers(official: Path, folder: Path) -> Iterator[ScoreWorkers]:
-    """Start two processes."""
-    with official_of_results(official, None) as index:
-        folder.mkdir()
-        with ScoreWorkers(2, index.share(folder), FailedRule.LEFT_OUT) as started:
-            yield started
-
-
-def test_a_process_that_dies_is_an_error(big: tuple[Path, Path], tmp_path: Path) -> None:
-    """A killed process ends the command with a line that says so, and nothing waits for it."""
-    results, official = big
-
-    def blocks() -> Iterator[Block]:
-        for process in started._processes.values():
-            os.kill(process.pid, signal.SIGKILL)
-            process.join()
-        yield from plan_blocks(results)
-
-    with (
-        pytest.raises(DataError, match=r"scored lines 1 to \d+ ended with code -9"),
-        workers(official, tmp_path / "shared") as started,
-    ):
-        list(started.score(blocks()))
-
-
-def test_an_interrupt_ends_the_processes(big: tuple[Path, Path], tmp_path: Path) -> None:
-    """Ctrl-C reaches the command alone; its processes are gone when it ends, with blocks in work."""
-    results, official = big
-    block = next(plan_blocks(results))
-
-    processes: list[Any] = []
-
-    def blocks() -> Iterator[Block]:
-        processes.extend(started._processes.values())
-        for process in processes:
-            os.kill(process.pid, signal.SIGINT)
-        yield block
-        yield block
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), workers(official, tmp_path / "shared") as started:
-        list(started.score(blocks()))
-    assert [process.is_alive() for process in processes] == [False, False]
-
-
-def test_an_error_in_a_process_is_raised_here(big: tuple[Path, Path], tmp_path: Path) -> None:
-    """What a process cannot read is said in one line, as it is without processes."""
-    missing = Block(tmp_path / "gone.jsonl", 0, 10, 1, 1)
-    with (
-        workers(big[1], tmp_path / "shared") as started,
-        pytest.raises(DataError, match=r"gone\.jsonl: cannot be read: No such file"),
-    ):
-        list(started.score([missing]))
+        answers = official_of_results(official, None)
+        with blocks_of(8_000):
+            summary, _ = score_log(Log([results]), answers, advance=told.append, open_engine=engine)
+        assert sum(told) == results.stat().st_size
+        assert summary.log is not None
+        assert summary.log.duplicates.count > 20
+        assert summary.facts.repeats == 3
 
 
 class TestFiles:
@@ -310,7 +244,7 @@ class TestFiles:
         assert found["requests"]["completed"] == 3
         assert found["log"]["left_out"]["unreadable"]["listed"] == [3, 4]
         assert found["log"]["left_out"]["duplicates"]["listed"] == [2]
-        assert report([first, second], official, in_this_process) == report([first, second], official)
+        assert report([first, second], official, elsewhere) == report([first, second], official)
 
     def test_parquet_is_read_as_lines_are(self, official: Path, tmp_path: Path) -> None:
         """The same log as parquet, in columns of JSON text, gives the same report, engine or none."""
@@ -319,7 +253,7 @@ class TestFiles:
         log = self.parquet(tmp_path / "log.parquet", lines)
         assert report([log], official) == expected
         with blocks_of(700):
-            assert report([log], official, in_this_process) == expected
+            assert report([log], official, elsewhere) == expected
 
     def test_a_cell_that_is_no_json_is_an_unreadable_line(self, official: Path, tmp_path: Path) -> None:
         """One bad cell does not hide the other rows."""
@@ -339,7 +273,18 @@ class TestFiles:
         (tmp_path / "text.parquet").write_text("no parquet")
         assert "cannot be read as parquet" in report([tmp_path / "text.parquet"], official)
 
-    def test_an_archive_is_unpacked_for_an_engine(self, official: Path, tmp_path: Path) -> None:
+    def test_gzipped_lines_are_read_as_lines_are(self, official: Path, tmp_path: Path) -> None:
+        """The same log and official file, gzipped, give the same report; one that is cut off is an error."""
+        log = write(tmp_path / "log.jsonl", many(5))
+        packed = {path: tmp_path / f"{path.name}.gz" for path in (log, official)}
+        for path, gzipped in packed.items():
+            gzipped.write_bytes(gzip.compress(path.read_bytes()))
+        expected = report([log], official).replace(str(official), str(packed[official]))
+        assert report([packed[log]], packed[official]) == expected
+        packed[log].write_bytes(packed[log].read_bytes()[:-9])
+        assert "log.jsonl.gz: cannot be read" in report([packed[log]], official)
+
+    def test_an_archive_is_read_with_an_engine(self, official: Path, tmp_path: Path) -> None:
         """A member of an archive gives the same report, engine or none."""
         log = write(tmp_path / "log.jsonl", many(5))
         with tarfile.open(tmp_path / "log.tar.gz", "w:gz") as archive:
@@ -347,44 +292,34 @@ class TestFiles:
         packed = [tmp_path / "log.tar.gz"]
         expected = report(packed, official, subset="k2_thinking")
         assert json.loads(expected)["requests"]["completed"] == 7
-        assert report(packed, official, in_this_process, subset="k2_thinking") == expected
+        assert report(packed, official, elsewhere, subset="k2_thinking") == expected
 
 
 class TestCommand:
     """The flags of `k2-verifier score`."""
 
     def test_a_directory_is_its_files_by_name(self, official: Path, tmp_path: Path) -> None:
-        """Of a directory .jsonl and .parquet files count, sorted; others and deeper ones do not."""
+        """Of a directory .jsonl, .jsonl.gz and .parquet files count, by name; others and deeper ones do not."""
         folder = tmp_path / "logs"
         (folder / "deeper").mkdir(parents=True)
         write(folder / "b.jsonl", [line(3, calling())])
         write(folder / "a.jsonl", [line(1, calling()), b"{"])
         TestFiles.parquet(folder / "c.parquet", [line(5, calling())])
+        (folder / "d.jsonl.gz").write_bytes(gzip.compress(json.dumps(line(4, answering())).encode()))
         write(folder / "notes.txt", [b"x"])
         write(folder / "deeper" / "d.jsonl", [line(2, answering())])
         result = invoke("score", folder, "--baseline", official, "--format", "json")
         assert result.exit_code == 0, result.stderr
         found = json.loads(result.stdout)
-        assert found["requests"]["completed"] == 3
+        assert found["requests"]["completed"] == 4
         assert found["log"]["left_out"]["unreadable"]["listed"] == [2]
-
-    def test_workers(self, big: tuple[Path, Path]) -> None:
-        """The report of two workers is that of one, to the byte."""
-        results, official = big
-        alone, together = (
-            invoke("score", results, "--baseline", official, "--format", "json", "--workers", number)
-            for number in (1, 2)
-        )
-        assert (alone.exit_code, together.exit_code) == (0, 0), together.stderr
-        assert together.stdout == alone.stdout
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             (["missing.jsonl"], "missing.jsonl: no such file or directory"),
             (["empty"], "the directory holds no .jsonl or .parquet file"),
-            (["log.jsonl", "--workers", "0"], "0 is not in the range"),
-            (["log.jsonl", "--engine", "ray", "--workers", "2"], "leave --workers away"),
+            (["log.jsonl", "--workers", "2"], "No such option"),
             (["log.jsonl", "--engine", "spark"], "'spark' is not one of"),
             ([], "Missing argument"),
         ],
@@ -409,7 +344,7 @@ class TestCommand:
 def test_ray_gives_the_same_report(big: tuple[Path, Path], tmp_path: Path) -> None:
     """On a local instance of Ray the report is that of this process, to the byte."""
     ray = pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    from k2_verifier_adapter.offline.scoring.ray_engine import ray_engine
+    from k2_verifier_adapter.offline.ray_engine import ray_engine
 
     results, official = big
     log = TestFiles.parquet(tmp_path / "log.parquet", [line(7, calling(), request=None)])

@@ -7,7 +7,6 @@ import json
 import os
 import tarfile
 import threading
-import tracemalloc
 from collections.abc import Callable, Iterable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,16 +21,14 @@ from stored_runs import answering, calling, completion, failed, make_row, write_
 from stored_runs import results_line as line
 from support.commands import invoke
 
-from k2_verifier_adapter.core import log_facts
-from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, LeakedCall
-from k2_verifier_adapter.core.log_facts import FailedLines
-from k2_verifier_adapter.core.redaction import ToolNames, redact_failure
-from k2_verifier_adapter.formats.line_notes import LineNote, Redaction
-from k2_verifier_adapter.offline.failed_cases_of_log import failed_cases_of_log
-from k2_verifier_adapter.offline.failed_cases_of_run import failed_cases_of_run
-from k2_verifier_adapter.offline.scoring import read_again
-from k2_verifier_adapter.offline.scoring.log import Log, score_files
-from k2_verifier_adapter.offline.scoring.official import official_of_results
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.formats.runs import choose_run, read_run
+from k2_verifier_adapter.offline import failed_cases, scoring
+from k2_verifier_adapter.offline.failed_cases import FirstFailedCases, failed_cases_of_run
+from k2_verifier_adapter.offline.official import official_of_results
+from k2_verifier_adapter.offline.scoring import Log, score_log
+from k2_verifier_adapter.offline.stored import judge_run
+from k2_verifier_adapter.reports.failed_cases.case import FailedCase, Turn
 from k2_verifier_adapter.reports.html.page import fit
 
 LEAK = "I call. <|tool_calls_section_begin|>x"
@@ -155,7 +152,6 @@ def several(folder: Path, lines: list[dict[str, Any]]) -> Path:
         (parquet, ()),
         (archive, ("--subset", "k2_0905")),
         (several, ()),
-        (several, ("--workers", 2)),
     ],
 )
 def test_the_cases_are_the_same_wherever_the_lines_stand(
@@ -165,7 +161,7 @@ def test_the_cases_are_the_same_wherever_the_lines_stand(
     writer: Callable[[Path, list[dict[str, Any]]], Path],
     flags: tuple[object, ...],
 ) -> None:
-    """Parquet, an archive, several files and processes show the cases that one plain file shows."""
+    """Parquet, an archive and several files show the cases that one plain file shows."""
     assert cases_of(writer(tmp_path, LINES), "--baseline", official, *flags) == expected
 
 
@@ -232,36 +228,6 @@ ROWS = [
 ]
 
 
-def test_lines_exported_redacted_show_what_they_hold(tmp_path: Path) -> None:
-    """A line that was exported redacted has no texts: its failures, how it ended, and how long it took."""
-    run = write_run(tmp_path / "run", ROWS, [calling('{"city": 7}'), LEAKING, None], [failed(2)])
-    log = tmp_path / "shared.jsonl"
-    assert invoke("export", run, "--output", log, "--redact").exit_code == 0
-    rows = write(tmp_path / "rows.jsonl", ROWS)
-    wrong, leaked, refused = cases_of(log, "--rows", rows)
-    assert wrong == {
-        "row": 0,
-        "data_index": 1,
-        "classes": ["wrong_type"],
-        "failures": [
-            {
-                "class": "wrong_type",
-                "detail": "(redacted)",
-                "call": 0,
-                "tool": "tool 1",
-                "path": "$.*",
-                "keyword": "type",
-            }
-        ],
-        "ended": "finish_reason tool_calls",
-        "official": "calls (finish_reason tool_calls)",
-        "effort": "0.25 s",
-    }
-    assert leaked["classes"] == ["markup_in_content"]
-    assert refused["classes"] == ["http_5xx"]
-    assert {"raw", "turns", "texts", "calls", "official_calls"}.isdisjoint({*leaked, *refused})
-
-
 def test_a_log_and_its_run_show_the_same(tmp_path: Path) -> None:
     """The cases of a run and those of its export, scored, are the same but for what a log does not hold."""
     answers = [calling('{"city": 7}'), LEAKING, None]
@@ -269,148 +235,99 @@ def test_a_log_and_its_run_show_the_same(tmp_path: Path) -> None:
     log = tmp_path / "results.jsonl"
     assert invoke("export", run, "--output", log).exit_code == 0
     rows = write(tmp_path / "rows.jsonl", ROWS)
-    from k2_verifier_adapter.formats.runs import choose_run, read_run
-
-    of_run, _ = fit(failed_cases_of_run(read_run(choose_run(run))))
+    stored = read_run(choose_run(run))
+    of_run, _ = fit(failed_cases_of_run(stored, judge_run(stored)))
     of_log = cases_of(log, "--rows", rows)
     assert of_run[:2] == of_log[:2]
     assert of_run[2]["failures"][0]["class"] == of_log[2]["failures"][0]["class"] == "http_5xx"
 
 
 @pytest.mark.parametrize("form", ["text", "json", "markdown", "junit"])
-def test_other_formats_read_nothing_again(
+def test_other_formats_keep_no_case(
     official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    """Only the page opens the log twice."""
+    """Only for the page the failed cases are kept."""
     log = write(tmp_path / "log.jsonl", LINES)
-    monkeypatch.setattr(read_again, "open_result_lines", None)
+    monkeypatch.setattr(scoring, "failed_case_of_line", None)
     assert invoke("score", log, "--baseline", official, "--format", form).exit_code == 0
     page = invoke("score", log, "--baseline", official, "--format", "html")
     assert "unexpected TypeError" in page.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_is_not_read_twice(official: Path, tmp_path: Path, expected: list[dict[str, Any]]) -> None:
-    """Of a log from a pipe the page lists rows and classes."""
+def test_a_pipe_shows_the_same_cases(official: Path, tmp_path: Path, expected: list[dict[str, Any]]) -> None:
+    """A log is read once, so that it may come from a pipe."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=write, args=(pipe, LINES))
     writer.start()
     cases = cases_of(pipe, "--baseline", official)
     writer.join()
-    assert [case["row"] for case in cases] == [0, 2, 3, 4, 5]
-    assert {name for case in expected for name in case["classes"]} == {
-        name for case in cases for name in case["classes"]
-    }
-    assert all(case.keys() == {"row", "data_index", "classes", "failures"} for case in cases)
+    assert cases == expected
 
 
-def test_a_line_that_has_changed_is_not_shown(official: Path, tmp_path: Path) -> None:
-    """Where a file was written anew in between, a case is shown by row and class alone."""
-    path = write(tmp_path / "log.jsonl", LINES)
-    log = Log([path])
-    with official_of_results(official, None) as index:
-        summary = score_files(log, index)
-        assert summary.log is not None
-        write(
-            path, [LINES[0], b"{", line(2, calling()), line(3, calling()), line(9, calling()), *LINES[5::2]]
-        )
-        lines = read_again.read_failed_lines(log, index, summary.log.failed_lines)
-        cases = list(failed_cases_of_log(summary, lines))
-    assert [(case.row, bool(case.ended)) for case in cases] == [
-        *((0, True), (2, False), (3, True), (4, False), (5, False))
-    ]
+def test_cases_of_blocks_are_those_of_the_log(official: Path, tmp_path: Path) -> None:
+    """Cut into a block for each case, a log shows the same cases."""
+    log = Log([write(tmp_path / "log.jsonl", LINES)])
+    found = []
+    for size in (1, 1 << 20):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(scoring, "BLOCK_BYTES", size)
+            _, cases = score_log(log, official_of_results(official, None), keep_failed=True)
+        found.append(list(cases))
+    assert found[0] == found[1]
+    assert len(found[0]) == 6
+
+
+def case_of(row: int, repeat: int, characters: int) -> FailedCase:
+    """Give a failed case with so many characters of text."""
+    failure = Failure(FailureClass.TRUNCATED_JSON, "")
+    return FailedCase(row, row + 1, repeat, (failure,), ended="x", turns=(Turn("user", "x" * characters),))
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 50), st.integers(1, 99), st.integers(0, 3)), max_size=60, unique=True)
+    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 3)), max_size=60, unique=True),
+    st.integers(0, 9),
+    st.integers(0, 60),
 )
-def test_the_lines_of_the_first_rows_are_remembered(lines: list[tuple[int, int, int]]) -> None:
-    """However many lines come, in whatever order and by whatever parts, those of the first rows are kept."""
+def test_the_cases_of_the_first_rows_are_kept(places: list[tuple[int, int]], size: int, cut: int) -> None:
+    """However many cases come, in whatever order and by whatever parts, the first ones and texts are kept."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(log_facts, "MAX_FAILED_LINES", 5)
-        whole, parts = FailedLines(), [FailedLines(), FailedLines()]
-        for place, numbers in enumerate(lines):
-            whole.add(*numbers)
-            parts[place * 2 // len(lines)].add(*numbers)
+        patched.setattr(failed_cases, "MOST_CASES", 5)
+        patched.setattr(failed_cases, "MOST_CHARACTERS", 20)
+        whole, parts = FirstFailedCases(), [FirstFailedCases(), FirstFailedCases()]
+        for number, (row, repeat) in enumerate(places):
+            case = case_of(row, repeat, (size + row) % 10)
+            for cases in (whole, parts[number >= cut]):
+                if cases.wants(row):
+                    cases.add(case)
+                assert len(cases._held) < 10
+                assert sum(len(turn.text) for held in cases._held for turn in held.turns) <= 40
         parts[0].merge(parts[1])
-        assert list(whole) == list(parts[0]) == sorted(lines)[:5]
-        assert len(whole._flat) < 30
+        found = list(whole)
+        assert found == list(parts[0])
+    assert [(case.row, case.repeat) for case in found] == sorted(places)[:5]
+    sizes = [(size + case.row) % 10 for case in found]
+    assert [bool(case.ended) for case in found] == [sum(sizes[: n + 1]) <= 20 for n in range(len(found))]
 
 
-def test_memory_is_flat(tmp_path: Path) -> None:
-    """However many failed cases with long texts a log holds, one is held at a time."""
-    peaks = []
-    for count in (40, 160):
-        text = "x" * 200_000
-        lines = (line(number, answering(text)) for number in range(1, count + 1))
-        path = write(tmp_path / "log.jsonl", lines)
-        official = write(
-            tmp_path / "official.jsonl", (line(number, calling()) for number in range(1, count + 1))
-        )
-        with official_of_results(official, None) as index:
-            log = Log([path])
-            summary = score_files(log, index)
-            assert summary.log is not None
-            tracemalloc.start()
-            try:
-                found = read_again.read_failed_lines(log, index, summary.log.failed_lines)
-                shown, _ = fit(failed_cases_of_log(summary, found))
-                peaks.append(tracemalloc.get_traced_memory()[1])
-            finally:
-                tracemalloc.stop()
-        assert len(shown) == count
-    assert peaks[1] < peaks[0] + 10_000_000
-
-
-def test_a_redacted_line_keeps_what_findings_rest_on() -> None:
-    """K2's own markup, its field, what could be read of it, and whether a name is in the history stay."""
-    found = [
-        Failure(
-            FailureClass.MARKUP_IN_CONTENT,
-            "content holds '<|tool_call_begin|>'",
-            tool="weather",
-            marker="<|tool_call_begin|>",
-            where="content",
-            leaked_call=LeakedCall.COMPLETE,
-        ),
-        Failure(FailureClass.UNDECLARED_TOOL, "'wether' is not declared", 1, "wether", in_history=True),
-    ]
-    names = ToolNames()
-    redaction = Redaction(failures=tuple(redact_failure(failure, names) for failure in found))
-    stored = json.loads(json.dumps(LineNote(redaction=redaction).as_json()))
-    assert stored["redacted"]["failures"] == [
-        {
-            "class": "markup_in_content",
-            "tool": "tool 1",
-            "marker": "<|tool_call_begin|>",
-            "where": "content",
-            "leaked_call": "complete",
-        },
-        {"class": "undeclared_tool", "call": 1, "tool": "tool 2", "in_history": True},
-    ]
-    assert LineNote.from_json(stored).redaction == redaction
-
-
-def test_a_redacted_export_gives_the_same_findings(tmp_path: Path) -> None:
-    """Leaks of complete calls and names copied from the history are told apart in a redacted export too."""
-    whole = (
-        "<|tool_calls_section_begin|><|tool_call_begin|>functions.weather:0<|tool_call_argument_begin|>"
-        '{"city": "Oslo"}<|tool_call_end|><|tool_calls_section_end|>'
-    )
-    undeclared = calling()
-    undeclared["choices"][0]["message"]["tool_calls"][0]["function"]["name"] = "forecast"
-    history = [{"role": "user", "content": "Use forecast."}]
-    rows = [make_row(f"question {number}", history=history) for number in range(20)]
-    leaking = completion({"role": "assistant", "content": whole}, "stop")
-    run = write_run(tmp_path / "run", rows, [leaking] * 10 + [undeclared] * 10)
-    path = write(tmp_path / "rows.jsonl", rows)
-    found = []
-    for flags in ((), ("--redact",)):
-        log = tmp_path / "log.jsonl"
-        assert invoke("export", run, "--output", log, *flags).exit_code == 0
-        result = invoke("score", log, "--rows", path, "--format", "json", "--redact")
-        found.append(json.loads(result.stdout))
-    full, redacted = found
-    assert full["findings"]
-    assert redacted["findings"] == full["findings"]
+def test_a_redacted_log_is_refused(official: Path, tmp_path: Path) -> None:
+    """A line that was exported redacted is an error that says which, why, and what to do instead."""
+    run = write_run(tmp_path / "run", ROWS, [calling(), LEAKING, None], [failed(2)])
+    redacted = tmp_path / "shared.jsonl"
+    assert invoke("export", run, "--output", redacted, "--redact").exit_code == 0
+    log = tmp_path / "log.jsonl"
+    lines = [json.dumps(LINES[0]).encode(), *redacted.read_bytes().splitlines()]
+    write(log, lines)
+    rows = write(tmp_path / "rows.jsonl", ROWS)
+    for arguments, line_number in (
+        (("score", redacted, "--rows", rows), 1),
+        (("score", log, "--baseline", official), 2),
+        (("score", log, "--baseline", redacted), 1),
+        (("compare", log, log, "--baseline", official), 2),
+        (("dataset", "build", "--baseline", redacted, "--subset", "s", "--output", tmp_path / "o"), 1),
+    ):
+        result = invoke(*arguments)
+        assert result.exit_code == 2
+        assert f".jsonl: line {line_number} is redacted" in result.stderr
+        assert "export the run without --redact" in result.stderr

@@ -5,12 +5,12 @@ The rules are those of `tool_calls_eval.py`; where a rule is a declared deviatio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from k2_verifier_adapter.core.cases import CaseLike
-from k2_verifier_adapter.core.failure_classes import INVALID_JSON, Failure, FailureClass, Group
+from k2_verifier_adapter.core.failure_classes import INVALID_JSON, Failure, FailureClass
 from k2_verifier_adapter.core.judgement import Fix, Judgement, Note, NoteKind
 from k2_verifier_adapter.core.judging.agreement import argument_agreement, same_tool_names
 from k2_verifier_adapter.core.judging.arguments import notes_on
@@ -102,50 +102,6 @@ def judge(
         fixes=fixes,
         notes=tuple(_notes(calls, found, tools)) if called else (),
         tools=tool_uses(calls, invalid) if called else (),
-    )
-
-
-def judgement_of_log(
-    case: CaseLike,
-    *,
-    finish_reason: str | None,
-    tool_calls_valid: bool | None,
-    failures: Sequence[Failure],
-) -> Judgement:
-    """Take a judgement from what a log says, where the log does not hold the response.
-
-    The calls are not known, so only the decision is compared with the official answer.
-
-    Args:
-        case: The case that was asked.
-        finish_reason: The literal finish_reason as logged, None if in no bucket.
-        tool_calls_valid: As logged.
-        failures: The failures as logged; those of the decision are found anew.
-    """
-    response = Response(finish_reason, None, {})
-    failures = [failure for failure in failures if failure.failure_class.group is not Group.DECISION]
-    failures += decision_failures(response, case.official, None)
-    bucket = response.bucket
-    calls = bucket is FinishBucket.TOOL_CALLS
-    valid = tool_calls_valid if calls and isinstance(tool_calls_valid, bool) else None
-    should_call = case.official.should_call
-    primary, fixes = primary_and_fixes(
-        Situation(failures, calls=calls, valid=valid is True, should_call=should_call, payload_valid=True)
-    )
-    official = case.official_tool_calls() if should_call else None
-    return Judgement(
-        finish_reason=finish_reason,
-        bucket=bucket,
-        tool_calls_valid=valid,
-        should_call=should_call,
-        official_bucket=_official_bucket(case),
-        official_valid=_official_valid(case, official, DeclaredTools(case.tools)),
-        same_names=None,
-        argument_agreement=None,
-        repaired=case.repairs.beyond_upstream,
-        failures=tuple(failures),
-        primary=primary,
-        fixes=fixes,
     )
 
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import Failure
-from k2_verifier_adapter.core.log_facts import MAX_FAILED_LINES
 from k2_verifier_adapter.reports.html.marked_text import Piece, cut, shown_lines
 
-MOST_CASES = MAX_FAILED_LINES
+MOST_CASES = 3_000
 """Failed cases that are looked at; a page cannot hold more."""
 
 _MOST_FAILURES = 20

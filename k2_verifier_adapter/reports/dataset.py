@@ -1,28 +1,183 @@
-"""What `dataset build` and `dataset check` say to a person."""
+"""What `dataset build` and `dataset check` found, and how it is said to a person."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from k2_verifier_adapter.core.dataset_findings import Finding, FindingKind, ranges
+from k2_verifier_adapter.core.dataset_findings import BadRow, Finding, FindingKind, Place, ranges
+from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.printable import percent, plural, printable
-from k2_verifier_adapter.formats.rows import BadRow
-from k2_verifier_adapter.offline.dataset_build import Build
-from k2_verifier_adapter.offline.row_check import RowNote, SubsetCheck
+from k2_verifier_adapter.core.self_agreement import PairAgreement
 
+REPAIRS = ("malformed_history", "input_role", "tool_call_ids")
+
+_MOST_VALUES = 10
+"""Values of a request parameter that are listed."""
 _SHOWN = 5
 """Findings of a kind whose details are shown; the line numbers of all are."""
 _NOTES_SHOWN = 20
 
 
-def render_build(build: Build) -> str:
+@dataclass(frozen=True, slots=True)
+class RunUsed:
+    """An official run that rows were built from.
+
+    Attributes:
+        name: The file's name.
+        sha256: Digest of the file.
+        completed: Number of lines that hold a completion.
+        requested_models: Lines by the model that was asked for.
+        served_models: Completions by the model that they say answered.
+    """
+
+    name: str
+    sha256: str
+    completed: int
+    requested_models: Counter[str]
+    served_models: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetBuild:
+    """What was built, or would have been if any row had remained.
+
+    Attributes:
+        subset: The subset.
+        rows_path: The rows file.
+        baseline_path: The baseline file.
+        rows: Number of rows.
+        calls: Number of rows with an official call.
+        standard: What the rows' numbers are held against.
+        runs: The official runs, the baseline first.
+        pairs: How far every two of them agree.
+        findings: What left rows out, or is worth knowing of them.
+        other_findings: The same for the runs that only measure self-agreement.
+    """
+
+    subset: str
+    rows_path: str
+    baseline_path: str
+    rows: int
+    calls: int
+    standard: Standard
+    runs: Sequence[RunUsed]
+    pairs: Sequence[PairAgreement]
+    findings: Sequence[Finding]
+    other_findings: Sequence[Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class RowNote:
+    """Something in a row that does not keep it from being used.
+
+    Attributes:
+        place: Where the row stands.
+        subject: What in the row: a tool, a call.
+        failure_class: What is wrong with it.
+        detail: What exactly.
+    """
+
+    place: Place
+    subject: str
+    failure_class: FailureClass
+    detail: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that the JSON output holds."""
+        return {
+            "row": str(self.place),
+            "subject": self.subject,
+            "class": self.failure_class.value,
+            "detail": self.detail,
+        }
+
+
+@dataclass(slots=True)
+class SubsetCheck:
+    """What is in the rows of one subset.
+
+    Attributes:
+        subset: The subset.
+        file: Its rows file, or None if there is none.
+        error: Why the rows cannot be used as a whole, or None.
+        hint: What the file seems to be instead, or None.
+        bad_rows: Rows that cannot be used.
+        rows: Rows that can.
+        calls: Those with an official call.
+        synthetic: Those that are synthetic.
+        finish_reasons: Those by official finish_reason; `not given` where the row has none.
+        repairs: Those by repair; `tool_call_ids` is only made where it is asked for.
+        parameters: For each parameter, its values as JSON text, with the number of rows.
+        tools: Tools, each row's counted.
+        distinct_schemas: Different schemas among them.
+        tool_notes: Tools whose schema is missing, broken, or takes too long to check.
+        with_official_calls: Rows with an official call that carry it.
+        call_notes: Official calls that are not valid.
+        standard: What the numbers are held against, or None.
+    """
+
+    subset: str
+    file: str | None = None
+    error: str | None = None
+    hint: str | None = None
+    bad_rows: list[BadRow] = field(default_factory=list)
+    rows: int = 0
+    calls: int = 0
+    synthetic: int = 0
+    finish_reasons: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[str] = field(default_factory=Counter)
+    parameters: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    tools: int = 0
+    distinct_schemas: int = 0
+    tool_notes: list[RowNote] = field(default_factory=list)
+    with_official_calls: int = 0
+    call_notes: list[RowNote] = field(default_factory=list)
+    standard: Standard | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a run could use these rows."""
+        return self.error is None and not self.bad_rows and self.rows > 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that the JSON output holds."""
+        return {
+            "subset": self.subset,
+            "file": self.file,
+            "usable": self.usable,
+            "error": self.error,
+            "hint": self.hint,
+            "rows": self.rows,
+            "calls": self.calls,
+            "synthetic": self.synthetic,
+            "finish_reasons": dict(self.finish_reasons.most_common()),
+            "repairs": {name: self.repairs[name] for name in REPAIRS},
+            "parameters": {
+                name: {"distinct": len(values), "most_common": dict(values.most_common(_MOST_VALUES))}
+                for name, values in sorted(self.parameters.items())
+            },
+            "tools": self.tools,
+            "distinct_schemas": self.distinct_schemas,
+            "tool_warnings": [note.as_json() for note in self.tool_notes],
+            "with_official_calls": self.with_official_calls,
+            "invalid_official_calls": [note.as_json() for note in self.call_notes],
+            "standard": None if self.standard is None else self.standard.as_json(),
+            "bad_rows": [
+                {"row": str(bad.place), "field": bad.field, "reason": bad.reason} for bad in self.bad_rows
+            ],
+        }
+
+
+def render_build(build: SubsetBuild) -> str:
     """Say what was built, from what, and what was left out and why."""
     return _text(_build_lines(build))
 
 
-def _build_lines(build: Build) -> Iterator[str]:
+def _build_lines(build: SubsetBuild) -> Iterator[str]:
     rows = plural(build.rows, "row")
     yield f"{build.subset}: {rows}, {build.calls:,} with an official call"
     if build.rows:
@@ -114,9 +269,9 @@ def _bad_row_lines(bad_rows: Iterable[BadRow]) -> Iterator[str]:
     groups: dict[tuple[str, str | None, str], list[int]] = defaultdict(list)
     for bad in bad_rows:
         groups[bad.place.unit, bad.field, bad.reason].append(bad.place.number)
-    for (unit, field, reason), numbers in groups.items():
+    for (unit, name, reason), numbers in groups.items():
         noun = unit if len(numbers) == 1 else f"{unit}s"
-        at_fault = "" if field is None else f"field {field!r}: "
+        at_fault = "" if name is None else f"field {name!r}: "
         yield f"    {noun} {ranges(numbers)}: {at_fault}{reason}"
 
 

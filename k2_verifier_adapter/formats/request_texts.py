@@ -1,51 +1,15 @@
-"""JSON lines with the text they were written in, so that rows can be copied instead of respelled."""
+"""Messages and tools in the text they were written in, so that rows are copied instead of respelled."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory, repair_messages
 from k2_verifier_adapter.core.json_text import JsonTextError, dumps_strict
-
-
-class RawLines(Iterator[bytes]):
-    """Hand on the lines of a file; remember the last one, and the digest of all.
-
-    Attributes:
-        last: The line handed on last.
-    """
-
-    def __init__(self, lines: Iterable[bytes], on_bytes: Callable[[int], None]) -> None:
-        """Wrap an open file.
-
-        Args:
-            lines: The file.
-            on_bytes: Called with the size of each line.
-        """
-        self._lines = iter(lines)
-        self._on_bytes = on_bytes
-        self._digest = hashlib.sha256()
-        self.last = b""
-
-    def __next__(self) -> bytes:
-        self.last = next(self._lines)
-        self._digest.update(self.last)
-        self._on_bytes(len(self.last))
-        return self.last
-
-    def sha256(self) -> str:
-        """Give the digest of the lines so far."""
-        return self._digest.hexdigest()
-
-    def text(self) -> str:
-        """Decode the last line, which `json.loads` accepted, in the way that `json.loads` does."""
-        line = self.last.removeprefix(b"\xef\xbb\xbf")
-        return line.decode(json.detect_encoding(line), "surrogatepass")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
+from k2_verifier_adapter.core.history import Repairs
 from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.judged import judge_record
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
-from k2_verifier_adapter.core.redaction import REDACTED, ToolNames, redact_finish_reason, redact_parameters
+from k2_verifier_adapter.core.redaction import (
+    REDACTED,
+    ToolNames,
+    redact_failure,
+    redact_finish_reason,
+    redact_note,
+    redact_parameters,
+)
 from k2_verifier_adapter.core.requests import merge_parameters, upstream_hash
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.formats.files import atomic_write
-from k2_verifier_adapter.formats.line_notes import NO_NOTE, NOTE_KEY, LineNote, Redaction
+from k2_verifier_adapter.formats.line_notes import NO_NOTE, NOTE_KEY, LineNote
 from k2_verifier_adapter.formats.runs import StoredRun
 
 SUCCESS = "success"
@@ -28,7 +36,7 @@ FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ExportedResult:
     """One line of `results.jsonl`.
 
     Attributes:
@@ -84,14 +92,14 @@ class Result:
         except UnicodeEncodeError:
             return dumps_ascii(fields).encode() + b"\n"
 
-    def redacted(self, redaction: Redaction) -> Result:
+    def redacted(self, judged: Mapping[str, Any]) -> ExportedResult:
         """Give the line without the words of request and response.
 
         Of the request its parameters stay, of the response what it says of itself (model, provider,
         fingerprint, token counts), so that the run can still be counted.
 
         Args:
-            redaction: What stands in place of the rest.
+            judged: What stands in place of the rest: what was judged.
         """
         kept = {name: value for name, value in self.request.items() if name not in NOT_PARAMETERS}
         return replace(
@@ -99,7 +107,7 @@ class Result:
             request={"model": self.request.get("model"), **redact_parameters(kept)},
             response=_redacted_response(self.response) if self.status == SUCCESS else {"error": REDACTED},
             finish_reason=redact_finish_reason(self.finish_reason),
-            note=replace(self.note, redaction=redaction),
+            note=replace(self.note, redacted=judged),
         )
 
 
@@ -117,7 +125,26 @@ def _redacted_response(response: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def results_of(run: StoredRun, *, redact: bool = False) -> Iterator[Result]:
+def _redacted_judgement(judgement: Judgement | None, repairs: Repairs, names: ToolNames) -> dict[str, Any]:
+    """Say without words what was judged, as JSON; of a failed request only what was repaired."""
+    said: dict[str, Any] = {}
+    if judgement is not None:
+        failures = [redact_failure(failure, names).as_json() for failure in judgement.failures]
+        notes = [redact_note(note, names).as_json() for note in judgement.notes]
+        said = {
+            "failures": [_without_detail(failure) for failure in failures],
+            "notes": [_without_detail(note) for note in notes],
+            "tools": [{**asdict(use), "name": names.of(use.name)} for use in judgement.tools],
+        }
+    said["repairs"] = {name: count for name, count in asdict(repairs).items() if count}
+    return {name: value for name, value in said.items() if value}
+
+
+def _without_detail(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: item for name, item in value.items() if name != "detail"}
+
+
+def results_of(run: StoredRun, *, redact: bool = False) -> Iterator[ExportedResult]:
     """Yield one result a case and repeat, in row order; requests never made are left out.
 
     Args:
@@ -136,17 +163,17 @@ def results_of(run: StoredRun, *, redact: bool = False) -> Iterator[Result]:
             result = _result_of_failure(case, item, run.facts)
         else:
             result, judgement = _result_of_record(case, item)
-        yield result.redacted(Redaction.of(judgement, case.repairs, names)) if redact else result
+        yield result.redacted(_redacted_judgement(judgement, case.repairs, names)) if redact else result
 
 
-def _result_of_record(case: Case, record: ResponseRecord) -> tuple[Result, Judgement | None]:
+def _result_of_record(case: Case, record: ResponseRecord) -> tuple[ExportedResult, Judgement | None]:
     """Judge a stored response; give its result, and the judgement if it is a completion."""
     request = _request(case, record.request.parameters)
     judged = judge_record(case, record)
     if isinstance(judged, FailedRequest):
         return _failed_result(case, request, judged, record.finished_at or None), None
     response = judged.response
-    result = Result(
+    result = ExportedResult(
         data_index=case.data_index,
         request=request,
         response=response.completion,
@@ -161,7 +188,7 @@ def _result_of_record(case: Case, record: ResponseRecord) -> tuple[Result, Judge
     return result, judged.judgement
 
 
-def _result_of_failure(case: Case, failed: FailedRequest, facts: RunFacts) -> Result:
+def _result_of_failure(case: Case, failed: FailedRequest, facts: RunFacts) -> ExportedResult:
     """Give the result of a failed request.
 
     Its parameters are not stored with it. They are put together again: what the user sets is among
@@ -176,8 +203,8 @@ def _result_of_failure(case: Case, failed: FailedRequest, facts: RunFacts) -> Re
 
 def _failed_result(
     case: Case, request: Mapping[str, Any], failed: FailedRequest, run_at: str | None
-) -> Result:
-    return Result(
+) -> ExportedResult:
+    return ExportedResult(
         data_index=case.data_index,
         request=request,
         response={"error": failed.failure.detail},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,8 @@ from k2_verifier_adapter.core.secrets import hide_secrets
 from k2_verifier_adapter.core.summary import Summary, build_summary
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.offline.scoring.official_index import OfficialIndex
+from k2_verifier_adapter.offline.failed_cases import FirstFailedCases
+from k2_verifier_adapter.offline.official import OfficialAnswers
 from k2_verifier_adapter.version import __version__
 
 
@@ -38,7 +38,8 @@ class ScoredLines:
         first_at: When the first request was made, as logged.
         last_at: When the last one was made.
         repeats: The most lines of one case.
-        positions: Places in the official file of the cases that the lines answer, each once.
+        answered: The `data_index` of every official answer that a line is for.
+        failed_cases: The first failed cases; None where nobody wants to see them.
     """
 
     log: LogFacts
@@ -52,7 +53,8 @@ class ScoredLines:
     first_at: str | None = None
     last_at: str | None = None
     repeats: int = 0
-    positions: array[int] = field(default_factory=lambda: array("q"))
+    answered: set[int] = field(default_factory=set)
+    failed_cases: FirstFailedCases | None = None
 
     def note_request(self, body: Mapping[str, Any] | None, run_at: str | None) -> None:
         """Take in a request as sent, None if it is not known, and when it was made."""
@@ -98,6 +100,9 @@ class ScoredLines:
         if other.first_at is not None and other.last_at is not None:
             self._note_times(other.first_at, other.last_at)
         self.repeats = max(self.repeats, other.repeats)
+        self.answered |= other.answered
+        if self.failed_cases is not None and other.failed_cases is not None:
+            self.failed_cases.merge(other.failed_cases)
         if other.parameters is not None:
             if self.parameters is None:
                 self.parameters = dict(other.parameters)
@@ -105,12 +110,12 @@ class ScoredLines:
                 self._keep_shared(self.parameters, other.parameters)
 
     def summary(
-        self, official: OfficialIndex, subset: str | None, minimums: Mapping[str, float] | None
+        self, official: OfficialAnswers, subset: str | None, minimums: Mapping[str, float] | None
     ) -> Summary:
         """Put the summary together.
 
         Args:
-            official: The official answers, those that were answered marked as used.
+            official: The official answers.
             subset: Name of the subset, or None if it is not known.
             minimums: The user's thresholds by metric name.
 
@@ -126,7 +131,7 @@ class ScoredLines:
                 f"no line of the results could be scored against {official.info.source}: "
                 f"{found or 'the file is empty'}"
             )
-        official.count_unused()
+        log.official.unused = official.unused(self.answered)
         several = len(self.models) > 1
         asked = ", ".join(f"{name} ({count})" for name, count in self.models.most_common(5))
         void_reason = f"the requests ask for several models: {asked}" if several else None
@@ -170,11 +175,6 @@ def _warnings(log: LogFacts) -> list[str]:
         warnings.append(
             f"{_lines(log.other_request)} hold other messages or tools than the official request of the "
             "same data_index: the official file may belong to another prompt set."
-        )
-    if log.redacted:
-        warnings.append(
-            f"{log.redacted} of the lines are redacted: taken as logged, not judged again, their calls not "
-            "compared with the official ones."
         )
     if log.official.unused:
         answers = log.official.rows - log.official.failed

@@ -1,0 +1,221 @@
+"""The official answers that a results file is scored against: from rows, or from official results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Container
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from k2_verifier_adapter.core.cases import Case, OfficialAnswer
+from k2_verifier_adapter.core.history import HistoryOptions, Repairs, RequestMarks, marks_of
+from k2_verifier_adapter.core.json_text import dumps_ascii
+from k2_verifier_adapter.core.log_facts import OfficialFacts
+from k2_verifier_adapter.core.presets import Standard, preset_for
+from k2_verifier_adapter.core.responses import Response, read_completion
+from k2_verifier_adapter.core.run_facts import RowsInfo
+from k2_verifier_adapter.errors import DataError
+from k2_verifier_adapter.formats.lines import Advance, open_lines
+from k2_verifier_adapter.formats.rows import decode_each, find_file, read_records, read_standard
+from k2_verifier_adapter.formats.upstream import BadLine, Result, member_of, read_results
+
+NO_CALL = OfficialAnswer(should_call=False, finish_reason="")
+"""What a failed official request counts as where it counts at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfficialCase:
+    """One official answer, and what scoring needs of its request.
+
+    Attributes:
+        index: The 0-based row number that reports show.
+        answer: The answer; None if the official request failed.
+        marks: Marks of the row, or of the official request; None if the log does not hold it.
+        tools_json: The tools as JSON text; None if there are none.
+        input_role: Whether the row has messages of the role `_input`.
+    """
+
+    index: int
+    answer: OfficialAnswer | None
+    marks: RequestMarks | None
+    tools_json: bytes | None
+    input_role: bool = False
+
+
+@dataclass(slots=True)
+class OfficialAnswers:
+    """Official answers by `data_index`, all of them in memory.
+
+    Attributes:
+        info: Where they come from.
+        standard: What the numbers are held against, or None.
+        has_rows: Whether they come from rows, whose tools are then the truth.
+        facts: What was found in the file.
+        cases: The answers. Of several with one `data_index` the first that completed counts.
+        tools_texts: JSON texts of tools, each held once, for many requests declare the same.
+    """
+
+    info: RowsInfo
+    standard: Standard | None
+    has_rows: bool
+    facts: OfficialFacts = field(default_factory=OfficialFacts)
+    cases: dict[int, OfficialCase] = field(default_factory=dict)
+    tools_texts: dict[bytes, bytes] = field(default_factory=dict)
+
+    def add(self, data_index: int, case: OfficialCase) -> bool:
+        """Take in one answer; say whether it is the first of its `data_index`."""
+        self.facts.rows += 1
+        self.facts.failed += case.answer is None
+        kept = self.cases.setdefault(data_index, case)
+        if kept.answer is None and case.answer is not None:
+            self.cases[data_index] = case
+        return kept is case
+
+    def unused(self, answered: Container[int]) -> int:
+        """Count the official answers whose `data_index` is not among those answered."""
+        return sum(
+            case.answer is not None and data_index not in answered for data_index, case in self.cases.items()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedCase:
+    """What is known of one logged request, `core.cases.Case` being what is known of a row.
+
+    Attributes:
+        index: The 0-based row number that reports show.
+        data_index: Upstream's 1-based number.
+        held_against: The official answer, and what is known of its request.
+        repairs: Repairs that were made in the messages.
+        own_tools: The tools that the line holds; None if it holds none, or rows do.
+        own_messages: The messages that the line holds.
+    """
+
+    index: int
+    data_index: int
+    held_against: OfficialCase
+    repairs: Repairs
+    own_tools: Any
+    own_messages: Any
+
+    @property
+    def official(self) -> OfficialAnswer:
+        """The official answer; of a failed official request, that it does not call."""
+        return self.held_against.answer or NO_CALL
+
+    def tools(self) -> Any:
+        """Give the tools that the response is judged against."""
+        if self.own_tools is not None:
+            return self.own_tools
+        tools_json = self.held_against.tools_json
+        return [] if tools_json is None else json.loads(tools_json)
+
+    def official_tool_calls(self) -> list[Any] | None:
+        """Decode the official calls; None if they are not known."""
+        text = self.official.tool_calls_json
+        calls: list[Any] | None = None if text is None else json.loads(text)
+        return calls
+
+    def messages(self) -> list[Any] | None:
+        """Give the messages of the request; None if the line does not hold them."""
+        return self.own_messages if isinstance(self.own_messages, list) else None
+
+
+def load_official(
+    baseline: Path | None, rows: str | None, subset: str | None, advance: Advance = lambda _: None
+) -> OfficialAnswers:
+    """Read the official answers from a results file or from rows, whichever is given."""
+    if baseline is not None:
+        return official_of_results(baseline, subset, advance)
+    return official_of_rows(str(rows), subset or "")
+
+
+def official_of_rows(path: Path | str, subset: str) -> OfficialAnswers:
+    """Read the official answers of rows; a row's `data_index` is its own, or its number.
+
+    Args:
+        path: A file or directory of rows, or `bundled`, as `formats.rows.load_cases` takes it.
+        subset: The subset.
+
+    Raises:
+        DataError: If the rows cannot be read.
+        BadRowsError: If any row cannot be used.
+    """
+    digest, synthetic = hashlib.sha256(), False
+    standard = read_standard(find_file(path, subset)) or preset_for(subset).standard
+    official = OfficialAnswers(RowsInfo("", "", synthetic=False), standard, has_rows=True)
+    for case in decode_each(read_records(path, subset), str(path), HistoryOptions(), digest):
+        synthetic = synthetic or case.synthetic
+        official.add(case.data_index, _of_row(case, official.tools_texts))
+    official.info = RowsInfo(str(path), digest.hexdigest(), synthetic)
+    return official
+
+
+def _of_row(case: Case, texts: dict[bytes, bytes]) -> OfficialCase:
+    sent = marks_of({"messages": case.messages(), "tools": case.tools()})
+    # The case is decoded with its malformed arguments repaired, and says how many there were.
+    marks = RequestMarks(sent.content, case.repairs.malformed_history, sent.ids)
+    input_role = bool(case.repairs.input_role)
+    tools = case.tools_json
+    tools = None if tools is None else texts.setdefault(tools, tools)
+    return OfficialCase(case.index, case.official, marks, tools, input_role)
+
+
+def official_of_results(path: Path, subset: str | None, advance: Advance = lambda _: None) -> OfficialAnswers:
+    """Read an official results file, or the one of a subset in the official archive.
+
+    An answer is judged from the raw response, like the vendor's: one that is no completion is a
+    failed official request.
+
+    Args:
+        path: The file or archive.
+        subset: The subset, for its standard and for its member of the archive.
+        advance: Told how many bytes were read, now and then.
+
+    Raises:
+        DataError: If it cannot be read or holds no official answer.
+        UsageError: If an archive is given without the subset.
+    """
+    standard = None if subset is None else preset_for(subset).standard
+    official = OfficialAnswers(RowsInfo("", "", synthetic=False), standard, has_rows=False)
+    again: list[int] = []
+    with open_lines(path, member_of(path, subset), advance, digest=True) as lines:
+        for result in read_results(lines, source=str(path)):
+            if isinstance(result, BadLine) or result.data_index is None:
+                official.facts.unusable.add(result.number)
+                continue
+            case = _of_result(result, result.data_index, official.tools_texts)
+            if not official.add(result.data_index, case):
+                again.append(result.data_index)
+        official.info = RowsInfo(str(path), lines.sha256(), synthetic=False)
+    if not official.cases:
+        raise DataError(
+            f"{path}: holds no official result; expected one JSON object a line, with data_index, "
+            "request, response and status"
+        )
+    for data_index in sorted(again):
+        official.facts.duplicates.add(data_index)
+    return official
+
+
+def _of_result(result: Result, data_index: int, texts: dict[bytes, bytes]) -> OfficialCase:
+    body = result.body
+    try:
+        tools_json = dumps_ascii(body.get("tools") or []).encode()
+    except RecursionError:
+        # Nested so deeply that no call could be valid against it.
+        tools_json = b"[]"
+    response = read_completion(result.response) if result.succeeded else None
+    answer = None
+    if isinstance(response, Response):
+        calls = response.finish_reason == "tool_calls"
+        calls_json = dumps_ascii(response.tool_calls) if calls else None
+        answer = OfficialAnswer(calls, response.finish_reason or "", calls_json)
+    return OfficialCase(
+        index=data_index - 1,
+        answer=answer,
+        marks=None if result.request is None else marks_of(body),
+        tools_json=texts.setdefault(tools_json, tools_json),
+    )

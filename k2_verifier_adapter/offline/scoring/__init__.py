@@ -1,1 +1,0 @@
-"""Scoring results files offline: in this process, in several, or on Ray."""
