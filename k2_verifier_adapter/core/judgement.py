@@ -40,6 +40,7 @@ class NoteKind(str, Enum):
     REPAIRABLE_JSON = "repairable_json"
     EMPTY_OBJECT_FITS = "empty_object_fits"
     FURTHER_VIOLATIONS = "further_violations"
+    ARGUMENTS_NOT_TEXT = "arguments_not_text"
 
 
 @dataclass(frozen=True, slots=True)

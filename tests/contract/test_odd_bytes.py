@@ -132,6 +132,15 @@ def test_a_stream_needs_neither_its_last_blank_line_nor_its_first_bytes_bare() -
     assert _valid(stream(b"\xef\xbb\xbf" + DELTA, FINISH, DONE), streamed=True) is True
 
 
+def test_arguments_that_are_an_object_in_a_delta_are_judged_and_noted() -> None:
+    """Deviation 5: upstream's script fails on them."""
+    call = CALL | {"index": 0, "function": {"name": "city", "arguments": {"city": "Oslo"}}}
+    judged = _asked(stream(event(chunk({"tool_calls": [call]})), FINISH, DONE), streamed=True)
+    assert not isinstance(judged, FailureClass)
+    assert judged[0].tool_calls_valid is True
+    assert [note.kind.value for note in judged[0].notes] == ["arguments_not_text"]
+
+
 # --- a whole completion in answer to a streamed request --------------------------------------------
 
 

@@ -32,6 +32,13 @@ def number_in(index: Any) -> Any:
     return index if isinstance(index, str) else json.dumps(index)
 
 
+def joined(pieces: list[Any]) -> Any:
+    """Give the arguments of a call: a lone object as it is, anything else as one text."""
+    if len(pieces) == 1 and isinstance(pieces[0], dict):
+        return pieces[0]
+    return "".join(piece if isinstance(piece, str) else json.dumps(piece) for piece in pieces)
+
+
 class PlainAssembler:
     """What `ChunkAssembler` does, without any short cut."""
 
@@ -47,6 +54,7 @@ class PlainAssembler:
         self._calls: dict[Any, dict[str, Any]] = {}
         self._usage: Any = None
         self._choice: Any = None
+        self._arguments: dict[Any, list[Any]] = {}
 
     def add(self, data: bytes) -> None:
         """Take the data of one event; behind a failure nothing counts."""
@@ -78,6 +86,7 @@ class PlainAssembler:
                 return
             if self._choice not in (None, 0) and number == 0:
                 self._texts, self._lists, self._fields, self._calls = {}, {}, {}, {}
+                self._arguments = {}
                 self.anomalies, self.finish_reason = [], None
             self._choice = number
         if isinstance(choice, dict):
@@ -126,8 +135,8 @@ class PlainAssembler:
                     self._note("stream_name_repeated")
                 function["name"] = delta["name"]
             if delta.get("arguments"):
-                arguments = delta["arguments"]
-                function["arguments"] += arguments if isinstance(arguments, str) else json.dumps(arguments)
+                self._arguments.setdefault(key, []).append(delta["arguments"])
+                function["arguments"] = joined(self._arguments[key])
 
     def _note(self, anomaly: str) -> None:
         if anomaly not in self.anomalies:

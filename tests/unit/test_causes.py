@@ -164,7 +164,8 @@ def test_every_violation_has_its_path_and_keyword():
         ('```json\n{"city": "a"}\n```', [NoteKind.REPAIRABLE_JSON]),
         ("no idea", []),
         ("", []),
-        ({"city": "a"}, []),
+        ({"city": "a"}, [NoteKind.ARGUMENTS_NOT_TEXT]),
+        (None, []),
     ],
 )
 def test_notes_on_arguments(arguments, notes):

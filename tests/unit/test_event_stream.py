@@ -178,9 +178,12 @@ def test_an_empty_later_name_does_not_overwrite() -> None:
     assert not assembler.anomalies
 
 
-def test_arguments_that_come_parsed_are_text_again() -> None:
-    """An object in the place of the arguments text is taken as its JSON."""
-    assert calls(assemble(part(0, "i", "f", {"a": 1}), END)) == [("i", "f", '{"a": 1}')]
+def test_arguments_that_come_parsed_are_kept_or_text_again() -> None:
+    """An object in the place of the arguments text is stored as it came; beside text it is its JSON."""
+    assert calls(assemble(part(0, "i", "f", {"a": 1}), END)) == [("i", "f", {"a": 1})]
+    assert calls(assemble(part(0, "i", "f", ""), part(0, arguments={"a": 1}), END)) == [("i", "f", {"a": 1})]
+    assert calls(assemble(part(0, "i", "f", "[["), part(0, arguments=[1]), END)) == [("i", "f", "[[[1]")]
+    assert calls(assemble(part(0, "i", "f", {"a": 1}), part(0, arguments="}"), END))[0][2] == '{"a": 1}}'
 
 
 @pytest.mark.parametrize("nothing", [{}, [], False, 0, 0.0, None, ""])

@@ -92,9 +92,14 @@ def notes_on(calls: Sequence[Any], not_json: frozenset[int]) -> list[Note]:
     notes: list[Note] = []
     for position, call in enumerate(calls):
         text = function_of(call).get("arguments")
-        if not isinstance(text, str):
+        if text is None:
             continue
-        if position not in not_json:
+        if not isinstance(text, str):
+            detail = (
+                f"the arguments are no JSON text but a value of type {type(text).__name__}; used as it is"
+            )
+            notes.append(Note(NoteKind.ARGUMENTS_NOT_TEXT, detail, position, name_of(call)))
+        elif position not in not_json:
             notes += _notes_on_json(text, position, name_of(call))
         elif is_repairable(text):
             detail = "not JSON, but a repair could read it; it was not repaired"

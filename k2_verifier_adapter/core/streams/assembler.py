@@ -46,11 +46,19 @@ class _Call:
     id: Any
     type: Any
     name: Any = ""
-    arguments: list[str] = field(default_factory=list)
+    arguments: list[Any] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        function = {"name": self.name, "arguments": "".join(self.arguments)}
+        function = {"name": self.name, "arguments": self._joined()}
         return {"id": self.id, "type": self.type, "function": function}
+
+    def _joined(self) -> Any:
+        parts = [part for part in self.arguments if part != ""]
+        if len(parts) == 1 and isinstance(parts[0], dict):
+            # It came parsed, and is stored as it came.
+            return parts[0]
+        # A parsed value cannot be concatenated; its text can.
+        return "".join(part if isinstance(part, str) else json.dumps(part) for part in parts)
 
 
 def _choice_number(choice: Any) -> Any:
@@ -82,7 +90,7 @@ class ChunkAssembler:
         self._usage: Any = None
         self._bad_event: str | None = None
         self._envelope: Envelope | None = None
-        self._pieces: list[str] = []
+        self._pieces: list[Any] = []
         self._learnt_at = 0
         self._tries = _TRIES
 
@@ -230,11 +238,9 @@ class ChunkAssembler:
                 self.anomalies[FailureClass.STREAM_NAME_REPEATED] = None
             call.name = name
         arguments = function.get("arguments")
-        if isinstance(arguments, str):
+        if arguments:
+            # What is empty adds nothing, of whatever type it is (upstream).
             call.arguments.append(arguments)
-        elif arguments:
-            # A parsed object cannot be concatenated; its text can. An empty one adds nothing (upstream).
-            call.arguments.append(json.dumps(arguments))
 
     def completion(self) -> dict[str, Any]:
         """Give what has come so far as a completion object."""
