@@ -34,20 +34,15 @@ from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.errors import StorageError
 from k2_verifier_adapter.evalscope_plugin import masking
 from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter
-from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, RunLimits, run_pool
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, run_pool
 from k2_verifier_adapter.evalscope_plugin.client.retries import FailFast
-from k2_verifier_adapter.evalscope_plugin.client.transport import RequestFailure, TransportOptions, utc_now
-from k2_verifier_adapter.evalscope_plugin.model_clients import (
-    ModelClient,
-    client_for,
-    stored_record,
-    transport_options,
-)
+from k2_verifier_adapter.evalscope_plugin.client.transport import TransportOptions, utc_now
+from k2_verifier_adapter.evalscope_plugin.model_clients import ModelClient, client_for, transport_options
 from k2_verifier_adapter.evalscope_plugin.planning import (
     RequestPlanner,
     WorkItem,
     collect,
-    cost_of,
+    expected_cost,
     tokens_of,
     user_parameters,
 )
@@ -105,12 +100,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
             pass  # EvalScope is about to replace the settings kept there: not those of a run under way.
 
     def eval(self) -> Report:
-        """Run the evaluation; whatever happens, what was answered is on disk.
-
-        Raises:
-            UsageError: If another process is writing to the same directory.
-            StorageError: If a file cannot be written.
-        """
+        """Run the evaluation; whatever happens, what was answered is on disk."""
         with writing_alone(self._subset_paths()), contextlib.ExitStack() as opened:
             opened.callback(self._close_files)
             try:
@@ -149,7 +139,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         # Only now, when nothing is refused any more, is anything written.
         for paths, items in collected:
             self._open_files(paths, items)
-            logger.info(f"{paths.subset}: {cost_of(items)}")
+            logger.info(f"{paths.subset}: {expected_cost(items)}")
         return PoolContext([item for _, items in collected for item in items])
 
     def _open_files(self, paths: RunPaths, items: list[WorkItem]) -> None:
@@ -174,9 +164,13 @@ class K2VerifierEvaluator(DefaultEvaluator):
             standard=rows.standard or preset_for(subset).standard,
         )
         logger.info(f"{subset}: sent with {dict(facts.parameters)}")
-        files = SubsetFiles(paths, self.cache_manager.get_review_cache_path(subset))
-        files.open(facts, [cases[index] for index in sorted(cases)], resume=bool(self.use_cache))
-        self._files[subset] = files
+        self._files[subset] = SubsetFiles(
+            paths,
+            self.cache_manager.get_review_cache_path(subset),
+            facts,
+            [cases[index] for index in sorted(cases)],
+            resume=bool(self.use_cache),
+        )
 
     def _run_pool(self, context: PoolContext) -> dict[str, list[tuple[None, SampleScore]]]:
         """Answer and judge everything."""
@@ -221,33 +215,30 @@ class K2VerifierEvaluator(DefaultEvaluator):
         """Ask for all that have no answer; give the maximum that was reached, by subset left unfinished."""
         failfast = FailFast(len(waiting))
         parameters = self.benchmark.parameters
-        budget = Budget(
-            RunLimits(parameters["max_requests"], parameters["max_total_tokens"], parameters["max_minutes"])
-        )
+        budget = Budget(parameters["max_requests"], parameters["max_total_tokens"], parameters["max_minutes"])
         left = Counter[str]()
 
         async def answer(item: WorkItem) -> None:
             request = self._planner.request(item.subset, item.case)
             try:
-                outcome = await self._client.send(request, item.case)
+                outcome = await self._client.send(request, item.case, item.repeat)
             except BudgetSpentError:
                 # Neither answered nor failed: left to the next session.
                 left[item.subset] += 1
                 return
-            if isinstance(outcome, RequestFailure):
-                self._record_failure(item.subset, _failed_request(item, outcome))
+            if isinstance(outcome, FailedRequest):
+                self._record_failure(item.subset, outcome)
                 done(item, None)
                 if outcome.attempts:
                     failfast.failed(outcome.failure, outcome.status)
                 return
             failfast.succeeded()
-            record = stored_record(outcome, request, item.case.index, item.repeat)
             # What was paid for is on disk before it is judged.
-            self._files[item.subset].save_prediction(int(item.sample.id), self._client.model_name, record)
-            judged = judge_record(item.case, record)
+            self._files[item.subset].save_prediction(int(item.sample.id), self._client.model_name, outcome)
+            judged = judge_record(item.case, outcome)
             completion = {} if isinstance(judged, FailedRequest) else judged.response.completion
-            budget.use(tokens_of(item.case, completion, record.response))
-            self._count_performance(item, record, completion)
+            budget.use(tokens_of(item.case, completion, outcome.response))
+            self._count_performance(item, outcome, completion)
             done(item, self._score(item, judged))
 
         concurrency = self.task_config.eval_batch_size
@@ -305,17 +296,6 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 stopped=stopped.get(subset),
             )
             files.finish(facts)
-
-
-def _failed_request(item: WorkItem, outcome: RequestFailure) -> FailedRequest:
-    return FailedRequest(
-        case_index=item.case.index,
-        failure=outcome.failure,
-        status=outcome.status,
-        attempts=outcome.attempts,
-        repeat=item.repeat,
-        duration_s=outcome.duration_s,
-    )
 
 
 def _say_verdicts(lines: Iterable[str]) -> None:

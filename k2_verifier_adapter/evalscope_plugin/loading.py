@@ -6,9 +6,9 @@ import difflib
 import os
 import random
 import socket
-import threading
 import urllib.request
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from evalscope.utils.logger import get_logger
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.sampling import RowsSample, SampleMethod, draw_stratified
 from k2_verifier_adapter.errors import DataError, UsageError
+from k2_verifier_adapter.evalscope_plugin.client.pacing import start_daemon
 from k2_verifier_adapter.formats.rows import BUNDLED, LoadedRows, decode_records, load_cases, records_of
 from k2_verifier_adapter.version import BENCHMARK
 
@@ -58,11 +59,8 @@ def load_rows(adapter: AgentAdapter, subset: str, options: HistoryOptions) -> Lo
         DataError: If they cannot be loaded.
     """
     source = adapter.dataset_id
-    if source == BUNDLED or os.path.exists(source):  # noqa: PTH110 - a hub id is no path
-        return load_cases(source, subset, options)
-    if source != HUB_DATASET and (
-        source.startswith((".", "/", "~")) or source.endswith((".jsonl", ".parquet"))
-    ):
+    looks_local = source.startswith((".", "/", "~")) or source.endswith((".jsonl", ".parquet"))
+    if looks_local or source == BUNDLED or os.path.exists(source):  # noqa: PTH110 - a hub id is no path
         return load_cases(source, subset, options)
     if source == HUB_DATASET and subset not in HUB_SUBSETS:
         raise DataError(
@@ -88,32 +86,21 @@ def _load_from_hub(adapter: AgentAdapter, subset: str) -> Iterable[Mapping[str, 
         force_redownload=adapter.force_redownload,
         dataset_dir=adapter.dataset_dir,
     )
-    loaded: list[Dataset] = []
-    problems: list[BaseException] = []
-
-    def load() -> None:
-        try:
-            loaded.append(loader.load())
-        except BaseException as error:  # noqa: BLE001 - handed over to the waiting thread
-            problems.append(error)
-
-    thread = threading.Thread(target=load, name="k2-verifier-hub", daemon=True)
-    thread.start()
+    loaded: Future[Dataset] = Future()
+    start_daemon(loader.load, loaded)
     unreachable = _unreachable_host(adapter.dataset_hub)
-    thread.join(_HUB_PATIENCE_S if unreachable else None)
-    if loaded:
-        # A number that the hub's rows may carry is not known to be upstream's; their order is.
-        return [{**sample.metadata, "data_index": None} for sample in loaded[0]]
-    why = f"host {unreachable} is out of reach" if unreachable else _one_line(problems[0])
-    raise DataError(
-        f"the dataset {adapter.dataset_id!r} (subset {subset!r}) cannot be loaded from "
-        f"{adapter.dataset_hub}: {why}. Without network, give dataset_args.{BENCHMARK}.local_path a file "
-        f"or directory of rows, or {BUNDLED!r} for the bundled synthetic rows."
-    ) from (problems[0] if problems else None)
-
-
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    try:
+        rows = loaded.result(_HUB_PATIENCE_S if unreachable else None)
+    except Exception as error:
+        said = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        why = f"host {unreachable} is out of reach" if unreachable else said
+        raise DataError(
+            f"the dataset {adapter.dataset_id!r} (subset {subset!r}) cannot be loaded from "
+            f"{adapter.dataset_hub}: {why}. Without network, give dataset_args.{BENCHMARK}.local_path a file "
+            f"or directory of rows, or {BUNDLED!r} for the bundled synthetic rows."
+        ) from error
+    # A number that the hub's rows may carry is not known to be upstream's; their order is.
+    return [{**sample.metadata, "data_index": None} for sample in rows]
 
 
 def _unreachable_host(hub: str) -> str | None:

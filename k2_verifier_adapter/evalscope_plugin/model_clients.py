@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import Future, InvalidStateError
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from evalscope.api.messages import dict_to_chat_message
 from evalscope.api.model import GenerateConfig, Model, ModelAPI, ModelOutput
@@ -25,6 +22,7 @@ from yarl import URL
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.presets import Preset
 from k2_verifier_adapter.core.printable import printable
 from k2_verifier_adapter.core.records import ResponseRecord
@@ -33,12 +31,10 @@ from k2_verifier_adapter.core.responses import NotACompletion, parse_completion
 from k2_verifier_adapter.core.secrets import Masker, secrets_in
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin import masking
-from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, Pacer
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, Pacer, start_daemon
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 from k2_verifier_adapter.evalscope_plugin.client.transport import (
     Endpoint,
-    RawResponse,
-    RequestFailure,
     Transport,
     TransportOptions,
     utc_now,
@@ -47,8 +43,7 @@ from k2_verifier_adapter.version import __version__
 
 logger = get_logger()
 
-Result = TypeVar("Result")
-Outcome = RawResponse | RequestFailure
+Outcome = ResponseRecord | FailedRequest
 
 _UNSENT_HEADERS = ("x-stainless-", "user-agent", "content-length", "host")
 
@@ -60,7 +55,7 @@ class ModelClient(Protocol):
         api: The model API behind it.
         model_name: The model name that requests carry.
         host: Host and port of the endpoint, or None where there is no URL.
-        masker: Takes the secrets out of what comes back.
+        masker: Takes out the secrets.
     """
 
     api: ModelAPI
@@ -71,8 +66,8 @@ class ModelClient(Protocol):
     def session(self, options: TransportOptions, concurrency: int, budget: Budget) -> Any:
         """Give the async context in which `send` may be called."""
 
-    async def send(self, request: Request, case: Case) -> Outcome:
-        """Have one request answered.
+    async def send(self, request: Request, case: Case, repeat: int = 0) -> Outcome:
+        """Have one request answered; nothing that comes back holds a secret.
 
         Raises:
             BudgetSpentError: If the session's budget is spent.
@@ -107,7 +102,7 @@ class HttpClient:
         self.host: str | None = str(url.host) if url.is_default_port() else f"{url.host}:{url.port}"
         self.masker = Masker(endpoint.secrets)
         self._endpoint = endpoint
-        self._transport: Transport | None = None
+        self._transport: Transport
 
     @asynccontextmanager
     async def session(
@@ -116,18 +111,12 @@ class HttpClient:
         """Open the transport."""
         async with Transport(
             self._endpoint, options, concurrency=concurrency, budget=budget, on_event=logger.warning
-        ) as transport:
-            self._transport = transport
-            try:
-                yield
-            finally:
-                self._transport = None
+        ) as self._transport:
+            yield
 
-    async def send(self, request: Request, case: Case) -> Outcome:
+    async def send(self, request: Request, case: Case, repeat: int = 0) -> Outcome:
         """Send the request."""
-        del case
-        assert self._transport is not None, "send is called inside of the session"
-        return _masked(await self._transport.send(request), self.masker)
+        return await self._transport.send(request, case.index, repeat)
 
 
 class EvalScopeClient:
@@ -139,7 +128,7 @@ class EvalScopeClient:
         self.model_name = str(model.name)
         self.host: str | None = None
         self._model = model
-        self._pacer: Pacer | None = None
+        self._pacer: Pacer
 
     @asynccontextmanager
     async def session(
@@ -149,73 +138,47 @@ class EvalScopeClient:
         self._pacer = Pacer(budget, concurrency, options.requests_per_minute)
         yield
 
-    async def send(self, request: Request, case: Case) -> Outcome:
+    async def send(self, request: Request, case: Case, repeat: int = 0) -> Outcome:
         """Let EvalScope send the messages, and rebuild a completion from what it makes of the answer."""
-        del request
-        return _masked(await self._generate(case), self.masker)
-
-    async def _generate(self, case: Case) -> Outcome:
         started = time.monotonic()
+
+        def failed(detail: str, attempts: int = 1) -> FailedRequest:
+            text = printable(self.masker.text(excerpt(" ".join(detail.split()), 300)))
+            failure = Failure(FailureClass.NOT_A_COMPLETION, text)
+            return FailedRequest(case.index, failure, None, attempts, repeat, time.monotonic() - started)
+
         try:
             messages = [dict_to_chat_message(message) for message in case.messages()]
             tools = [ToolInfo.model_validate(tool["function"]) for tool in case.tools()]
         except (ValueError, KeyError, TypeError) as error:
-            return _failure(f"EvalScope cannot represent this row: {error}", started, attempts=0)
-        assert self._pacer is not None, "send is called inside of the session"
+            return failed(f"EvalScope cannot represent this row: {error}", attempts=0)
         try:
             async with self._pacer.turn():
-                output = await _in_daemon_thread(lambda: self._model.generate(messages, tools))
+                generated: Future[ModelOutput] = Future()
+                start_daemon(lambda: self._model.generate(messages, tools), generated)
+                output = await asyncio.wrap_future(generated)
         except BudgetSpentError:
             raise
         except Exception as error:  # noqa: BLE001 - any model API, any exception; it is this request's
-            return _failure(f"{type(error).__name__}: {error}", started)
+            return failed(f"{type(error).__name__}: {error}")
         if output.error:
-            return _failure(output.error, started)
-        text = dumps_ascii(completion_of_output(output))
+            return failed(output.error)
+        text = self.masker.json_text(dumps_ascii(completion_of_output(output)))
         response = parse_completion(text)
         if isinstance(response, NotACompletion):
-            return _failure(response.reason, started)
-        return RawResponse(
-            text=text,
-            anomalies=(),
+            return failed(response.reason)
+        return ResponseRecord(
+            case_index=case.index,
+            repeat=repeat,
+            response=text,
+            stream_anomalies=(),
+            request=request.identity,
             attempts=1,
             duration_s=time.monotonic() - started,
             ttft_s=None,
             finished_at=utc_now(),
             raw=False,
         )
-
-
-async def _in_daemon_thread(function: Callable[[], Result]) -> Result:
-    """Call a function that blocks in a thread of its own.
-
-    No executor: its threads are waited for when the interpreter ends, so that a call that hangs would
-    keep an interrupted run from ending.
-    """
-    done: Future[Result] = Future()
-
-    def call() -> None:
-        try:
-            result = function()
-        except BaseException as error:  # noqa: BLE001 - handed over to who waits
-            with contextlib.suppress(InvalidStateError):
-                done.set_exception(error)
-        else:
-            with contextlib.suppress(InvalidStateError):
-                # Nobody waits any more where the run was interrupted.
-                done.set_result(result)
-
-    threading.Thread(target=call, name="k2-verifier-generate", daemon=True).start()
-    return await asyncio.wrap_future(done)
-
-
-def _masked(outcome: Outcome, masker: Masker) -> Outcome:
-    """Give an outcome in which the vendor repeats no secret; one that it does not repeat stays as it is."""
-    if isinstance(outcome, RequestFailure):
-        failure = outcome.failure
-        return replace(outcome, failure=replace(failure, detail=printable(masker.text(failure.detail))))
-    text = masker.json_text(outcome.text)
-    return outcome if text == outcome.text else replace(outcome, text=text)
 
 
 def raw_endpoint(api: ModelAPI, config: GenerateConfig) -> Endpoint | None:
@@ -256,12 +219,7 @@ def raw_endpoint(api: ModelAPI, config: GenerateConfig) -> Endpoint | None:
     body = {"extra_body": get_secret_value(config.extra_body), **(config.model_extra or {})}
     sent = {"api_key": api.api_key, "extra_headers": headers, "extra_query": query, "generation_config": body}
     secrets = secrets_in(sent, public=[str(api.model_name)]) | masking.environment_secrets()
-    return Endpoint(
-        url=str(url),
-        headers=headers,
-        query=query,
-        secrets=tuple(sorted(secrets)),
-    )
+    return Endpoint(str(url), headers, query, tuple(sorted(secrets)))
 
 
 def transport_options(
@@ -269,13 +227,8 @@ def transport_options(
 ) -> TransportOptions:
     """Read timeout, retries, the size limit and the rate limit.
 
-    Args:
-        config: EvalScope's generation config.
-        preset: The subset's preset.
-        parameters: The checked parameters of the benchmark.
-
     Raises:
-        UsageError: If a value is out of range.
+        UsageError: If a value of the generation config is out of range.
     """
     timeout = preset.timeout_s if config.timeout is None else config.timeout
     retries = 0 if config.retries is None else config.retries
@@ -294,22 +247,6 @@ def transport_options(
         retry=RetryPolicy(retries, interval),
         max_response_bytes=parameters["max_response_mb"] * 1024 * 1024,
         requests_per_minute=parameters["requests_per_minute"],
-    )
-
-
-def stored_record(response: RawResponse, request: Request, case_index: int, repeat: int) -> ResponseRecord:
-    """Make the record of a response that is stored."""
-    return ResponseRecord(
-        case_index=case_index,
-        repeat=repeat,
-        response=response.text,
-        stream_anomalies=response.anomalies,
-        request=request.identity,
-        attempts=response.attempts,
-        duration_s=response.duration_s,
-        ttft_s=response.ttft_s,
-        finished_at=response.finished_at,
-        raw=response.raw,
     )
 
 
@@ -341,8 +278,3 @@ def completion_of_output(output: ModelOutput) -> dict[str, Any]:
             "total_tokens": output.usage.total_tokens,
         }
     return {"object": "chat.completion", "model": output.model, "choices": choices, "usage": usage}
-
-
-def _failure(detail: str, started: float, attempts: int = 1) -> RequestFailure:
-    failure = Failure(FailureClass.NOT_A_COMPLETION, excerpt(" ".join(detail.split()), 300))
-    return RequestFailure(failure, None, attempts, time.monotonic() - started)

@@ -17,7 +17,7 @@ from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request, build_request, estimate_prompt_tokens, merge_parameters
-from k2_verifier_adapter.core.responses import NotACompletion, parse_completion, reported_tokens
+from k2_verifier_adapter.core.responses import Response, parse_completion, reported_tokens
 from k2_verifier_adapter.core.secrets import Masker, hide_secrets
 from k2_verifier_adapter.errors import CacheMismatchError
 from k2_verifier_adapter.evalscope_plugin.loading import CASE_KEY
@@ -35,13 +35,7 @@ class RequestPlanner:
     """Merge the parameters by precedence: the subset's preset, the row's own, the user's."""
 
     def __init__(self, model: str, user: Mapping[str, Any], masker: Masker) -> None:
-        """Fix what does not depend on the row.
-
-        Args:
-            model: The model name to ask for.
-            user: What the user sets in `generation_config`, `extra_body` included.
-            masker: Takes the secrets out of what is kept of a request.
-        """
+        """Fix what does not depend on the row: model name, user's parameters, what is secret in them."""
         self._model = model
         self._user = user
         hidden = masker.value(hide_secrets(user))
@@ -57,10 +51,8 @@ class RequestPlanner:
         if not self._hidden:
             return request
         identity = request.identity
-        return replace(request, identity=replace(identity, parameters=self._shown(identity.parameters)))
-
-    def _shown(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: self._hidden.get(name, value) for name, value in parameters.items()}
+        shown = {name: self._hidden.get(name, value) for name, value in identity.parameters.items()}
+        return replace(request, identity=replace(identity, parameters=shown))
 
     def shared_parameters(self, subset: str, cases: Iterable[Case]) -> dict[str, Any]:
         """Give the parameters, `model` included, that all requests share, without secrets."""
@@ -70,20 +62,15 @@ class RequestPlanner:
                 own.append(case.parameters)
         sent = [self.parameters(subset, parameters) for parameters in own or [{}]]
         shared = {
-            name: value
+            name: self._hidden.get(name, value)
             for name, value in sent[0].items()
             if all(name in other and other[name] == value for other in sent)
         }
-        return {"model": self._model, **self._shown(shared)}
+        return {"model": self._model, **shared}
 
 
-def user_parameters(task_config: TaskConfig, api: ModelAPI | None) -> dict[str, Any]:
-    """Collect the request body parameters that the user set, key by key, `extra_body` included.
-
-    Args:
-        task_config: The task.
-        api: The model API, whose own naming of the parameters is followed; None for EvalScope's.
-    """
+def user_parameters(task_config: TaskConfig, api: ModelAPI) -> dict[str, Any]:
+    """Collect the request body parameters that the user set, key by key, named as the API names them."""
     chosen = GenerateConfig(**_chosen_fields(task_config))
     if isinstance(api, OpenAICompatibleAPI):
         body = dict(api.completion_params(config=chosen, tools=True))
@@ -129,15 +116,7 @@ def _chosen_fields(task_config: TaskConfig) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class WorkItem:
-    """One sample to answer, or one stored answer to judge again.
-
-    Attributes:
-        subset: The subset.
-        sample: The sample.
-        case: Its case.
-        repeat: 0-based repetition.
-        stored: The stored answer, or None.
-    """
+    """One sample to have answered, or one stored answer to judge again."""
 
     subset: str
     sample: Sample
@@ -151,41 +130,10 @@ class WorkItem:
         return self.stored is None
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What the requests of a subset will come to, if none has to be repeated.
-
-    Attributes:
-        requests: Requests to send.
-        stored: Answers that are stored already.
-        prompt_tokens: Estimated prompt tokens of the requests to send.
-        measured: Stored answers whose reported prompt tokens corrected the estimate.
-    """
-
-    requests: int
-    stored: int
-    prompt_tokens: int
-    measured: int
-
-    def __str__(self) -> str:
-        """Say it in one line."""
-        known = f" ({self.stored:,} answers are stored)" if self.stored else ""
-        by = f"scaled by {self.measured:,} stored answers" if self.measured else "estimated from their length"
-        tokens = f"about {_rounded(self.prompt_tokens):,} prompt tokens ({by})"
-        return f"{self.requests:,} requests to send{known}, {tokens}, retries not counted"
-
-
 def collect(
     planner: RequestPlanner, paths: RunPaths, dataset: Dataset, repeats: int, *, resume: bool
 ) -> list[WorkItem]:
-    """Match every sample of a subset with its stored answer.
-
-    Args:
-        planner: Knows the request of each case.
-        paths: Where answers are stored.
-        dataset: The samples.
-        repeats: Samples for each row.
-        resume: Whether stored answers belong to this run.
+    """Match every sample of a subset with its stored answer, if stored answers belong to this run.
 
     Raises:
         CacheMismatchError: If stored answers are to other requests.
@@ -200,17 +148,23 @@ def collect(
     return items
 
 
-def cost_of(items: Sequence[WorkItem]) -> Cost:
-    """Estimate what the unanswered items cost, by the measure of stored answers where they tell theirs."""
+def expected_cost(items: Sequence[WorkItem]) -> str:
+    """Say what the requests of a subset come to, if none has to be repeated.
+
+    Prompt tokens are estimated from lengths, by the measure of stored answers where those tell theirs.
+    """
     to_send = [item for item in items if item.stored is None]
-    answered = [item for item in items if item.stored is not None]
+    stored = [item for item in items if item.stored is not None]
     measured = [
-        (item, tokens) for item in answered[:_ENOUGH] if (tokens := _reported_prompt_tokens(item.stored))
+        (item, tokens) for item in stored[:_ENOUGH] if (tokens := _reported_prompt_tokens(item.stored))
     ]
     estimated = sum(_estimate(item.case) for item, _ in measured)
     scale = sum(tokens for _, tokens in measured) / estimated if estimated else 1.0
-    expected = scale * sum(_estimate(item.case) for item in to_send)
-    return Cost(len(to_send), len(answered), round(expected), len(measured))
+    tokens = _rounded(round(scale * sum(_estimate(item.case) for item in to_send)))
+    by = f"scaled by {len(measured):,} stored answers" if measured else "estimated from their length"
+    known = f" ({len(stored):,} answers are stored)" if stored else ""
+    requests = f"{len(to_send):,} requests to send{known}"
+    return f"{requests}, about {tokens:,} prompt tokens ({by}), retries not counted"
 
 
 def tokens_of(case: Case, completion: Mapping[str, Any], text: str) -> int:
@@ -228,9 +182,9 @@ def _reported_prompt_tokens(record: ResponseRecord | None) -> int:
     if record is None:
         return 0
     response = parse_completion(record.response)
-    return (
-        0 if isinstance(response, NotACompletion) else reported_tokens(response.completion, "prompt_tokens")
-    )
+    if not isinstance(response, Response):
+        return 0
+    return reported_tokens(response.completion, "prompt_tokens")
 
 
 def _rounded(number: int) -> int:

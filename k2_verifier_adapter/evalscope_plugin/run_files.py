@@ -73,12 +73,7 @@ def nothing_to_resume(run: Path, subsets: Sequence[RunPaths]) -> bool:
 
 @contextlib.contextmanager
 def writing_alone(subsets: Iterable[RunPaths]) -> Iterator[None]:
-    """Keep every other process from writing the same files.
-
-    Raises:
-        UsageError: If another process is writing them.
-        StorageError: If the directory cannot be written to.
-    """
+    """Keep every other process from writing the same files; a `UsageError` if one does."""
     with contextlib.ExitStack() as locks:
         for paths in subsets:
             locks.callback(_lock(paths).release)
@@ -104,7 +99,8 @@ class SubsetFiles:
 
     Predictions are what was paid for: every line is on disk before its score exists. Reviews are
     derived from them, so they are written as a whole, or not at all. Whenever the process ends, what
-    is there makes a run that can be reported on and gone on with.
+    is there makes a run that can be reported on and gone on with. What cannot be written raises a
+    `StorageError`.
 
     Attributes:
         paths: Where this model's answers to this subset are kept.
@@ -113,40 +109,26 @@ class SubsetFiles:
         unsaved: Answers that came and could not be written.
     """
 
-    def __init__(self, paths: RunPaths, reviews: str) -> None:
-        """Name the files.
-
-        Args:
-            paths: Where this model's answers to this subset are kept.
-            reviews: Path of EvalScope's review file.
-        """
-        self.paths = paths
-        self.cases: list[Case] = []
-        self.facts: RunFacts
-        self.unsaved = 0
-        self._reviews_path = Path(reviews)
-        self._reviews: list[tuple[SampleScore, Case, JudgedResponse]] = []
-        self._failed: list[FailedRequest] = []
-        self._predictions: LineWriter
-        self._failures: LineWriter
-        self._opened = contextlib.ExitStack()
-
-    def open(self, facts: RunFacts, cases: list[Case], *, resume: bool) -> None:
+    def __init__(
+        self, paths: RunPaths, reviews: str, facts: RunFacts, cases: list[Case], *, resume: bool
+    ) -> None:
         """Begin a session: note what is to be done, forget the failures of an earlier session.
 
         Everything is opened before anything is sent. In between, the files of the earlier session are
         taken for an unfinished run, never for a part of this one.
 
         Args:
+            paths: Where this model's answers to this subset are kept.
+            reviews: Path of EvalScope's review file.
             facts: What is known of the run.
             cases: The cases to evaluate.
             resume: Whether earlier predictions belong to this run; if not, they are put aside.
-
-        Raises:
-            StorageError: If a file cannot be written.
         """
-        self.cases, self.facts = cases, facts
-        paths = self.paths
+        self.paths, self.facts, self.cases = paths, facts, cases
+        self.unsaved = 0
+        self._reviews_path = Path(reviews)
+        self._reviews: list[tuple[SampleScore, Case, JudgedResponse]] = []
+        self._failed: list[FailedRequest] = []
         for path in (paths.facts, paths.cases, self._reviews_path):
             remove_leftovers(path)
         _mark_unfinished(paths)
@@ -161,14 +143,10 @@ class SubsetFiles:
             opened.callback(self._predictions.close)
             write_cases(paths.cases, cases)
             write_facts(paths, facts)
-            self._opened = opened.pop_all()
+            self.close = opened.pop_all().close
 
     def save_prediction(self, sample_id: int, model: str, record: ResponseRecord) -> None:
-        """Append one answer in EvalScope's format, the raw response in its metadata.
-
-        Raises:
-            StorageError: If it cannot be written.
-        """
+        """Append one answer in EvalScope's format, the raw response in its metadata."""
         output = {"model": model, "choices": [], "metadata": {METADATA_KEY: record.as_json()}}
         prediction = {
             "index": sample_id,
@@ -185,11 +163,7 @@ class SubsetFiles:
             raise
 
     def save_failure(self, failed: FailedRequest) -> None:
-        """Append one failed request.
-
-        Raises:
-            StorageError: If it cannot be written.
-        """
+        """Append one failed request."""
         self._failures.write(failed_request_as_json(failed))
         self._failed.append(failed)
 
@@ -203,11 +177,7 @@ class SubsetFiles:
         return [*(judged for _, _, judged in self._reviews), *self._failed]
 
     def finish(self, facts: RunFacts) -> None:
-        """Write the reviews in sample order, and the final facts.
-
-        Raises:
-            StorageError: If a file cannot be written.
-        """
+        """Write the reviews in sample order, and the final facts."""
         # A run that says it is complete has its answers on the device, even if the power fails now.
         self._predictions.sync()
         with atomic_write(self._reviews_path) as file:
@@ -217,23 +187,12 @@ class SubsetFiles:
         write_facts(self.paths, facts)
         self.facts = facts
 
-    def close(self) -> None:
-        """Close the files."""
-        self._opened.close()
-
 
 def write_reports(files: SubsetFiles, summary: Summary) -> str:
     """Write every format of a subset's report; give the verdict in one line.
 
     The JSON file stands where EvalScope looks for reports of its own; it has none of their keys, and is
     passed over.
-
-    Args:
-        files: The subset's files, which hold what was judged.
-        summary: The summary of it.
-
-    Raises:
-        StorageError: If a file cannot be written.
     """
     paths = files.paths
     summary = with_its_end(summary, paths.run)
@@ -260,10 +219,7 @@ def write_reports(files: SubsetFiles, summary: Summary) -> str:
 def explain(error: StorageError, run: Path, opened: Iterable[SubsetFiles]) -> StorageError:
     """Say what a storage error means for a run: what is stored, what is lost, and how to go on.
 
-    Args:
-        error: The error.
-        run: The run directory.
-        opened: The files of the subsets that were opened; nothing is sent before that.
+    Nothing is sent before the files of all subsets are opened.
     """
     files = list(opened)
     if not files:
@@ -277,11 +233,7 @@ def explain(error: StorageError, run: Path, opened: Iterable[SubsetFiles]) -> St
 
 @contextlib.contextmanager
 def storage_errors_told(task: TaskConfig) -> Iterator[None]:
-    """Raise one clear error also where it is EvalScope's own files that cannot be written.
-
-    Raises:
-        StorageError: In the place of EvalScope's OSError.
-    """
+    """Raise a `StorageError` also where it is EvalScope's own files that cannot be written."""
     # A log file on a full disk would bring a traceback for every line of the log.
     logging_raises, logging.raiseExceptions = logging.raiseExceptions, False
     try:

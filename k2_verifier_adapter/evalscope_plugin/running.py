@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,27 +22,19 @@ from evalscope.run import run_task
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.judged import judge_record
-from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.presets import preset_for
-from k2_verifier_adapter.core.responses import FinishBucket
+from k2_verifier_adapter.core.records import ResponseRecord
+from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UnknownFlagError, UsageError
 from k2_verifier_adapter.evalscope_plugin import masking
-from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, RunLimits, run_pool
-from k2_verifier_adapter.evalscope_plugin.client.transport import RequestFailure
-from k2_verifier_adapter.evalscope_plugin.model_clients import (
-    HttpClient,
-    Outcome,
-    client_for,
-    raw_endpoint,
-    stored_record,
-    transport_options,
-)
+from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
+from k2_verifier_adapter.evalscope_plugin.model_clients import client_for, raw_endpoint, transport_options
 from k2_verifier_adapter.evalscope_plugin.parameters import check_parameters
 from k2_verifier_adapter.evalscope_plugin.planning import (
-    Cost,
     RequestPlanner,
     collect,
-    cost_of,
+    expected_cost,
     user_parameters,
 )
 from k2_verifier_adapter.evalscope_plugin.run_files import begun, storage_errors_told
@@ -86,21 +79,13 @@ def run_eval(
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run would send for one subset.
-
-    Attributes:
-        subset: The subset.
-        model: The model name that requests carry.
-        host: Host and port, or None for an API without URL.
-        parameters: The parameters that all requests share.
-        cost: Requests and prompt tokens.
-    """
+    """What a run would send for one subset: the host (None without a URL), shared parameters, cost."""
 
     subset: str
     model: str
     host: str | None
     parameters: Mapping[str, Any]
-    cost: Cost
+    cost: str
 
 
 def estimate_eval(
@@ -127,18 +112,14 @@ def estimate_eval(
             paths = RunPaths(Path(task.use_cache or task.work_dir), task.model_id, subset)
             items = collect(planner, paths, dataset, adapter.repeats, resume=bool(task.use_cache))
             shared = planner.shared_parameters(subset, [item.case for item in items])
-            found.append(Estimate(subset, client.model_name, client.host, shared, cost_of(items)))
+            found.append(Estimate(subset, client.model_name, client.host, shared, expected_cost(items)))
     return found
 
 
 def _settings(
     arguments: Sequence[str], config: Mapping[str, Any] | None, parameters: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Put config, flags and parameters together.
-
-    Raises:
-        UsageError: If another benchmark is named, or EvalScope does not know a flag.
-    """
+    """Put config, flags and parameters together."""
     chosen = {**(config or {}), **explicit_flags(arguments)}
     chosen.pop("dry_run", None)  # EvalScope's own only prints the settings; see `estimate_eval`
     chosen.setdefault("datasets", [BENCHMARK])
@@ -156,11 +137,7 @@ def _settings(
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Turn what EvalScope raises about a setting into one line.
-
-    Raises:
-        UsageError: In its place.
-    """
+    """Raise `UsageError`, of one line, in the place of what EvalScope raises about a setting."""
     try:
         yield
     except K2VerifierError:
@@ -229,12 +206,7 @@ def _in_short(error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What one request brought.
-
-    Attributes:
-        ok: Whether a completion came whose calls, if any, are valid.
-        lines: What to tell, for a person.
-    """
+    """What one request brought: whether a completion whose calls, if any, are valid; and what to tell."""
 
     ok: bool
     lines: list[str]
@@ -259,33 +231,26 @@ def probe(
     api = OpenAICompatibleAPI(model_name=model, base_url=api_url, api_key=api_key or "EMPTY")
     endpoint = raw_endpoint(api, task.generation_config)
     assert endpoint is not None, "EvalScope's own class is never overridden"
-    client = HttpClient(api, endpoint)
-    request = RequestPlanner(model, {}, client.masker).request(subset, case)
+    request = RequestPlanner(model, {}, Masker(endpoint.secrets)).request(subset, case)
     options = transport_options(task.generation_config, preset_for(subset), check_parameters({}))
-    outcomes: list[Outcome] = []
 
-    async def send(item: Case) -> None:
-        outcomes.append(await client.send(request, item))
+    async def send() -> ResponseRecord | FailedRequest:
+        async with Transport(endpoint, options) as transport:
+            return await transport.send(request, case.index)
 
-    run_pool([case], send, concurrency=1, context=client.session(options, 1, Budget(RunLimits())))
-    (outcome,) = outcomes
-    if isinstance(outcome, RequestFailure):
-        return _unanswered(outcome.failure)
-    judged = judge_record(case, stored_record(outcome, request, case.index, 0))
+    outcome = asyncio.run(send())
+    judged = outcome if isinstance(outcome, FailedRequest) else judge_record(case, outcome)
     if isinstance(judged, FailedRequest):
-        return _unanswered(judged.failure)
-    return _describe(case, outcome.duration_s, judged.judgement)
-
-
-def _unanswered(failure: Failure) -> ProbeResult:
-    return ProbeResult(ok=False, lines=[f"{failure.failure_class.value}: {failure.detail}"])
-
-
-def _describe(case: Case, duration_s: float, judgement: Judgement) -> ProbeResult:
+        return ProbeResult(ok=False, lines=[_told(judged.failure)])
+    judgement = judged.judgement
     official = "calls" if case.official.should_call else "does not call"
-    answered = f"case {case.index} answered in {duration_s:.2f} s"
+    answered = f"case {case.index} answered in {judged.duration_s:.2f} s"
     lines = [f"{answered}: finish_reason {judgement.finish_reason} (the official API {official})"]
-    if judgement.bucket is FinishBucket.TOOL_CALLS:
+    if judgement.calls:
         lines.append("the calls are valid" if judgement.successful else "the calls are not valid")
-    lines += [f"{failure.failure_class.value}: {failure.detail}" for failure in judgement.failures]
+    lines += map(_told, judgement.failures)
     return ProbeResult(ok=not judgement.schema_error, lines=lines)
+
+
+def _told(failure: Failure) -> str:
+    return f"{failure.failure_class.value}: {failure.detail}"

@@ -16,9 +16,10 @@ from support.asking import ask, ask_each, requests_of, response_of, transport_to
 
 from k2_verifier_adapter.core.failure_classes import Failure, Group
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
+from k2_verifier_adapter.core.judgement import FailedRequest
+from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.errors import EndpointError
 from k2_verifier_adapter.evalscope_plugin.client.retries import FailFast
-from k2_verifier_adapter.evalscope_plugin.client.transport import RawResponse, RequestFailure
 from k2_verifier_adapter.simulator import SimulatedVendor, profile_with, shape_names
 from k2_verifier_adapter.simulator.faults import FAULTS, NOT_SIMULATED, TransportFault
 
@@ -124,7 +125,7 @@ class Lasting:
 
     fault: TransportFault
     vendor: SimulatedVendor
-    outcome: RequestFailure | RawResponse
+    outcome: FailedRequest | ResponseRecord
 
 
 @functools.cache
@@ -162,7 +163,7 @@ def test_what_lasts_fails_the_request(line):
     """A failure that lasts ends the request, under its class, after the attempts that the row promises."""
     for lasting in _lasting(line):
         outcome = lasting.outcome
-        assert isinstance(outcome, RequestFailure)
+        assert isinstance(outcome, FailedRequest)
         assert outcome.failure.failure_class is line.kind
         if line.retried == "yes, beside the retries":
             assert 1 + RETRIES < outcome.attempts <= 60
@@ -201,7 +202,7 @@ def test_any_other_refusal_stops_the_run_late(status):
         failfast.failed(failure, status)
 
 
-FAILS, ANSWERED = RequestFailure, RawResponse
+FAILS, ANSWERED = FailedRequest, ResponseRecord
 PASSING = {
     "no": (2, [(FAILS, 1), (FAILS, 1), (ANSWERED, 1)]),
     "yes": (2, [(ANSWERED, 3), (ANSWERED, 3), (ANSWERED, 3)]),
@@ -232,7 +233,7 @@ def test_a_stall_that_passes_is_survived():
     (line,) = [line for line in LINES if line.kind is C.TIMED_OUT]
     work = [(_vendor(f"{name}@1"), [request]) for name in line.faults for request in _modes(name)]
     for (vendor, _), (outcome,) in zip(work, ask_each(work, retries=RETRIES, timeout_s=0.5), strict=True):
-        assert isinstance(outcome, RawResponse)
+        assert isinstance(outcome, ResponseRecord)
         assert outcome.attempts >= 2
         assert vendor.truth.answers[0].failure_class is C.TIMED_OUT
 
@@ -256,7 +257,7 @@ def test_a_refused_connection_is_survived():
             stack.enter_context(vendor.running(port))
 
         outcome = asyncio.run(main(start))
-    assert (type(outcome), outcome.attempts, len(notes)) == (RawResponse, 2, 1)
+    assert (type(outcome), outcome.attempts, len(notes)) == (ResponseRecord, 2, 1)
 
 
 def test_retry_after_is_heeded():
@@ -268,7 +269,7 @@ def test_retry_after_is_heeded():
     soon = [SimulatedVendor([ROW], profile_with({f"{fault}@1": 1}), retry_after_s=1) for fault in faults]
     began = time.monotonic()
     for (outcome,) in ask_each([(vendor, [PLAIN]) for vendor in soon], retries=RETRIES):
-        assert (type(outcome), outcome.attempts) == (RawResponse, 2)
+        assert (type(outcome), outcome.attempts) == (ResponseRecord, 2)
     assert time.monotonic() - began > 0.9
 
 
@@ -294,7 +295,7 @@ def test_faults_come_one_after_the_other():
     sequence = "http_503@1+http_429@1+connection_reset_before_headers@1"
     vendor = _vendor(sequence)
     for outcome in ask(vendor, [PLAIN, STREAMED], retries=RETRIES):
-        assert (type(outcome), outcome.attempts) == (RawResponse, 4)
+        assert (type(outcome), outcome.attempts) == (ResponseRecord, 4)
     once = ["http_503", "http_429", "connection_reset_before_headers", None]
     assert [answer.fault for answer in vendor.truth.answers] == once * 2
     totals = vendor.truth.totals()

@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.requests import Request, RequestIdentity
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 from k2_verifier_adapter.evalscope_plugin.client.transport import (
     Endpoint,
-    RequestFailure,
     Transport,
     TransportOptions,
     environment_proxy,
@@ -77,7 +77,7 @@ def test_the_proxy_of_an_https_endpoint_never_sees_the_key(environment):
     assert len(received) == 1
     assert received[0].startswith(b"CONNECT vendor.invalid:443 ")
     assert KEY.encode() not in received[0]
-    assert isinstance(outcome, RequestFailure)
+    assert isinstance(outcome, FailedRequest)
     assert KEY not in outcome.failure.detail
 
 
@@ -87,5 +87,5 @@ def test_an_http_endpoint_is_asked_through_its_proxy(environment):
         ask_through_proxy(environment, "HTTP_PROXY", "http://vendor.invalid/v1/chat/completions")
     )
     assert received[0].startswith(b"POST http://vendor.invalid/v1/chat/completions ")
-    assert isinstance(outcome, RequestFailure)
+    assert isinstance(outcome, FailedRequest)
     assert outcome.failure.failure_class is FailureClass.HTTP_5XX

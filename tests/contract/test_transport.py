@@ -37,13 +37,13 @@ from support.raw_server import (
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.judgement import FailedRequest
+from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.evalscope_plugin.client import reading
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 from k2_verifier_adapter.evalscope_plugin.client.transport import (
     Endpoint,
-    RawResponse,
-    RequestFailure,
     Transport,
     TransportOptions,
 )
@@ -96,13 +96,13 @@ def _ask(
 
 def _answer(handler, request, **settings):
     (outcome,), server = _ask(handler, request, **settings)
-    assert isinstance(outcome, RawResponse), outcome
+    assert isinstance(outcome, ResponseRecord), outcome
     return outcome, server
 
 
 def _failure(handler, request, **settings):
     (outcome,), server = _ask(handler, request, **settings)
-    assert isinstance(outcome, RequestFailure), outcome
+    assert isinstance(outcome, FailedRequest), outcome
     return outcome, server
 
 
@@ -134,11 +134,11 @@ def test_an_answer_is_kept_as_it_came():
         '{"choices" : [{"message":{"content":"é \\ud83d 😀","x":1.0},"finish_reason":"stop"}], "big": 1e400}'
     )
     answer, _ = _answer(says(reply(body.encode())), PLAIN)
-    assert answer.text.isascii()
-    assert answer.text.startswith('{"choices" : [')
-    assert '"x":1.0' in answer.text
-    assert '"big": 1e400' in answer.text
-    assert json.loads(answer.text) == json.loads(body)
+    assert answer.response.isascii()
+    assert answer.response.startswith('{"choices" : [')
+    assert '"x":1.0' in answer.response
+    assert '"big": 1e400' in answer.response
+    assert json.loads(answer.response) == json.loads(body)
     assert (response_of(answer).finish_reason, answer.ttft_s, answer.raw) == ("stop", None, True)
 
 
@@ -468,7 +468,7 @@ def test_interleaved_indexes_are_kept_apart():
         for call in response_of(answer).tool_calls
     ]
     assert calls == [("functions.a:0", "a", '{"x": 1}'), ("functions.b:1", "b", '{"y": "北京"}')]
-    assert answer.anomalies == ()
+    assert answer.stream_anomalies == ()
 
 
 def test_stream_faults_are_noted():
@@ -479,7 +479,7 @@ def test_stream_faults_are_noted():
     ]
     events = [event(chunk({"tool_calls": [delta]})) for delta in deltas]
     answer, _ = _answer(says(stream(*events, event(chunk({}, "tool_calls")), DONE)), STREAMED)
-    assert answer.anomalies == (C.STREAM_INDEX_MISSING, C.STREAM_NAME_REPEATED, C.STREAM_ID_MISSING)
+    assert answer.stream_anomalies == (C.STREAM_INDEX_MISSING, C.STREAM_NAME_REPEATED, C.STREAM_ID_MISSING)
     assert response_of(answer).tool_calls[0]["function"]["arguments"] == "{}"
 
 
@@ -618,7 +618,7 @@ def test_the_simulated_vendors_transport_faults_arrive_as_what_they_are():
 
         with vendor.running() as endpoint:
             outcome = asyncio.run(main(endpoint.url))
-        assert isinstance(outcome, RequestFailure), kind
+        assert isinstance(outcome, FailedRequest), kind
         assert outcome.failure.failure_class is kind
 
 

@@ -14,8 +14,9 @@ from support.asking import ask_at_once, ask_each, requests_of, response_of
 from support.runs import bundled_rows
 
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
-from k2_verifier_adapter.evalscope_plugin.client.transport import RequestFailure, TransportOptions
+from k2_verifier_adapter.evalscope_plugin.client.transport import TransportOptions
 from k2_verifier_adapter.simulator import SimulatedVendor, profile_with, shape_names
 from k2_verifier_adapter.simulator.completions import chunks_of
 from k2_verifier_adapter.simulator.faults import FAULTS, TransportFault
@@ -227,14 +228,14 @@ BUNDLED = sorted(
 
 
 def _judged_parts(outcome):
-    if isinstance(outcome, RequestFailure):
+    if isinstance(outcome, FailedRequest):
         return outcome.failure.failure_class
     response = response_of(outcome)
     completion = response.completion
     return (
         response.finish_reason,
         response.message,
-        outcome.anomalies,
+        outcome.stream_anomalies,
         completion["usage"],
         completion["model"],
     )

@@ -9,25 +9,25 @@ from typing import Any
 
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.judgement import FailedRequest
+from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request, build_request
 from k2_verifier_adapter.core.responses import Response, parse_completion
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 from k2_verifier_adapter.evalscope_plugin.client.transport import (
     Endpoint,
-    RawResponse,
-    RequestFailure,
     Transport,
     TransportOptions,
 )
 from k2_verifier_adapter.simulator import SimulatedVendor
 
-Outcome = RawResponse | RequestFailure
+Outcome = ResponseRecord | FailedRequest
 
 
 def response_of(outcome: Outcome) -> Response:
     """Read an answer as it is judged: from its text."""
-    assert isinstance(outcome, RawResponse), outcome
-    response = parse_completion(outcome.text)
+    assert isinstance(outcome, ResponseRecord), outcome
+    response = parse_completion(outcome.response)
     assert isinstance(response, Response), response
     return response
 

@@ -7,9 +7,7 @@ import time
 
 import pytest
 
-from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, Pacer, RunLimits
-
-FREE = RunLimits()
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, Pacer
 
 
 def _take(budget, times):
@@ -34,7 +32,7 @@ class TestBudget:
     def test_without_maximums_nothing_ends(self):
         """Neither requests nor tokens nor time end a session without maximums."""
         clock = Clock()
-        budget = Budget(FREE, clock)
+        budget = Budget(clock=clock)
         _take(budget, 10_000)
         budget.use(10**12)
         clock.now += 10**9
@@ -42,7 +40,7 @@ class TestBudget:
 
     def test_requests_are_counted_exactly(self):
         """The request after the last one is refused, under the maximum's name and value."""
-        budget = Budget(RunLimits(max_requests=3))
+        budget = Budget(max_requests=3)
         _take(budget, 3)
         assert budget.spent is None
         with pytest.raises(BudgetSpentError, match="max_requests 3"):
@@ -51,7 +49,7 @@ class TestBudget:
 
     def test_tokens_end_it_once_they_are_reached(self):
         """Reached exactly is reached; the request that is refused does not count as sent."""
-        budget = Budget(RunLimits(max_total_tokens=100))
+        budget = Budget(max_total_tokens=100)
         budget.take()
         budget.use(99)
         assert budget.spent is None
@@ -64,7 +62,7 @@ class TestBudget:
     def test_minutes_end_it_by_the_clock(self):
         """At the deadline nothing starts any more."""
         clock = Clock()
-        budget = Budget(RunLimits(max_minutes=0.5), clock)
+        budget = Budget(max_minutes=0.5, clock=clock)
         clock.now += 29.9
         budget.take()
         clock.now += 0.1
@@ -74,7 +72,7 @@ class TestBudget:
         """Who waits for an hour is woken when another one uses up the tokens."""
 
         async def main():
-            budget = Budget(RunLimits(max_total_tokens=1))
+            budget = Budget(max_total_tokens=1)
             waiting = asyncio.create_task(budget.pause(3600))
             await asyncio.sleep(0)
             budget.use(1)
@@ -86,7 +84,7 @@ class TestBudget:
         """A pause is never longer than the minutes that are left."""
 
         async def main():
-            budget = Budget(RunLimits(max_minutes=0.0005))
+            budget = Budget(max_minutes=0.0005)
             await asyncio.wait_for(budget.pause(3600), 20)
             assert budget.spent == "max_minutes 0.0005"
 
@@ -122,7 +120,7 @@ class TestPacer:
             inside -= 1
             seen.append(index)
 
-        _crowd(Pacer(Budget(FREE), 4), 50, work)
+        _crowd(Pacer(Budget(), 4), 50, work)
         assert (most, sorted(seen)) == (4, list(range(50)))
 
     def test_starts_are_spaced(self):
@@ -132,14 +130,14 @@ class TestPacer:
         async def work(_, started):
             starts.append(started)
 
-        _crowd(Pacer(Budget(FREE), 100, 6000), 10, work)
+        _crowd(Pacer(Budget(), 100, 6000), 10, work)
         starts.sort()
         assert all(start - starts[0] >= 0.01 * number - 0.002 for number, start in enumerate(starts))
 
     def test_a_429_halves_the_crowd_once(self):
         """Of eight in flight that are all refused, the first lowers the number to four, the others no more."""
         notes = []
-        pacer = Pacer(Budget(FREE), 8, on_change=notes.append)
+        pacer = Pacer(Budget(), 8, on_change=notes.append)
 
         async def main():
             async def refused():
@@ -155,7 +153,7 @@ class TestPacer:
 
     def test_it_is_lowered_from_what_was_in_flight(self):
         """Where far fewer were in flight than allowed, half of those is the new number, and one is the least."""
-        pacer = Pacer(Budget(FREE), 1000)
+        pacer = Pacer(Budget(), 1000)
 
         async def main():
             for _ in range(3):
@@ -168,7 +166,7 @@ class TestPacer:
 
     def test_answers_raise_it_again(self):
         """From one at a time, answers bring it back to the full number, step by step and never beyond."""
-        pacer = Pacer(Budget(FREE), 32)
+        pacer = Pacer(Budget(), 32)
         pacer.rate_limited(0.0, time.monotonic())
         limits = []
         while pacer.limit < 32:
@@ -181,7 +179,7 @@ class TestPacer:
 
     def test_everybody_waits_for_the_rate_limit(self):
         """After a 429 nothing starts before its time, not even what was not refused."""
-        pacer = Pacer(Budget(FREE), 8)
+        pacer = Pacer(Budget(), 8)
         starts = []
 
         async def work(_, started):
@@ -194,7 +192,7 @@ class TestPacer:
 
     def test_a_spent_budget_lets_nobody_through(self):
         """Those who wait at the gate are refused when the budget is spent, instead of waiting for ever."""
-        budget = Budget(RunLimits(max_requests=5))
+        budget = Budget(max_requests=5)
         pacer = Pacer(budget, 2)
         outcomes = []
 

@@ -12,12 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, InvalidStateError, wait
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _ROUNDS_TO_RECOVER = 16
 
@@ -25,44 +26,35 @@ _CANCEL_PATIENCE_S = 4.0
 """Seconds that an interrupted pool may take to let go of its connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunLimits:
-    """What the user lets one session spend; 0 is no maximum.
-
-    Attributes:
-        max_requests: HTTP requests, retries included.
-        max_total_tokens: Prompt and completion tokens, as the vendor's `usage` counts them. No request
-            is sent once they are reached; the answers under way may go beyond.
-        max_minutes: Minutes after which no request is sent; the answers under way are waited for.
-    """
-
-    max_requests: int = 0
-    max_total_tokens: int = 0
-    max_minutes: float = 0.0
-
-
 class BudgetSpentError(Exception):
     """A request was not sent, or not sent again, because a maximum is reached."""
 
 
 class Budget:
-    """What a session has left to spend, on one event loop.
+    """What the user lets a session spend, and what it has `sent` and used (`tokens`); on one event loop."""
 
-    Attributes:
-        sent: Requests sent so far.
-        tokens: Tokens used so far.
-    """
-
-    def __init__(self, limits: RunLimits, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start counting; the minutes run from now.
+    def __init__(
+        self,
+        max_requests: int = 0,
+        max_total_tokens: int = 0,
+        max_minutes: float = 0.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Start counting; the minutes run from now. A maximum of 0 is none.
 
         Args:
-            limits: The maximums.
+            max_requests: HTTP requests, retries included.
+            max_total_tokens: Prompt and completion tokens, as the vendor's `usage` counts them. No request
+                is sent once they are reached; the answers under way may go beyond.
+            max_minutes: Minutes after which no request is sent; the answers under way are waited for.
             clock: Seconds by a clock that never goes back.
         """
-        self._limits = limits
+        self._max_requests = max_requests
+        self._max_total_tokens = max_total_tokens
+        self._max_minutes = max_minutes
         self._clock = clock
-        self._deadline = clock() + limits.max_minutes * 60 if limits.max_minutes else None
+        self._deadline = clock() + max_minutes * 60 if max_minutes else None
         self._over = asyncio.Event()
         self._reason: str | None = None
         self.sent = 0
@@ -72,7 +64,7 @@ class Budget:
     def spent(self) -> str | None:
         """The maximum that is reached, by name and value; None while there is something left."""
         if self._reason is None and self._deadline is not None and self._clock() >= self._deadline:
-            self._end(f"max_minutes {self._limits.max_minutes:g}")
+            self._end(f"max_minutes {self._max_minutes:g}")
         return self._reason
 
     def take(self) -> None:
@@ -81,8 +73,8 @@ class Budget:
         Raises:
             BudgetSpentError: If there is none left; it must not be sent.
         """
-        if self._reason is None and self._limits.max_requests and self.sent >= self._limits.max_requests:
-            self._end(f"max_requests {self._limits.max_requests}")
+        if self._max_requests and self.sent >= self._max_requests:
+            self._end(f"max_requests {self._max_requests}")
         if self.spent is not None:
             raise BudgetSpentError(self.spent)
         self.sent += 1
@@ -90,8 +82,8 @@ class Budget:
     def use(self, tokens: int) -> None:
         """Count the tokens of an answer."""
         self.tokens += tokens
-        if self._limits.max_total_tokens and self.tokens >= self._limits.max_total_tokens:
-            self._end(f"max_total_tokens {self._limits.max_total_tokens}")
+        if self._max_total_tokens and self.tokens >= self._max_total_tokens:
+            self._end(f"max_total_tokens {self._max_total_tokens}")
 
     async def pause(self, seconds: float) -> None:
         """Wait, but no longer than until a maximum is reached."""
@@ -209,7 +201,7 @@ class Pacer:
         self._on_change(f"rate limited: {self.limit} requests at a time from now on")
 
 
-def run_pool(  # noqa: C901 - three small functions inside
+def run_pool(
     items: Sequence[Item],
     work: Callable[[Item], Awaitable[None]],
     *,
@@ -257,17 +249,8 @@ def run_pool(  # noqa: C901 - three small functions inside
                     unfinished.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
 
-    def run() -> None:
-        try:
-            asyncio.run(work_on_all())
-        except BaseException as error:  # noqa: BLE001 - handed over to the calling thread
-            finished.set_exception(error)
-        else:
-            finished.set_result(None)
-
-    thread = threading.Thread(target=run, name="k2-verifier-pool", daemon=True)
     try:
-        thread.start()
+        start_daemon(lambda: asyncio.run(work_on_all()), finished)
         finished.result()
     except BaseException:
         if not finished.done():
@@ -280,4 +263,23 @@ def run_pool(  # noqa: C901 - three small functions inside
                     loop.call_soon_threadsafe(task.cancel)
             wait([finished], _CANCEL_PATIENCE_S)
         raise
-    thread.join()
+
+
+def start_daemon(function: Callable[[], Result], outcome: Future[Result]) -> None:
+    """Call a function in a thread of its own, and hand its outcome over.
+
+    No executor: its threads are waited for when the interpreter ends, so that a call that hangs would
+    keep an interrupted run from ending.
+    """
+
+    def call() -> None:
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - handed over to who waits
+            hand_over: Callable[[], None] = partial(outcome.set_exception, error)
+        else:
+            hand_over = partial(outcome.set_result, result)
+        with suppress(InvalidStateError):  # nobody waits any more where the run was interrupted
+            hand_over()
+
+    threading.Thread(target=call, name="k2-verifier", daemon=True).start()

@@ -37,12 +37,7 @@ _REFUSAL_S = 5.0
 
 
 class NoCompletionError(Exception):
-    """What was read is no completion.
-
-    Attributes:
-        failure_class: The transport class.
-        detail: One line that says what came instead.
-    """
+    """What was read is no completion, or passes a limit; the detail says in one line what came instead."""
 
     def __init__(self, failure_class: FailureClass, detail: str) -> None:
         super().__init__(detail)
@@ -52,12 +47,7 @@ class NoCompletionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much and how long is read.
-
-    Attributes:
-        timeout_s: Seconds without progress; see `TransportOptions`.
-        max_bytes: Decompressed size.
-    """
+    """How much is read, decompressed, and how many seconds without progress are waited for."""
 
     timeout_s: float
     max_bytes: int
@@ -92,11 +82,7 @@ class _Meter:
         self._progress = time.monotonic()
 
     def take(self, chunk: bytes, now: float, *, progress: bool = False) -> None:
-        """Count a chunk.
-
-        Raises:
-            NoCompletionError: If a limit is passed.
-        """
+        """Count a chunk, or raise `NoCompletionError`."""
         self._size += len(chunk)
         if self._size > self._limits.max_bytes:
             detail = f"more than {self._limits.max_bytes} bytes"
@@ -108,12 +94,7 @@ class _Meter:
 
 
 async def read_body(response: aiohttp.ClientResponse, limits: Limits) -> Reading:
-    """Read a body that has to be whole within the timeout.
-
-    Raises:
-        NoCompletionError: If it is no completion, or passes a limit.
-        aiohttp.ClientError: If the connection breaks.
-    """
+    """Read a body that has to be whole within the timeout, or raise `NoCompletionError`."""
     meter = _Meter(limits)
     parts: list[bytes] = []
     async for chunk in response.content.iter_any():
@@ -143,16 +124,12 @@ async def read_refusal(response: aiohttp.ClientResponse, limits: Limits) -> byte
 
 
 async def read_stream(response: aiohttp.ClientResponse, limits: Limits, started: float) -> Reading:
-    """Read an event stream, of which each event is progress.
+    """Read an event stream, of which each event is progress, or raise `NoCompletionError`.
 
     Args:
         response: The response, its head read.
         limits: Size and silence.
         started: When the request was sent, by the monotonic clock.
-
-    Raises:
-        NoCompletionError: If it is no complete event stream, or passes a limit.
-        aiohttp.ServerTimeoutError: If nothing at all came for the timeout.
     """
     stream = _Stream(limits, started)
     patience: asyncio.TimerHandle | None = None
@@ -221,11 +198,7 @@ class _Stream:
                     self._assembler.add(data)
 
     def reading(self) -> Reading:
-        """Give the completion.
-
-        Raises:
-            NoCompletionError: If the stream holds none.
-        """
+        """Give the completion, or raise `NoCompletionError`."""
         if not self._assembler.events and not self._done:
             return _whole_completion(bytes(self._before_events))
         result = self._assembler.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -41,23 +42,31 @@ _TRANSIENT = frozenset(
 _WRONG_ADDRESS = frozenset({FailureClass.CONNECTION_FAILED, FailureClass.NOT_A_COMPLETION})
 """What a wrong URL looks like: soon repeated alike, never better."""
 
-_ALIKE_AT_ONCE = 3
-"""Failures of a kind that no later request can escape: credentials, credit, model, address."""
+_AT_ONCE = 3
+"""Failures alike of a kind that no later request can escape: credentials, credit, model, address."""
 
-_ALIKE_REFUSED = 8
-"""Requests refused alike (400, 422): the parameters, or rows that only look alike."""
+_REFUSED = 8
+"""Requests refused alike: the parameters, or rows that only look alike."""
 
-_ALIKE = 16
-"""Failures of any other kind."""
-
-_ADVICE = {
-    400: "the endpoint refuses the request: check the parameters and the model name",
-    401: "check the API key (--api-key, or K2_VERIFIER_API_KEY for k2-verifier)",
-    402: "the account has no credit",
-    403: "the API key may not use this model",
-    404: "check the model name (--model) and the API URL (--api-url)",
-    422: "the endpoint refuses the parameters",
+_HOPELESS: Mapping[int | FailureClass, tuple[int, str]] = {
+    400: (_REFUSED, "the endpoint refuses the request: check the parameters and the model name"),
+    401: (_AT_ONCE, "check the API key (--api-key, or K2_VERIFIER_API_KEY for k2-verifier)"),
+    402: (_AT_ONCE, "the account has no credit"),
+    403: (_AT_ONCE, "the API key may not use this model"),
+    404: (_AT_ONCE, "check the model name (--model) and the API URL (--api-url)"),
+    422: (_REFUSED, "the endpoint refuses the parameters"),
+    FailureClass.CONNECTION_FAILED: (
+        _AT_ONCE,
+        "check the API URL (--api-url); is the server running?",
+    ),
+    FailureClass.NOT_A_COMPLETION: (
+        _AT_ONCE,
+        "is this the URL of an OpenAI-compatible API, up to and including /v1?",
+    ),
 }
+"""By status, else by class: so many failures alike from the first on end a run, with this advice."""
+
+_ANY_OTHER = (16, "see the log for the single failures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +141,7 @@ class RetryBudget:
 
 
 def retry_after_seconds(value: str | None, now: float) -> float | None:
-    """Read a `Retry-After` header, in seconds or as a date; None if absent or unreadable.
-
-    Args:
-        value: The header.
-        now: Seconds since the epoch.
-    """
+    """Read a `Retry-After` header, in seconds or as a date; None if absent or unreadable."""
     if value is None:
         return None
     try:
@@ -151,14 +155,10 @@ def retry_after_seconds(value: str | None, now: float) -> float | None:
 
 
 class FailFast:
-    """Watch the first requests of a run."""
+    """Watch the first requests of a run: one clear line instead of 2,000 failures."""
 
     def __init__(self, total: int) -> None:
-        """Start watching.
-
-        Args:
-            total: Requests that the run is to make.
-        """
+        """Start watching a run that is to make `total` requests."""
         self._total = total
         self._succeeded = False
         self._alike: Counter[tuple[FailureClass, int | None]] = Counter()
@@ -175,35 +175,15 @@ class FailFast:
         """
         if self._succeeded:
             return
-        self._alike[failure.failure_class, status] += 1
+        kind = failure.failure_class
+        self._alike[kind, status] += 1
         if len(self._alike) > 1:
             return
-        count = self._alike[failure.failure_class, status]
-        if count >= self._limit(failure.failure_class, status):
-            advice = self._advice(failure.failure_class, status)
+        key = status if status is not None and status in _HOPELESS else kind
+        most, advice = _HOPELESS.get(key, _ANY_OTHER)
+        count = self._alike[kind, status]
+        if count >= most or (key in _HOPELESS and count >= self._total):
             raise EndpointError(
                 f"stopped: the first {count} requests all failed alike and none succeeded: "
-                f"{failure.failure_class.value}: {failure.detail}. Advice: {advice}"
+                f"{kind.value}: {failure.detail}. Advice: {advice}"
             )
-
-    def _limit(self, kind: FailureClass, status: int | None) -> int:
-        if kind in (FailureClass.CONNECTION_FAILED, FailureClass.NOT_A_COMPLETION) or status in (
-            401,
-            402,
-            403,
-            404,
-        ):
-            return min(_ALIKE_AT_ONCE, self._total)
-        if status in (400, 422):
-            return min(_ALIKE_REFUSED, self._total)
-        return _ALIKE
-
-    @staticmethod
-    def _advice(kind: FailureClass, status: int | None) -> str:
-        if status in _ADVICE:
-            return _ADVICE[status]
-        if kind is FailureClass.CONNECTION_FAILED:
-            return "check the API URL (--api-url); is the server running?"
-        if kind is FailureClass.NOT_A_COMPLETION:
-            return "is this the URL of an OpenAI-compatible API, up to and including /v1?"
-        return "see the log for the single failures"

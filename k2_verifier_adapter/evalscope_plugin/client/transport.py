@@ -21,24 +21,23 @@ import aiohttp
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import excerpt
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.printable import printable
+from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request
 from k2_verifier_adapter.core.secrets import Masker
-from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, Pacer, RunLimits
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, Pacer
 from k2_verifier_adapter.evalscope_plugin.client.reading import (
     Limits,
     NoCompletionError,
+    Reading,
     deadline,
     describe,
     read_body,
     read_refusal,
     read_stream,
 )
-from k2_verifier_adapter.evalscope_plugin.client.retries import (
-    RetryBudget,
-    RetryPolicy,
-    retry_after_seconds,
-)
+from k2_verifier_adapter.evalscope_plugin.client.retries import RetryBudget, RetryPolicy, retry_after_seconds
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -63,10 +62,6 @@ class Endpoint:
     query: Mapping[str, str]
     secrets: tuple[str, ...]
 
-    def masked(self, text: str) -> str:
-        """Give a vendor's text fit for a message: without the endpoint's secrets and control characters."""
-        return printable(Masker(self.secrets).text(text))
-
 
 @dataclass(frozen=True, slots=True)
 class TransportOptions:
@@ -84,46 +79,6 @@ class TransportOptions:
     retry: RetryPolicy
     max_response_bytes: int = 64 * 1024 * 1024
     requests_per_minute: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class RawResponse:
-    """A completion, as it came.
-
-    Attributes:
-        text: The completion as ASCII-escaped JSON text.
-        anomalies: Stream failure classes noticed on the way.
-        attempts: Requests sent until it came.
-        duration_s: Seconds from the request that was answered to the end of the answer.
-        ttft_s: Seconds to the first output of a stream, else None.
-        finished_at: When it was complete, ISO 8601 in UTC.
-        raw: Whether the response is the endpoint's own, not what EvalScope made of it.
-    """
-
-    text: str
-    anomalies: tuple[FailureClass, ...]
-    attempts: int
-    duration_s: float
-    ttft_s: float | None
-    finished_at: str
-    raw: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class RequestFailure:
-    """A request that failed for good.
-
-    Attributes:
-        failure: The class and a line without secrets.
-        status: HTTP status of the last attempt, None if none came.
-        attempts: Requests sent; 0 if the row could not be asked.
-        duration_s: Seconds from the first attempt to the end of the last, pauses included.
-    """
-
-    failure: Failure
-    status: int | None
-    attempts: int
-    duration_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,18 +112,19 @@ class Transport:
             rng: Source of the jitter.
         """
         self._endpoint = endpoint
+        self._masker = Masker(endpoint.secrets)
         self._options = options
         self._on_event = on_event
         self._rng = rng or random.Random()
         self._proven = False
-        self._budget = budget or Budget(RunLimits())
+        self._budget = budget or Budget()
         self._pacer = Pacer(self._budget, concurrency, options.requests_per_minute, on_change=on_event)
         self._proxy = environment_proxy(endpoint.url)
         self._limits = Limits(options.timeout_s, options.max_response_bytes)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        # The evaluator bounds the concurrency; total time is bounded by progress, not as a whole.
+        # The pacer bounds the concurrency; total time is bounded by progress, not as a whole.
         timeout = aiohttp.ClientTimeout(
             total=None,
             sock_connect=min(_CONNECT_TIMEOUT_S, self._options.timeout_s),
@@ -190,8 +146,15 @@ class Transport:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, request: Request) -> RawResponse | RequestFailure:
-        """Send one request, as often as the retry policy says.
+    async def send(
+        self, request: Request, case_index: int = 0, repeat: int = 0
+    ) -> ResponseRecord | FailedRequest:
+        """Send one request, as often as the retry policy says; nothing that comes back holds a secret.
+
+        Args:
+            request: The request.
+            case_index: The row that it is of, for the record.
+            repeat: Which repetition, likewise.
 
         Raises:
             BudgetSpentError: If a maximum is reached before it is answered or given up.
@@ -202,24 +165,36 @@ class Transport:
         while True:
             async with self._pacer.turn() as started:
                 attempts += 1
-                outcome = await self._attempt(request, attempts)
-            if isinstance(outcome, RawResponse):
+                outcome = await self._attempt(request, started)
+            if isinstance(outcome, Reading):
                 self._proven = True
                 self._pacer.answered()
-                return outcome
-            kind = outcome.failure.failure_class
-            delay = retries.next_delay(kind, outcome.status, outcome.retry_after_s, proven=self._proven)
+                return ResponseRecord(
+                    case_index=case_index,
+                    repeat=repeat,
+                    response=self._masker.json_text(outcome.text),
+                    stream_anomalies=outcome.anomalies,
+                    request=request.identity,
+                    attempts=attempts,
+                    duration_s=time.monotonic() - started,
+                    ttft_s=outcome.ttft_s,
+                    finished_at=utc_now(),
+                )
+            failure, status = outcome.failure, outcome.status
+            delay = retries.next_delay(
+                failure.failure_class, status, outcome.retry_after_s, proven=self._proven
+            )
             if delay is None:
-                return RequestFailure(outcome.failure, outcome.status, attempts, time.monotonic() - first)
-            self._on_event(f"{outcome.failure.detail}; again in {delay:.1f} s (attempt {attempts})")
-            if kind is FailureClass.RATE_LIMITED:
+                duration_s = time.monotonic() - first
+                return FailedRequest(case_index, failure, status, attempts, repeat, duration_s)
+            self._on_event(f"{failure.detail}; again in {delay:.1f} s (attempt {attempts})")
+            if failure.failure_class is FailureClass.RATE_LIMITED:
                 self._pacer.rate_limited(delay, started)
             else:
                 await self._budget.pause(delay)
 
-    async def _attempt(self, request: Request, attempts: int) -> RawResponse | _FailedAttempt:
+    async def _attempt(self, request: Request, started: float) -> Reading | _FailedAttempt:
         assert self._session is not None, "the transport is used as a context manager"
-        started = time.monotonic()
         status: int | None = None
         try:
             # `sock_read` alone lets a head that comes byte by byte take for ever.
@@ -239,9 +214,8 @@ class Transport:
                     return await self._refusal(response)
                 try:
                     if request.stream:
-                        reading = await read_stream(response, self._limits, started)
-                    else:
-                        reading = await read_body(response, self._limits)
+                        return await read_stream(response, self._limits, started)
+                    return await read_body(response, self._limits)
                 except NoCompletionError as error:
                     # What is left of the body is not worth waiting for.
                     response.close()
@@ -255,14 +229,6 @@ class Transport:
             return self._failed(FailureClass.TIMED_OUT, self._limits.silence, status)
         except OSError as error:
             return self._failed(FailureClass.CONNECTION_RESET, describe(error), status)
-        return RawResponse(
-            text=reading.text,
-            anomalies=reading.anomalies,
-            attempts=attempts,
-            duration_s=time.monotonic() - started,
-            ttft_s=reading.ttft_s,
-            finished_at=utc_now(),
-        )
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> _FailedAttempt:
         body = await read_refusal(response, self._limits)
@@ -285,7 +251,7 @@ class Transport:
     def _failed(
         self, kind: FailureClass, detail: str, status: int | None, retry_after_s: float | None = None
     ) -> _FailedAttempt:
-        return _FailedAttempt(Failure(kind, self._endpoint.masked(detail)), status, retry_after_s)
+        return _FailedAttempt(Failure(kind, printable(self._masker.text(detail))), status, retry_after_s)
 
 
 def _class_of(error: aiohttp.ClientError) -> FailureClass:
