@@ -102,19 +102,20 @@ class Counts:
 
     def add(self, judgement: Judgement) -> None:
         """Count one judgement."""
+        bucket, official_bucket = judgement.bucket, judgement.official_bucket
+        calls, should_call = bucket is FinishBucket.TOOL_CALLS, judgement.should_call
         self.completed += 1
-        calls, should_call = judgement.calls, judgement.should_call
         self.tp += calls and should_call
         self.fp += calls and not should_call
         self.fn += should_call and not calls
         self.tn += not calls and not should_call
-        self.stop += judgement.bucket is FinishBucket.STOP
+        self.stop += bucket is FinishBucket.STOP
         self.tool_calls += calls
-        self.others += judgement.bucket is FinishBucket.OTHERS
-        self.successful += judgement.successful
-        self.official_stop += judgement.official_bucket is FinishBucket.STOP
-        self.official_tool_calls += judgement.official_bucket is FinishBucket.TOOL_CALLS
-        self.official_others += judgement.official_bucket is FinishBucket.OTHERS
+        self.others += bucket is FinishBucket.OTHERS
+        self.successful += calls and judgement.tool_calls_valid is True
+        self.official_stop += official_bucket is FinishBucket.STOP
+        self.official_tool_calls += official_bucket is FinishBucket.TOOL_CALLS
+        self.official_others += official_bucket is FinishBucket.OTHERS
         self.official_successful += judgement.official_valid is True
         if judgement.same_names is not None:
             self.name_pairs += 1

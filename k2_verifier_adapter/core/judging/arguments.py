@@ -109,69 +109,46 @@ def notes_on(calls: Sequence[Any], not_json: frozenset[int]) -> list[Note]:
     return notes[:MAX_NOTES]
 
 
-class _NotedError(Exception):
-    """There is something to note in a text that `json.loads` accepts."""
+class _RepeatedKeyError(Exception):
+    """A key occurs twice in one object."""
 
 
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        raise _NotedError
+        seen = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _RepeatedKeyError(name)
+            seen.add(name)
     return value
 
 
-def _refuse_constant(_: str) -> float:
-    raise _NotedError
-
-
-_clean_decoder = json.JSONDecoder(object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
-
-
-class _Watch:
-    """Remembers what `json.loads` passes over."""
-
-    def __init__(self) -> None:
-        self.duplicate: str | None = None
-        self.constant: str | None = None
-
-    def read(self, text: str) -> None:
-        """Parse a text; one that is not JSON leaves no trace."""
-        decoder = json.JSONDecoder(object_pairs_hook=self._object, parse_constant=self._constant)
-        try:
-            decoder.decode(text)
-        except (ValueError, RecursionError):
-            self.duplicate = self.constant = None
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        value: dict[str, Any] = {}
-        for name, item in pairs:
-            if name in value and self.duplicate is None:
-                self.duplicate = name
-            value[name] = item
-        return value
-
-    def _constant(self, name: str) -> float:
-        self.constant = self.constant or name
-        return 0.0
+_decoder_of_unique_keys = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def _notes_on_json(text: str, position: int, tool: str | None) -> list[Note]:
+    """Note what `json.loads` passes over in a text; nothing of one that is not JSON."""
+    repeated: str | None = None
     try:
-        _clean_decoder.decode(text)
-    except _NotedError:
-        pass
+        _decoder_of_unique_keys.decode(text)
+    except _RepeatedKeyError as error:
+        repeated = error.args[0]
     except (ValueError, RecursionError):
         return []
-    else:
+    if repeated is None and "NaN" not in text and "Infinity" not in text:
         return []
-    watch = _Watch()
-    watch.read(text)
+    constants: list[str] = []
+    try:
+        json.loads(text, parse_constant=constants.append)
+    except (ValueError, RecursionError):
+        return []
     notes = []
-    if watch.duplicate is not None:
-        detail = f"the key {shown(watch.duplicate)} occurs twice in one object; the last value counts"
+    if repeated is not None:
+        detail = f"the key {shown(repeated)} occurs twice in one object; the last value counts"
         notes.append(Note(NoteKind.DUPLICATE_KEYS, detail, position, tool))
-    if watch.constant is not None:
-        detail = f"{watch.constant} is no JSON, but json.loads accepts it"
+    if constants:
+        detail = f"{constants[0]} is no JSON, but json.loads accepts it"
         notes.append(Note(NoteKind.NOT_A_NUMBER, detail, position, tool))
     return notes
 

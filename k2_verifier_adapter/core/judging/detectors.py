@@ -11,8 +11,6 @@ from k2_verifier_adapter.core.json_text import shown
 from k2_verifier_adapter.core.messages import MessageTexts, first_name
 from k2_verifier_adapter.core.responses import Response, reported_tokens
 
-_KNOWN_FINISH_REASONS = frozenset({"stop", "tool_calls", "length", "content_filter"})
-
 
 def finish_failures(response: Response, official: OfficialAnswer, token_limit: int | None) -> list[Failure]:
     """List what is wrong with the finish_reason, by itself and against the payload.
