@@ -14,6 +14,20 @@
     power      how often two runs are told apart, and which difference can be told
     margin     how often a run is found not worse than its baseline
     repeats    coverage of the interval where each case is asked several times
+    clusters   the same of schema_accuracy, whose calls of one case are alike
+    shares     coverage of the interval of argument_agreement, a mean of shares
+
+    Over cases that have each its own probability of a call:
+
+    vendors       what becomes of vendors that are not what they say, at 2,000 cases
+    false_alarms  how often a faithful vendor is told to differ
+    boundary      how often a vendor just on a limit passes or fails
+    powers        the cases from which a difference is told in 80 %
+    official_runs how often a faithful vendor passes against several official runs
+    lowest        the thresholds that follow from the lowest pair of official runs and from their mean
+    sequential    what it costs to stop when it is decided
+    peeking       what happens without a design
+    forecasts     how often a forecast comes true
 
 The tables of docs/statistics.md are its last output. Everything is drawn with a fixed seed; the vectorised
 formulas are held against those of the package before anything else.
@@ -29,14 +43,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import calibration_verdict
 import numpy as np
 from calibration_pairs import margin, margin_tables, pairs, pairs_tables, power, power_tables
 from calibration_rules import calls, calls_tables, rules, rules_tables
 from calibration_sampling import sample, sample_tables
-from calibration_single import intervals, intervals_tables, repeats, repeats_tables
+from calibration_single import (
+    clusters,
+    clusters_tables,
+    intervals,
+    intervals_tables,
+    repeats,
+    repeats_tables,
+    shares,
+    shares_tables,
+)
 from calibration_validity import validity, validity_tables
 from checks import check_formulas
 from sampling import Draws
+from tables import error_of, percent
 
 Cells = list[dict[str, Any]]
 
@@ -50,6 +75,22 @@ PARTS: Mapping[str, tuple[Callable[[Draws], Cells], Callable[[Cells], list[str]]
     "power": (power, power_tables),
     "margin": (margin, margin_tables),
     "repeats": (repeats, repeats_tables),
+    "clusters": (clusters, clusters_tables),
+    "shares": (shares, shares_tables),
+    **{
+        name: (getattr(calibration_verdict, name), getattr(calibration_verdict, f"{name}_tables"))
+        for name in (
+            "vendors",
+            "false_alarms",
+            "boundary",
+            "powers",
+            "official_runs",
+            "lowest",
+            "sequential",
+            "peeking",
+            "forecasts",
+        )
+    },
 }
 REPETITIONS = 50_000
 SHORT_REPETITIONS = 500
@@ -76,7 +117,9 @@ def main() -> int:
         cells = compute(Draws(np.random.default_rng([options.seed, *name.encode()]), repetitions))
         result["parts"][name] = cells
         seconds = time.perf_counter() - started
+        errors = (f"{percent(error_of(share, repetitions), 2)} at {share:g}" for share in (0.5, 0.025))
         print(f"## {name} ({len(cells):,} cells of {repetitions:,} runs, {seconds:.0f} s)\n")
+        print(f"Seed {options.seed}; Monte-Carlo standard error of a share, in %: {' and '.join(errors)}.\n")
         print("\n".join(tables(cells)), flush=True)
     if options.output is not None:
         options.output.write_text(json.dumps(result, indent=1) + "\n")

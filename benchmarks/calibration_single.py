@@ -16,6 +16,7 @@ from candidates import (
     Bounds,
     bootstrap,
     logit_exact,
+    wilson_rate,
 )
 from sampling import DRAWN, FIXED, Counts, Draws, Vendor, draw, repeated_answers
 from tables import percent, span, table
@@ -211,3 +212,101 @@ def repeats_tables(cells: Cells) -> list[str]:
         )
     head = ["F1", "cases", "repeats", "coverage, clustered", "mean width", "coverage, as if independent"]
     return [f"At most {MOST_REPEATED:,} runs of each cell.", "", *table(head, rows)]
+
+
+# --- clusters: validity that is alike within a case -----------------------------------------------
+
+
+ACCURACIES = (0.9, 0.95, 0.98)
+ALIKE = (0.1, 0.5, 0.9)
+CLUSTERED_REPEATS = (3, 10)
+_U_SHAPED = (0.46, 0.46)
+"""The cases' probabilities of a call: as in `vendors` for k2_thinking."""
+
+
+def clusters(draws: Draws) -> Cells:
+    """Ask each case several times of a vendor whose calls to one case are alike, and see what is held."""
+    cells = []
+    for accuracy, cases, times in product(ACCURACIES, REPEATED_CASES, CLUSTERED_REPEATS):
+        for alike in ALIKE:
+            held = above = 0.0
+            runs = min(draws.repetitions, MOST_REPEATED)
+            for start in range(0, runs, AT_ONCE):
+                shape = min(AT_ONCE, runs - start), cases
+                calls = draws.rng.binomial(times, draws.rng.beta(*_U_SHAPED, shape)).astype(float)
+                spread = 1 / alike - 1
+                validity = draws.rng.beta(accuracy * spread, (1 - accuracy) * spread, shape)
+                valid = draws.rng.binomial(calls.astype(int), validity).astype(float)
+                n = calls.sum(1)
+                effective = n / np.maximum(1.0, design_effect(valid, calls))
+                low, high = wilson_rate(valid.sum(1) / n, effective)
+                held += float(((low <= accuracy) & (accuracy <= high)).sum())
+                above += float((low > accuracy).sum())
+            cells.append(
+                {"accuracy": accuracy, "cases": cases, "repeats": times, "alike": alike}
+                | {"coverage": held / runs, "above": above / runs}
+            )
+    return cells
+
+
+def clusters_tables(cells: Cells) -> list[str]:
+    """Show the least coverage over how alike the calls of a case are."""
+    rows = []
+    for key in product(ACCURACIES, REPEATED_CASES, CLUSTERED_REPEATS):
+        of = [cell for cell in cells if (cell["accuracy"], cell["cases"], cell["repeats"]) == key]
+        least, most = min(cell["coverage"] for cell in of), max(cell["above"] for cell in of)
+        rows.append([f"{key[0]:.2f}", f"{key[1]:,}", str(key[2]), percent(least), percent(most)])
+    head = ["accuracy", "cases", "repeats", "coverage, least", "whole interval above the truth, most"]
+    return ["schema_accuracy, correlation within a case 0.1, 0.5 and 0.9:", "", *table(head, rows)]
+
+
+# --- shares: the mean agreement of arguments ------------------------------------------------------
+
+SHARES = (
+    ("1 % at 0, else 0.95 - 1", 0.01, 0.95),
+    ("3 % at 0, else 0.95 - 1", 0.03, 0.95),
+    ("5 % at 0, else 0.9 - 1", 0.05, 0.9),
+    ("2 % at 0, else 1", 0.02, 1.0),
+    ("0.5 % at 0, else 0.98 - 1", 0.005, 0.98),
+)
+PAIRED_CASES = (20, 50, 100, 200, 1000)
+
+
+def shares(draws: Draws) -> Cells:
+    """Draw agreements of which most are near 1 and few are 0, and see what the interval of the mean holds."""
+    cells = []
+    runs = min(draws.repetitions, MOST_REPEATED)
+    for (name, none, least), cases in product(SHARES, PAIRED_CASES):
+        truth = (1 - none) * (1 + least) / 2
+        held: dict[str, float] = {}
+        for start in range(0, runs, AT_ONCE):
+            shape = min(AT_ONCE, runs - start), cases
+            drawn = np.where(
+                draws.rng.random(shape) < none, 0.0, least + (1 - least) * draws.rng.random(shape)
+            )
+            mean = drawn.mean(1)
+            for added in (0.0, 1.0, 2.0):
+                effect = design_effect(drawn, np.ones(shape), added) if added else _plain_effect(drawn)
+                low, high = wilson_rate(mean, cases / effect)
+                key = f"{added:g}"
+                held[key] = held.get(key, 0.0) + float(((low <= truth) & (truth <= high)).sum())
+        cells.append({"shares": name, "cases": cases} | {key: value / runs for key, value in held.items()})
+    return cells
+
+
+def _plain_effect(drawn: Array) -> Array:
+    """Give the variance of shares over that of yes and no, as it was before; 1 where there is none."""
+    mean = drawn.mean(1)
+    variance, binomial = drawn.var(1, ddof=1), mean * (1 - mean)
+    known = (variance > 0) & (binomial > 0)
+    return np.where(known, variance / np.where(known, binomial, 1.0), 1.0)
+
+
+def shares_tables(cells: Cells) -> list[str]:
+    """Show the coverage without added shares, with one of either end, and with two."""
+    head = ["shares", "cases", "coverage, none added", "one of either end added", "two"]
+    rows = [
+        [cell["shares"], f"{cell['cases']:,}", *(percent(cell[key]) for key in ("0", "1", "2"))]
+        for cell in cells
+    ]
+    return ["Interval of the mean of shares; in %:", "", *table(head, rows)]

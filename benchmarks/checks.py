@@ -8,11 +8,14 @@ import numpy as np
 from calibration_pairs import Pairs
 from calibration_single import clustered_counts
 from calibration_validity import validity_bounds
+from calibration_verdict import package_table, student
 from candidates import logit_exact, wilson_rate
 from sampling import KINDS, Vendor, repeated_answers
+from vendors import Runs
 
 from k2_verifier_adapter.core.counts import Counts
-from k2_verifier_adapter.core.statistics.intervals import f1_interval, wilson
+from k2_verifier_adapter.core.statistics.decisions import call_surplus, exchange_test, non_inferiority
+from k2_verifier_adapter.core.statistics.intervals import at_level, f1_interval, wilson
 from k2_verifier_adapter.core.statistics.paired import (
     Decisions,
     Validity,
@@ -40,6 +43,7 @@ def check_formulas() -> None:
     _check_pairs(rng)
     _check_validity(rng)
     _check_repeats(rng)
+    _check_runs(rng)
 
 
 def _check_pairs(rng: np.random.Generator) -> None:
@@ -86,6 +90,30 @@ def _check_repeats(rng: np.random.Generator) -> None:
         f1 = 2 * total.tp / (2 * total.tp + total.fp + total.fn)
         interval = ratio_interval("trigger_similarity", f1, total, repeated)
         _same((low[run], high[run]), (interval.low, interval.high))
+
+
+def _check_runs(rng: np.random.Generator) -> None:
+    for runs in (1, 3):
+        counts = rng.multinomial(300, rng.dirichlet(np.ones(2 * runs + 2), _TIMES)).reshape(-1, runs + 1, 2)
+        drawn = Runs(counts, np.zeros(_TIMES, dtype=np.int64))
+        surplus, exchange = drawn.surplus(), drawn.exchange_p()
+        for place in range(_TIMES):
+            table = package_table(counts[place])
+            found = call_surplus(table)
+            assert found is not None
+            _same((surplus[0][place], surplus[1][place]), (found.interval.centre, found.interval.spread))
+            test = exchange_test(table)
+            _same((exchange[place], 0.0), (1.0 if test is None else test.p, 0.0))
+        if runs > 1:
+            value, error, skewness, own = drawn.non_inferiority()
+            low = value - error * student(2.5, skewness, drawn.cases)
+            for place in range(_TIMES):
+                against = non_inferiority(package_table(counts[place]))
+                assert against is not None
+                estimate = against.difference
+                _same((value[place], error[place]), (estimate.value, estimate.interval.spread))
+                _same((own[place], skewness[place]), (against.self_agreement, estimate.interval.skewness))
+                _same((low[place], 0.0), (at_level(estimate.value, estimate.interval, 2.5).low, 0.0))
 
 
 def _same(ours: tuple[float, float], theirs: tuple[float, float]) -> None:

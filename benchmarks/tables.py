@@ -19,3 +19,8 @@ def percent(share: float, digits: int = 1) -> str:
 def span(shares: Iterable[float]) -> str:
     found = list(shares)
     return f"{percent(min(found))} – {percent(max(found))}"
+
+
+def error_of(share: float, n: int) -> float:
+    """Give the Monte-Carlo standard error of a share of `n` draws."""
+    return float(max(share * (1 - share), 0.0) / n) ** 0.5

@@ -136,7 +136,7 @@ def at_level(value: float, interval: Interval, z: float) -> Interval:
         half = z * interval.spread
         return replace(interval, low=exp(interval.centre - half) - 1, high=exp(interval.centre + half) - 1)
     if method == SKEWNESS_CORRECTED:
-        low, high = (interval.centre - interval.spread * _student(y, interval) for y in (z, -z))
+        low, high = (interval.centre - interval.spread * _student_score(y, interval) for y in (z, -z))
         return replace(interval, low=low, high=high)
     if method.startswith(F1_LOGIT):
         hits = n * _jaccard_of_f1(value)
@@ -159,7 +159,7 @@ def p_above(value: float, interval: Interval, reference: float, reference_error:
     if value <= reference:
         return 1.0
     if interval.method == SKEWNESS_CORRECTED:
-        score = _normal((interval.centre - reference) / interval.spread, interval)
+        score = _normal_score((interval.centre - reference) / interval.spread, interval)
     else:
         s = _jaccard_of_f1(value)
         # All answers agree: half an answer is taken for one that does not.
@@ -170,14 +170,14 @@ def p_above(value: float, interval: Interval, reference: float, reference_error:
     return min(1.0, 2 * NormalDist().cdf(-score))
 
 
-def _normal(student: float, interval: Interval) -> float:
+def _normal_score(student: float, interval: Interval) -> float:
     """Give the normal score of a Student's ratio whose cases are skewed (Hall's cubic)."""
     g, root = interval.skewness, sqrt(interval.n)
     return student + g * student**2 / (3 * root) + g * g * student**3 / (27 * interval.n) + g / (6 * root)
 
 
-def _student(normal: float, interval: Interval) -> float:
-    """Invert `_normal`."""
+def _student_score(normal: float, interval: Interval) -> float:
+    """Invert `_normal_score`."""
     g, root = interval.skewness, sqrt(interval.n)
     if abs(g) < 1e-9:
         return normal
