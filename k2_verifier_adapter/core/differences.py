@@ -67,7 +67,7 @@ def _surplus(table: DecisionTable) -> Iterator[Difference]:
         return
     test = surplus_test(table)
     interval, size = found.interval, percent(abs(found.value))
-    between = f"95 % interval {_signed(interval.low)} to {_signed(interval.high)}"
+    between = f"95% interval {_signed(interval.low)} to {_signed(interval.high)}"
     for name, word, p in (("calls_more", "more", test.more), ("calls_less", "less", test.less)):
         yield Difference(
             name, found.value, min(1.0, 2 * p), f"calls {size} {word} than the official API ({between})"

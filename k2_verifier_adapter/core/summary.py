@@ -175,7 +175,7 @@ def build_summary(
         warnings=tuple(warnings),
         log=log,
         findings=diagnose(tally, context, RULES),
-        what_if=what_ifs(tally),
+        what_if=what_ifs(tally, context.ceiling),
     )
 
 

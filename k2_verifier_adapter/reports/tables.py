@@ -25,6 +25,7 @@ _MOST_NAMES = 8
 _LONGEST_VALUE = 200
 _LONGEST_NAME = 80
 _LONGEST_LINE = 1_000
+_ALL = 0.9995
 
 Pairs = list[tuple[str, str]]
 
@@ -177,7 +178,8 @@ def gains(finding: Finding, summary: Summary) -> list[str]:
         if value is None or value == metric.value:
             continue
         share = explains[metric.name]
-        loss = f" (explains {percent(share)} of the loss)" if share is not None and share > 0 else ""
+        # That a sole cause explains all of the loss says nothing.
+        loss = f" (explains {percent(share)} of the loss)" if share is not None and 0 < share < _ALL else ""
         said.append(f"{metric.name} {amount(metric, metric.value)} → {percent(value)}{loss}")
     return said
 

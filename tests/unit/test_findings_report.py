@@ -53,12 +53,13 @@ def test_the_json_report_holds_causes_what_if_and_tools():
     assert (first["count"], first["of"], first["cases"]) == (6, 15, [6, 7, 8, 9, 10, 11])
     assert first["classes"] == {"markup_in_content": 6}
     assert first["explains"]["trigger_similarity"] == 1.0
-    assert first["if_fixed"]["trigger_similarity"] == 1.0
+    # No fix lifts it above what the official model reaches with itself.
+    assert first["if_fixed"]["trigger_similarity"] == 0.76
     assert second["if_fixed"] == {"trigger_similarity": 0.75, "schema_accuracy": 1.0}
     assert all(isinstance(check, str) for check in first["check"])
     assert report["what_if"] == {
         "missing_required": {"trigger_similarity": 0.75, "schema_accuracy": 1.0},
-        "markup_in_content": {"trigger_similarity": 1.0, "schema_accuracy": 0.8},
+        "markup_in_content": {"trigger_similarity": 0.76, "schema_accuracy": 0.8},
     }
     assert report["tools"] == [
         {
@@ -77,7 +78,8 @@ def test_the_text_report_shows_them_in_80_columns():
     joined = " ".join(shown.split())
     assert "Probable causes 1. The tool parser probably lets some calls through" in joined
     assert "6 of 15 responses carry K2 markup in their content (100 % of them with a valid call)" in joined
-    assert "If fixed: trigger_similarity 75.00% -> 100.00% (explains 100.00% of the loss)" in joined
+    assert "If fixed: trigger_similarity 75.00% -> 76.00%" in joined
+    assert "of the loss" not in joined
     assert "Cases (rows, from 0): 6, 7, 8, 9, 10, 11" in joined
     assert "- vLLM: update;" in joined
     assert "get_weather 9 3 markup_in_content 6, missing_required 3" in joined

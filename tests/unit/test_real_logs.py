@@ -13,7 +13,7 @@ from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.counts import SHARE_UNIT, Counts
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.judging.judge import judge
-from k2_verifier_adapter.core.metrics import DEFINITIONS, compute_metrics, official_similarity
+from k2_verifier_adapter.core.metrics import compute_metrics, official_similarity
 from k2_verifier_adapter.core.requests import upstream_hash
 from k2_verifier_adapter.core.responses import FinishBucket, Response, read_completion
 from k2_verifier_adapter.core.tally import Tally
@@ -146,14 +146,13 @@ SCHEMA_ACCURACIES = [
 @pytest.mark.parametrize(("calls", "successful", "published"), SCHEMA_ACCURACIES)
 def test_schema_accuracy_equals_the_published_value(calls: int, successful: int, published: float) -> None:
     """Successful over calling responses gives the value that upstream published."""
-    definition = next(item for item in DEFINITIONS if item.name == "schema_accuracy")
     counts = Counts(completed=4000, tool_calls=calls, successful=successful)
-    value, interval = definition.value(counts), definition.interval and definition.interval(counts)
-    assert value is not None
-    assert round(100 * value, 2) == published
-    assert definition.n(counts) == calls
-    assert interval is not None
-    assert interval.low <= value <= interval.high
+    (metric,) = [item for item in compute_metrics(Tally(counts=counts)) if item.name == "schema_accuracy"]
+    assert metric.value is not None
+    assert round(100 * metric.value, 2) == published
+    assert metric.n == calls
+    assert metric.interval is not None
+    assert metric.interval.low <= metric.value <= metric.interval.high
 
 
 def test_undefined_metrics_are_none() -> None:

@@ -159,7 +159,7 @@ class TestDifferences:
         found = self.raised(tally(710, 160, 290, 840))["calls_less"]
         assert found.estimate == pytest.approx(-0.13)
         assert found.p == pytest.approx(2 * 4.6e-10, rel=0.2)
-        assert found.evidence.startswith("calls 13.00% less than the official API (95 % interval -16.79% to ")
+        assert found.evidence.startswith("calls 13.00% less than the official API (95% interval -16.79% to ")
 
     def test_calls_more(self):
         """The other direction has a name of its own."""

@@ -14,7 +14,7 @@ unless it counts as "did not call".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from k2_verifier_adapter.core.counts import Counts
@@ -162,15 +162,15 @@ def diagnose(tally: Tally, context: Context, rules: Sequence[Rule]) -> tuple[Fin
         rules: The rules.
     """
     measures = Measures(tally, context)
-    now = metrics_of(tally.counts)
-    weighed = [item for rule in rules if (item := _apply(rule, tally, measures, now)) is not None]
+    weighed = [item for rule in rules if (item := _apply(rule, tally, measures, context.ceiling)) is not None]
     # Equal weights: the more frequent, then the order of the rules.
     weighed.sort(key=lambda item: (-round(item[0], 9), -item[1].count))
     return tuple(finding for _, finding in weighed)
 
 
-def _apply(rule: Rule, tally: Tally, measures: Measures, now: TwoMetrics) -> tuple[float, Finding] | None:
+def _apply(rule: Rule, tally: Tally, measures: Measures, ceiling: float) -> tuple[float, Finding] | None:
     """Give the finding that a rule makes, with its weight; None if it does not fire."""
+    now = metrics_of(tally.counts)
     counted = tally.failure_counts if rule.beside_others else tally.primary_counts
     classes = {kind: counted[kind] for kind in rule.classes if counted[kind]}
     count = sum(classes.values()) if rule.counted is None else int(measures.value(rule.counted) or 0)
@@ -179,7 +179,7 @@ def _apply(rule: Rule, tally: Tally, measures: Measures, now: TwoMetrics) -> tup
         return None
     if not all(condition.holds(measures) for condition in rule.conditions):
         return None
-    fixed = metrics_if_fixed(tally, rule.classes)
+    fixed = metrics_if_fixed(tally, rule.classes, ceiling)
     listed = tally.failure_cases if rule.beside_others else tally.primary_cases
     cases = sorted({case for kind in classes for case in listed.get(kind, ())})
     numbers = {
@@ -197,11 +197,12 @@ def _apply(rule: Rule, tally: Tally, measures: Measures, now: TwoMetrics) -> tup
         classes=classes,
         cases=tuple(cases[:MAX_EVIDENCE]),
         if_fixed=fixed,
-        explains=explained(now, fixed),
+        explains=explained(now, fixed, ceiling),
         checks=rule.checks,
     )
     lost = sum(classes.values()) / base if rule.base is Base.REQUESTS else 0.0
-    return _gain(now, fixed) + lost, finding
+    # Weighed without the ceiling, under which causes of different size would gain alike.
+    return _gain(now, metrics_if_fixed(tally, rule.classes)) + lost, finding
 
 
 def _gain(now: TwoMetrics, fixed: TwoMetrics) -> float:
@@ -240,40 +241,49 @@ def metrics_of(counts: Counts) -> TwoMetrics:
     return TwoMetrics(_VALUES["trigger_similarity"](counts), _VALUES["schema_accuracy"](counts))
 
 
-def metrics_if_fixed(tally: Tally, kinds: Iterable[FailureClass]) -> TwoMetrics:
+def metrics_if_fixed(tally: Tally, kinds: Iterable[FailureClass], ceiling: float = 1.0) -> TwoMetrics:
     """Compute the two metrics as if all these classes were fixed.
 
     At most one of an extra call and of what makes calls invalid should be among them: a response may
     have both, and each would change it alone.
+
+    Args:
+        tally: The tally of the run.
+        kinds: The classes.
+        ceiling: What no fix lifts trigger_similarity above: the official model's agreement with itself.
     """
     counts = tally.counts
     for kind in kinds:
         counts += tally.changes.get(kind, _NO_CHANGE)
-    return metrics_of(counts)
+    now, fixed = metrics_of(tally.counts).trigger_similarity, metrics_of(counts)
+    if fixed.trigger_similarity is None:
+        return fixed
+    return replace(fixed, trigger_similarity=min(fixed.trigger_similarity, max(ceiling, now or 0.0)))
 
 
-def what_ifs(tally: Tally) -> tuple[WhatIf, ...]:
+def what_ifs(tally: Tally, ceiling: float = 1.0) -> tuple[WhatIf, ...]:
     """Compute the what-if of every class whose fix changes anything, in the order of the classes."""
     return tuple(
-        WhatIf(kind, metrics_if_fixed(tally, (kind,)))
+        WhatIf(kind, metrics_if_fixed(tally, (kind,), ceiling))
         for kind in FailureClass
         if tally.changes.get(kind, _NO_CHANGE) != _NO_CHANGE
     )
 
 
-def explained(now: TwoMetrics, fixed: TwoMetrics) -> TwoMetrics:
-    """Compute the share of the loss that a fix explains: its gain over what is missing to 100 %.
+def explained(now: TwoMetrics, fixed: TwoMetrics, ceiling: float = 1.0) -> TwoMetrics:
+    """Compute the share of the loss that a fix explains: its gain over what is missing to the ceiling.
 
-    None where a value is undefined or nothing is missing. Negative where the fix would cost: a leaked
-    call where the official API does not call.
+    The ceiling of trigger_similarity is the official model's agreement with itself, that of
+    schema_accuracy 100 %. None where a value is undefined or nothing is missing. Negative where the fix
+    would cost: a leaked call where the official API does not call.
     """
     return TwoMetrics(
-        _share(now.trigger_similarity, fixed.trigger_similarity),
-        _share(now.schema_accuracy, fixed.schema_accuracy),
+        _share(now.trigger_similarity, fixed.trigger_similarity, ceiling),
+        _share(now.schema_accuracy, fixed.schema_accuracy, 1.0),
     )
 
 
-def _share(now: float | None, fixed: float | None) -> float | None:
-    if now is None or fixed is None or now >= 1:
+def _share(now: float | None, fixed: float | None, ceiling: float) -> float | None:
+    if now is None or fixed is None or now >= ceiling:
         return None
-    return (fixed - now) / (1 - now)
+    return (fixed - now) / (ceiling - now)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
+from k2_verifier_adapter.core.statistics.ratios import ratio_interval
 from k2_verifier_adapter.core.tally import AS_WRITTEN, Tally, Trait
 
 
@@ -23,6 +24,7 @@ class Measure(str, Enum):
     MISSED_BEYOND_NOISE = "missed_beyond_noise"
     EXTRA_BEYOND_NOISE = "extra_beyond_noise"
     DIFFERING_BEYOND_NOISE = "differing_beyond_noise"
+    SHORTFALL = "shortfall"
     VALID_SHARE = "valid_share"
     OF_FAILURES_CUT = "of_failures_cut"
     WITH_OWN_IDS = "with_own_ids"
@@ -70,6 +72,11 @@ class Context:
     providers: Mapping[str, int] = field(default_factory=dict)
     retried: int = 0
     self_agreement: float | None = None
+
+    @property
+    def ceiling(self) -> float:
+        """The trigger_similarity of a vendor at which nothing is broken."""
+        return 1.0 if self.self_agreement is None else self.self_agreement
 
 
 class Measures:
@@ -139,6 +146,7 @@ def _values(tally: Tally, context: Context) -> dict[Measure, float | None]:
         Measure.DIFFERING_BEYOND_NOISE: _beyond(
             _share(missed + extra, counts.tp + counts.fp + counts.fn), differing_noise
         ),
+        Measure.SHORTFALL: _shortfall(tally, context.ceiling),
         Measure.VALID_SHARE: _share(counts.successful, counts.tool_calls),
         Measure.OF_FAILURES_CUT: _share(primary[C.TRUNCATED_BY_LENGTH], failures),
         Measure.WITH_OWN_IDS: _share(
@@ -160,6 +168,15 @@ def _values(tally: Tally, context: Context) -> dict[Measure, float | None]:
         Measure.EXTRA: extra,
         Measure.DIFFERING: missed + extra,
     }
+
+
+def _shortfall(tally: Tally, ceiling: float) -> float | None:
+    """Give how far the interval of trigger_similarity lies below the ceiling; below 0 it reaches it."""
+    counts = tally.counts
+    if not counts.tp + counts.fp + counts.fn:
+        return None
+    f1 = 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn)
+    return ceiling - ratio_interval("trigger_similarity", f1, counts, tally.repeated).high
 
 
 def _noise(self_agreement: float | None) -> tuple[float, float]:

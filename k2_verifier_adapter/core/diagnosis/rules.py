@@ -239,6 +239,7 @@ RULES: tuple[Rule, ...] = (
         conditions=(
             Condition(Measure.MISSED_OF_DIFFERING, at_least=0.2, below=0.8),
             Condition(Measure.DIFFERING_BEYOND_NOISE, at_least=0.03),
+            Condition(Measure.SHORTFALL, at_least=0.0),
         ),
     ),
     # arguments
