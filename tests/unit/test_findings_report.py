@@ -79,7 +79,7 @@ def test_the_text_report_shows_them_in_80_columns():
     assert "Probable causes 1. The tool parser probably lets some calls through" in joined
     assert "6 of 15 responses carry K2 markup in their content (100 % of them with a valid call)" in joined
     assert "If fixed: trigger_similarity 75.00% -> 76.00%" in joined
-    assert "of the loss" not in joined
+    assert "explains 100.00% of the loss" not in joined
     assert "Cases (rows, from 0): 6, 7, 8, 9, 10, 11" in joined
     assert "- vLLM: update;" in joined
     assert "get_weather 9 3 markup_in_content 6, missing_required 3" in joined
