@@ -154,9 +154,10 @@ class ChunkAssembler:
 
     def _add_choice_of(self, choices: list[Any]) -> None:
         """Add the choice that counts: the one that is numbered 0, and the first until there is one."""
-        numbers = [_choice_number(choice) for choice in choices]
-        position = numbers.index(0) if 0 in numbers else 0
-        choice, number = choices[position], numbers[position]
+        choice, number = choices[0], _choice_number(choices[0])
+        if number != 0 and len(choices) > 1:
+            choice = next((other for other in choices if _choice_number(other) == 0), choice)
+            number = _choice_number(choice)
         if number is None:
             # Of the choice that the stream is about.
             number = self._choice
