@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.delivery import check_destination, output_option
-from k2_verifier_adapter.cli.gate_flags import inconclusive_option, margin_option, say
+from k2_verifier_adapter.cli.gate_flags import inconclusive_option, margin_option
+from k2_verifier_adapter.cli.output import (
+    check_destination,
+    comparison_format_option,
+    deliver,
+    output_option,
+    say,
+)
 
 if TYPE_CHECKING:
-    from k2_verifier_adapter.core.comparison.baseline import NotWorse
-    from k2_verifier_adapter.core.comparison.compare import Comparison, Participant
+    from k2_verifier_adapter.core.comparison.compare import Participant
 
 
 @click.command(short_help="Compare runs case by case: leaderboard and differences.")
@@ -24,14 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--rows", help="Rows to hold results files against: a file, a directory, or 'bundled'.")
 @click.option("--subset", help="The subset, where a run holds several; whose threshold results files have.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json", "markdown", "html"]),
-    default="text",
-    show_default=True,
-    help="The comparison owns standard output; everything else goes to standard error.",
-)
+@comparison_format_option
 @output_option
 @click.option(
     "--gate",
@@ -72,9 +70,14 @@ def compare(
     """
     from k2_verifier_adapter.core.comparison.baseline import DEFAULT_MARGIN
     from k2_verifier_adapter.core.comparison.compare import compare as compare_participants
-    from k2_verifier_adapter.core.comparison.gate import check_two, outcome
-    from k2_verifier_adapter.core.gate import WhenInconclusive, by_baseline
+    from k2_verifier_adapter.core.gate import (
+        WhenInconclusive,
+        by_baseline,
+        check_two_runs,
+        not_worse_outcome,
+    )
     from k2_verifier_adapter.errors import UsageError
+    from k2_verifier_adapter.reports.formats import ComparisonReport
 
     gated = gate == "not-worse"
     if baseline is not None and rows is not None:
@@ -85,53 +88,21 @@ def compare(
         )
     check_destination(form, output)
     if gated and len(runs) > 2:
-        check_two(len(runs))
+        check_two_runs(len(runs))
     participants = [found for run in runs for found in _participants(run, baseline, rows, subset)]
     if gated:
-        check_two(len(participants))
+        check_two_runs(len(participants))
     if len(participants) < 2:
         raise UsageError(f"{runs[0]}: holds one run, and one is given; a comparison needs two or more")
     comparison = compare_participants(participants)
     if not gated:
-        _deliver(comparison, None, form, output)
+        deliver(ComparisonReport(comparison), form, output)
         return
-    found = outcome(comparison, DEFAULT_MARGIN if margin is None else margin)
+    found = not_worse_outcome(comparison, DEFAULT_MARGIN if margin is None else margin)
     decision = by_baseline(found, None if inconclusive is None else WhenInconclusive(inconclusive))
-    _deliver(comparison, found, form, output)
+    deliver(ComparisonReport(comparison, found), form, output)
     say(decision)
     ctx.exit(decision.code)
-
-
-def _deliver(comparison: Comparison, found: NotWorse | None, form: str, output: Path | None) -> None:
-    """Print or write a comparison."""
-    from k2_verifier_adapter.cli.output import colour_wanted, columns, write_or_print
-
-    if form == "text" and output is None:
-        from k2_verifier_adapter.reports.comparison.text import render_comparison
-
-        text = render_comparison(comparison, found, colour=colour_wanted(), width=columns())
-        click.echo(text, nl=False)
-    else:
-        write_or_print(_rendered(comparison, found, form), output)
-
-
-def _rendered(comparison: Comparison, found: NotWorse | None, form: str) -> str | bytes:
-    # Documents are bytes in UTF-8, whatever the terminal speaks.
-    if form == "json":
-        from k2_verifier_adapter.reports.comparison.json_report import dump_comparison
-
-        return dump_comparison(comparison, found)
-    if form == "markdown":
-        from k2_verifier_adapter.reports.comparison.markdown import render_markdown
-
-        return render_markdown(comparison, found).encode("utf-8", "backslashreplace")
-    if form == "html":
-        from k2_verifier_adapter.reports.comparison.html import render_html
-
-        return render_html(comparison, found).encode("utf-8", "backslashreplace")
-    from k2_verifier_adapter.reports.comparison.text import render_comparison
-
-    return render_comparison(comparison, found)
 
 
 def _participants(

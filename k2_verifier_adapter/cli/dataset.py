@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.delivery import format_option
-from k2_verifier_adapter.cli.progress import progress
+from k2_verifier_adapter.cli.output import format_option, progress
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.offline.official_runs import Source
@@ -128,7 +127,7 @@ def _sources(
 @dataset.command(short_help="Say whether rows can be used, and what is in them.")
 @click.argument("path")
 @click.option("--subset", help="Check one subset of a directory instead of all.")
-@format_option
+@format_option("text", "json")
 @click.pass_context
 def check(ctx: click.Context, path: str, *, subset: str | None, form: str) -> None:
     """Say of PATH, which local_path would take, whether it can be used, and list every bad row.

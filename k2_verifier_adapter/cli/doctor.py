@@ -205,11 +205,11 @@ def _show(checks: list[Check], key: str | None) -> None:
     from k2_verifier_adapter.core.printable import printable
     from k2_verifier_adapter.core.secrets import Masker, secrets_in
     from k2_verifier_adapter.evalscope_plugin.masking import environment_secrets
-    from k2_verifier_adapter.reports.layout import render
+    from k2_verifier_adapter.reports.text import laid_out
 
     masker = Masker(secrets_in({"api_key": key}) | environment_secrets())
     table = Table.grid(padding=(0, 2))
     for check in checks:
         detail = Text(printable(masker.text(check.detail)), overflow="fold")
         table.add_row(Text(check.state, _STYLES[check.state]), check.name, detail)
-    click.echo(render([table], colour=colour_wanted(), width=columns()), nl=False)
+    click.echo(laid_out([table], colour=colour_wanted(), width=columns()), nl=False)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from k2_verifier_adapter.core.gate import Decision
 
 _SHARE = click.FloatRange(0, 1)
 
@@ -106,11 +103,3 @@ def gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, gate=options, **kwargs)
 
     return with_gate
-
-
-def say(decision: Decision) -> None:
-    """Say on standard error what decided the exit code."""
-    from k2_verifier_adapter.core.printable import printable
-
-    if decision.reason is not None:
-        click.echo(f"k2-verifier: {printable(decision.reason)}", err=True)

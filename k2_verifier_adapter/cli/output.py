@@ -1,21 +1,24 @@
-"""Where a command's output goes: a terminal, a pipe or a file."""
+"""Where a command's output goes: a terminal, a pipe or a file; and its form."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from k2_verifier_adapter.cli.verbosity import set_for_command
+from k2_verifier_adapter.reports.formats import BY_NAME, FORMATS, Media
 
 if TYPE_CHECKING:
+    from k2_verifier_adapter.core.gate import Decision
     from k2_verifier_adapter.core.summary import Summary
-
+    from k2_verifier_adapter.reports.formats import Report
 
 _COLOUR = "k2_verifier_adapter.colour"
 _NO_COLOUR = "NO_COLOR"
@@ -83,30 +86,114 @@ def columns() -> int:
     return min(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80
 
 
-def printed_report(summary: Summary) -> str:
-    """Give a text report as it suits standard output."""
-    from k2_verifier_adapter.reports.text import render_text
-
-    return render_text(summary, colour=colour_wanted(), width=columns())
-
-
 def print_report(summary: Summary) -> None:
     """Print a text report to standard output."""
-    click.echo(printed_report(summary), nl=False)
+    from k2_verifier_adapter.core.gate import GateOptions
+    from k2_verifier_adapter.reports.formats import RunReport
+
+    click.echo(_printed(RunReport(summary, GateOptions())), nl=False)
 
 
-def write_or_print(text: str | bytes, output: Path | None) -> None:
-    """Write a text, or the bytes of a document, to a file, whole or not at all, or print it.
+def _printed(report: Report) -> str:
+    """Give a report as text as it suits standard output."""
+    from k2_verifier_adapter.reports.text import render_text
+
+    return render_text(report.document(), colour=colour_wanted(), width=columns())
+
+
+def format_option(*names: str) -> Callable[..., Any]:
+    """Make the option that chooses one of some formats, the first of them unless told otherwise."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(names),
+        default=names[0],
+        show_default=True,
+        help="The report owns standard output; everything else goes to standard error.",
+    )
+
+
+run_format_option = format_option(*BY_NAME)
+comparison_format_option = format_option(*(form.name for form in FORMATS if form.of_comparisons))
+
+output_option = click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file instead of printing."
+)
+
+redact_option = click.option(
+    "--redact",
+    is_flag=True,
+    help="Leave out whatever may repeat prompts, tools or answers: for sharing.",
+)
+
+
+def is_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def check_destination(form: str, output: Path | None) -> None:
+    """Refuse to fill a terminal with a page, before the work is done.
+
+    Raises:
+        UsageError: If the page would be printed on a terminal.
+    """
+    from k2_verifier_adapter.errors import UsageError
+
+    if BY_NAME[form].media is Media.PAGE and output is None and is_terminal():
+        raise UsageError(
+            f"--format {form}: a page is not for a terminal; add --output report.{BY_NAME[form].ending}"
+        )
+
+
+def deliver(report: Report, form: str, output: Path | None) -> None:
+    """Print a report, or write it to a file, whole or not at all.
 
     Raises:
         DataError: If the file cannot be written.
     """
-    if output is None or str(output) == "-":
-        click.echo(text, nl=False)
+    printed = output is None or str(output) == "-"
+    chosen = BY_NAME[form]
+    if printed and chosen.media is Media.TERMINAL:
+        click.echo(_printed(report), nl=False)
+        return
+    content = chosen.render(report).encode("utf-8", "backslashreplace")
+    if output is None or printed:
+        click.echo(content, nl=False)
         return
     from k2_verifier_adapter.core.printable import printable
     from k2_verifier_adapter.formats.files import atomic_write
 
     with atomic_write(output) as file:
-        file.write(text.encode("utf-8", "backslashreplace") if isinstance(text, str) else text)
+        file.write(content)
     click.echo(f"k2-verifier: written to {printable(str(output))}", err=True)
+
+
+def say(decision: Decision) -> None:
+    """Say on standard error what decided the exit code."""
+    from k2_verifier_adapter.core.printable import printable
+
+    if decision.reason is not None:
+        click.echo(f"k2-verifier: {printable(decision.reason)}", err=True)
+
+
+@contextmanager
+def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Show how far a command is; in a pipe or a file, nothing.
+
+    Args:
+        label: What is done.
+        total: Steps in all; None where that is not known.
+
+    Yields:
+        A function to call with the number of steps made since the last call.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda steps: bar.advance(task, steps)

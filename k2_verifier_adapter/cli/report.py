@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.delivery import (
-    check_destination,
-    output_option,
-    prepare,
-    redact_option,
-    report_format_option,
-)
 from k2_verifier_adapter.cli.gate_flags import baseline_flags, gate_flags
+from k2_verifier_adapter.cli.output import (
+    check_destination,
+    deliver,
+    output_option,
+    redact_option,
+    run_format_option,
+    say,
+)
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.gate import GateOptions
-    from k2_verifier_adapter.reports.failed_cases import FailedCase
 
 
 @click.command(short_help="Report on a run: verdict, metrics, failures.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--model", help="The model, where the run holds several.")
 @click.option("--subset", help="The subset, where the run holds several.")
-@report_format_option
+@run_format_option
 @output_option
 @redact_option
 @baseline_flags
@@ -57,8 +56,12 @@ def report(
         --min-schema-accuracy 0.95
     k2-verifier report outputs/20261122_101500 --baseline outputs/20261115_101500
     """
+    from k2_verifier_adapter.core.gate import exit_code
+    from k2_verifier_adapter.core.redaction import redact_summary
     from k2_verifier_adapter.formats.runs import choose_run, read_run
+    from k2_verifier_adapter.offline.failed_cases import failed_cases_of_run, redacted_cases
     from k2_verifier_adapter.offline.stored import judge_run, summary_of
+    from k2_verifier_adapter.reports.formats import RunReport
 
     check_destination(form, output)
     stored = read_run(choose_run(run, model, subset))
@@ -68,11 +71,11 @@ def report(
         from k2_verifier_adapter.offline.participants import held_against
 
         summary = held_against(stored, items, summary, Path(gate.baseline), gate.margin)
-
-    def failed_cases() -> Iterable[FailedCase]:
-        from k2_verifier_adapter.offline.failed_cases import failed_cases_of_run, redacted_cases
-
-        cases = failed_cases_of_run(stored, items)
-        return redacted_cases(cases, summary.tally.tools.by_name) if redact else cases
-
-    ctx.exit(prepare(summary, form, output, gate, redact=redact, failed_cases=failed_cases).deliver())
+    cases = failed_cases_of_run(stored, items)
+    decision = exit_code(summary, gate)
+    if redact:
+        cases = redacted_cases(cases, summary.tally.tools.by_name)
+        summary = redact_summary(summary)
+    deliver(RunReport(summary, gate, cases), form, output)
+    say(decision)
+    ctx.exit(decision.code)

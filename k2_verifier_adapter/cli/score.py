@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.delivery import (
-    check_destination,
-    output_option,
-    prepare,
-    redact_option,
-    report_format_option,
-)
 from k2_verifier_adapter.cli.gate_flags import gate_flags
-from k2_verifier_adapter.cli.progress import progress
+from k2_verifier_adapter.cli.output import (
+    check_destination,
+    deliver,
+    output_option,
+    progress,
+    redact_option,
+    run_format_option,
+    say,
+)
 from k2_verifier_adapter.cli.verbosity import LOGGER
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.gate import GateOptions
     from k2_verifier_adapter.offline.scoring import OpenEngine
-    from k2_verifier_adapter.reports.failed_cases import FailedCase
 
 
 @click.command(short_help="Judge upstream results files offline.")
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What scores: this process, or Ray, here or on the cluster that RAY_ADDRESS names.",
 )
-@report_format_option
+@run_format_option
 @output_option
 @redact_option
 @gate_flags
@@ -87,11 +87,15 @@ def score(
     """
     import logging
 
+    from k2_verifier_adapter.core.gate import exit_code
     from k2_verifier_adapter.core.log_facts import FailedRule
+    from k2_verifier_adapter.core.redaction import redact_summary
     from k2_verifier_adapter.errors import UsageError
     from k2_verifier_adapter.formats.upstream import find_result_files
+    from k2_verifier_adapter.offline.failed_cases import redacted_cases
     from k2_verifier_adapter.offline.official import load_official
     from k2_verifier_adapter.offline.scoring import Log, score_log
+    from k2_verifier_adapter.reports.formats import BY_NAME, Media, RunReport
 
     if (baseline is None) == (rows is None):
         raise UsageError("give the official answers, either by --baseline OFFICIAL.jsonl or by --rows ROWS")
@@ -108,16 +112,17 @@ def score(
             minimums=gate.minimums,
             advance=read,
             open_engine=_engine(engine),
-            keep_failed=form == "html",
+            keep_failed=BY_NAME[form].media is Media.PAGE,
         )
     logging.getLogger(LOGGER).debug("%d lines in %d files scored", summary.total, len(log.files))
 
-    def failed_cases() -> Iterable[FailedCase]:
-        from k2_verifier_adapter.offline.failed_cases import redacted_cases
-
-        return redacted_cases(failed, summary.tally.tools.by_name) if redact else failed
-
-    ctx.exit(prepare(summary, form, output, gate, redact=redact, failed_cases=failed_cases).deliver())
+    decision = exit_code(summary, gate)
+    if redact:
+        failed = redacted_cases(failed, summary.tally.tools.by_name)
+        summary = redact_summary(summary)
+    deliver(RunReport(summary, gate, failed), form, output)
+    say(decision)
+    ctx.exit(decision.code)
 
 
 def _engine(name: str) -> OpenEngine | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,12 +37,8 @@ from k2_verifier_adapter.formats.files import (
 from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_predictions, write_facts
 from k2_verifier_adapter.offline.failed_cases import failed_cases_of_items
 from k2_verifier_adapter.offline.stored import with_its_end
-from k2_verifier_adapter.reports import verdicts
-from k2_verifier_adapter.reports.html.page import render_html
-from k2_verifier_adapter.reports.json_report import dump_report
-from k2_verifier_adapter.reports.junit import render_junit
-from k2_verifier_adapter.reports.markdown import render_markdown
-from k2_verifier_adapter.reports.text import render_text
+from k2_verifier_adapter.reports.formats import FORMATS, RunReport
+from k2_verifier_adapter.reports.wording import verdict_line
 from k2_verifier_adapter.version import BENCHMARK
 
 logger = get_logger()
@@ -197,23 +193,17 @@ def write_reports(files: SubsetFiles, summary: Summary) -> str:
     paths = files.paths
     summary = with_its_end(summary, paths.run)
     cases = {case.index: case for case in files.cases}
-    formats: Mapping[str, Callable[[], str]] = {
-        "txt": lambda: render_text(summary),
-        "json": lambda: dump_report(summary),
-        "md": lambda: render_markdown(summary),
-        "junit.xml": lambda: render_junit(summary, GateOptions()),
-        "html": lambda: render_html(summary, failed_cases_of_items(files.items, cases)),
-    }
-    for ending, render in formats.items():
+    report = RunReport(summary, GateOptions(), failed_cases_of_items(files.items, cases))
+    for form in FORMATS:
         try:
-            text = render()
+            text = form.render(report)
         except Exception:
             # The answers are stored, and EvalScope's own reports are still to come.
-            logger.exception(f"{paths.subset}: the {ending} report could not be written")
+            logger.exception(f"{paths.subset}: the {form.name} report could not be written")
             continue
-        with atomic_write(paths.reports / f"{paths.subset}.{ending}") as file:
+        with atomic_write(paths.reports / f"{paths.subset}.{form.ending}") as file:
             file.write(text.encode("utf-8", "backslashreplace"))
-    return f"{verdicts.one_line(summary)}; {paths.reports / paths.subset}.html"
+    return f"{verdict_line(summary)}; {paths.reports / paths.subset}.html"
 
 
 def explain(error: StorageError, run: Path, opened: Iterable[SubsetFiles]) -> StorageError:

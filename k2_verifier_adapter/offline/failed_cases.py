@@ -14,8 +14,9 @@ from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.redaction import ToolNames
 from k2_verifier_adapter.formats.runs import StoredRun
 from k2_verifier_adapter.offline.official import LoggedCase
-from k2_verifier_adapter.reports.failed_cases.case import MOST_CASES, FailedCase
-from k2_verifier_adapter.reports.failed_cases.views import (
+from k2_verifier_adapter.reports.failed_cases import (
+    MOST_CASES,
+    FailedCase,
     ShownCase,
     answered_case,
     redacted,

@@ -24,7 +24,7 @@ from k2_verifier_adapter.formats.upstream import BadLine, Result, data_index_of,
 from k2_verifier_adapter.offline.failed_cases import FirstFailedCases, failed_case_of_line
 from k2_verifier_adapter.offline.official import LoggedCase, OfficialAnswers, OfficialCase
 from k2_verifier_adapter.offline.scored_lines import ScoredLines
-from k2_verifier_adapter.reports.failed_cases.case import FailedCase
+from k2_verifier_adapter.reports.failed_cases import FailedCase
 
 BLOCK_BYTES = 4 << 20
 """A block ends before the first line behind so many bytes that begins another case."""

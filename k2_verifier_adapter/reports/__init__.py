@@ -1,1 +1,1 @@
-"""Reports: one summary, shown as text or JSON, and the exit code that follows from it."""
+"""Reports: a summary or a comparison as a document, laid out as text, Markdown or HTML; JSON and JUnit."""

@@ -8,22 +8,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
+from k2_verifier_adapter.core.diagnosis.findings import TwoMetrics
 from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.tally import Tally
-from k2_verifier_adapter.core.verdict import Status, Verdict
-from k2_verifier_adapter.reports.findings import findings_as_json, tools_as_json, what_if_as_json
-from k2_verifier_adapter.reports.log_notes import log_as_json
+from k2_verifier_adapter.core.verdict import Verdict
+from k2_verifier_adapter.reports.wording import UPSTREAM_WORDS
 
 SCHEMA_VERSION = 1
 
-UPSTREAM_WORDS = {
-    Status.PASS: "met",
-    Status.FAIL: "not met",
-    Status.INCONCLUSIVE: "undefined",
-    Status.NONE: "none",
-}
+MAX_TOOLS = 100
+"""Tools in the JSON report, the worst first."""
+
+_DECIMALS = 6
 
 
 def report_as_json(summary: Summary) -> dict[str, Any]:
@@ -196,6 +195,12 @@ def failures_as_json(tally: Tally) -> list[dict[str, Any]]:
     return failures
 
 
+def statuses_in_words(entry: Mapping[str, Any]) -> str:
+    """Split an entry of `failures_as_json` by HTTP status; empty for what is no HTTP class."""
+    said = ", ".join(f"{count} x {status}" for status, count in entry.get("by_status", {}).items())
+    return f"HTTP status: {said}" if said else ""
+
+
 def statuses_of(kind: FailureClass, failed_statuses: Counter[int]) -> dict[int, int]:
     """Split an HTTP failure class by status; empty for any other class."""
     if kind is FailureClass.HTTP_4XX:
@@ -206,3 +211,76 @@ def statuses_of(kind: FailureClass, failed_statuses: Counter[int]) -> dict[int, 
     else:
         fitting = []
     return {status: failed_statuses[status] for status in sorted(fitting)}
+
+
+def findings_as_json(summary: Summary) -> list[dict[str, Any]]:
+    """List the probable causes, those that explain most of the loss first."""
+    return [
+        {
+            "finding": finding.rule,
+            "hypothesis": finding.hypothesis,
+            "evidence": finding.evidence,
+            "count": finding.count,
+            "of": finding.base,
+            "classes": {kind.value: count for kind, count in finding.classes.items()},
+            "cases": list(finding.cases),
+            "explains": _rounded(finding.explains),
+            "if_fixed": _rounded(finding.if_fixed),
+            "check": list(finding.checks),
+        }
+        for finding in summary.findings
+    ]
+
+
+def what_if_as_json(summary: Summary) -> dict[str, dict[str, float | None]]:
+    """Give the two metrics as if one class were fixed, for every class that changes them."""
+    return {item.failure_class.value: _rounded(item.metrics) for item in summary.what_if}
+
+
+def tools_as_json(summary: Summary) -> list[dict[str, Any]]:
+    """List the tools with failures, at most `MAX_TOOLS`, those with the most invalid calls first."""
+    return [
+        {
+            "tool": name,
+            "calls": counts.calls,
+            "invalid": counts.invalid,
+            "failures": {kind.value: count for kind, count in _classes_by_count(counts.responses)},
+        }
+        for name, counts in summary.tally.tools.worst()[:MAX_TOOLS]
+    ]
+
+
+def _rounded(metrics: TwoMetrics) -> dict[str, float | None]:
+    return {
+        name: None if value is None else round(value, _DECIMALS) for name, value in metrics.as_json().items()
+    }
+
+
+def _classes_by_count(counter: Counter[FailureClass]) -> list[tuple[FailureClass, int]]:
+    return sorted(counter.items(), key=lambda item: (-item[1], item[0].value))
+
+
+def log_as_json(log: LogFacts) -> dict[str, Any]:
+    """Give what was found; places are listed up to `log_facts.MAX_PLACES`, counts are exact."""
+    official = log.official
+    return {
+        "failed_requests_count_as": log.failed_rule.value,
+        "lines": log.lines,
+        "scored": log.scored,
+        "left_out": {name: _places(places) for name, places in log.left_out.items()},
+        "disagreements": {name: _places(places) for name, places in log.disagreements.items()},
+        "other_request": _places(log.other_request),
+        # Lines that were taken as logged, until redacted logs were refused.
+        "redacted": 0,
+        "official": {
+            "rows": official.rows,
+            "failed": official.failed,
+            "unused": official.unused,
+            "unusable": _places(official.unusable),
+            "duplicates": _places(official.duplicates),
+        },
+    }
+
+
+def _places(places: Places) -> dict[str, Any]:
+    return {"count": places.count, "listed": list(places.listed)}

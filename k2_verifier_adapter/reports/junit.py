@@ -15,9 +15,11 @@ from k2_verifier_adapter.core.gate import GateOptions, WhenInconclusive
 from k2_verifier_adapter.core.printable import percent, percent_beside, plural, points, printable
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Gate, Status
-from k2_verifier_adapter.reports import tables, verdicts
+from k2_verifier_adapter.reports import wording
+from k2_verifier_adapter.reports.json_report import failures_as_json, statuses_in_words
 
 _LONGEST_LINE = 2_000
+_FIRST_CASES = 6
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 
 
@@ -54,7 +56,7 @@ def render_junit(summary: Summary, options: GateOptions) -> str:
     counts = {"tests": str(len(outcomes))}
     for plural_name, element in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         counts[plural_name] = str(sum(outcome.element == element for outcome in outcomes))
-    name = ", ".join(tables.name(text) for text in (summary.facts.model, summary.facts.subset) if text)
+    name = ", ".join(wording.name(text) for text in (summary.facts.model, summary.facts.subset) if text)
     suites = Element("testsuites", {"name": "k2-verifier", **counts, "time": "0"})
     suite = SubElement(suites, "testsuite", {"name": name, **counts, "time": "0"})
     started = _TIMESTAMP.match(summary.facts.started_at)
@@ -89,7 +91,7 @@ def _add_case(suite: Element, outcome: _Outcome, name: str) -> None:
 def _completeness(summary: Summary) -> _Outcome:
     name = "all requests were made"
     if summary.facts.complete:
-        return _Outcome(name, None, tables.requests(summary))
+        return _Outcome(name, None, wording.requests(summary))
     why = f"stopped ({summary.facts.stopped})" if summary.facts.stopped else "interrupted"
     missing = plural(summary.missing, "request")
     return _Outcome(name, "error", f"the run was {why}, {missing} not made", "incomplete")
@@ -103,7 +105,7 @@ def _coverage(summary: Summary, options: GateOptions) -> _Outcome:
         reason = "not checked: neither --gate nor --min-coverage is given"
         return _Outcome("requests completed", "skipped", reason)
     name = f"requests completed: at least {percent(required)}"
-    found = f"{percent_beside(coverage, required)}: {tables.requests(summary)}"
+    found = f"{percent_beside(coverage, required)}: {wording.requests(summary)}"
     if coverage < required:
         return _Outcome(name, "error", found, "incomplete")
     return _Outcome(name, None, found)
@@ -113,7 +115,7 @@ def _checks(summary: Summary, options: GateOptions) -> Iterator[_Outcome]:
     verdict = summary.verdict
     if not verdict.checks:
         yield _Outcome("verdict", "skipped", verdict.reason or "no check")
-    intervals = {metric.name: tables.bounds(metric.interval) for metric in summary.metrics}
+    intervals = {metric.name: wording.bounds(metric.interval) for metric in summary.metrics}
     for check in verdict.checks:
         for rule in (Gate.UPSTREAM, Gate.STRICT):
             found = _found(check, rule, intervals.get(check.metric, ""))
@@ -126,14 +128,15 @@ def _checks(summary: Summary, options: GateOptions) -> Iterator[_Outcome]:
 
 def _margins(summary: Summary, options: GateOptions) -> Iterator[_Outcome]:
     """Hold the run against its baseline, which always decides where there is one."""
-    found, grid = summary.baseline, verdicts.baseline_checks(summary)
-    if found is None or grid is None:
+    found = summary.baseline
+    if found is None:
         return
-    for check, (metric, difference, interval, *_) in zip(found.checks, grid.rows, strict=True):
-        name = f"{metric}: not worse than the baseline by more than {points(found.margin)} points"
+    for check in found.checks:
+        difference, interval = wording.difference_cells(check.difference)
+        name = f"{check.metric}: not worse than the baseline by more than {points(found.margin)} points"
         said = f"difference {difference}"
         if interval:
-            said += f", {tables.INTERVAL} {interval}"
+            said += f", {wording.INTERVAL} {interval}"
         if found.reason is not None:
             yield _Outcome(name, "skipped", f"{found.reason}; {said}")
         else:
@@ -184,7 +187,7 @@ def _decided(name: str, status: Status, found: str, options: GateOptions) -> _Ou
 def _properties(summary: Summary, options: GateOptions) -> Iterator[tuple[str, str]]:
     yield "verdict", summary.verdict.status.value
     yield "gate", options.gate.value
-    yield from tables.provenance(summary)
+    yield from wording.provenance(summary)
     for metric in summary.metrics:
         yield metric.name, "undefined" if metric.value is None else repr(metric.value)
         if metric.interval is not None:
@@ -194,14 +197,15 @@ def _properties(summary: Summary, options: GateOptions) -> Iterator[tuple[str, s
 
 
 def _words(summary: Summary) -> Iterator[str]:
-    word, rest = verdicts.headline(summary)
-    yield f"Verdict: {word} ({rest})"
-    yield f"Requests: {tables.requests(summary)}"
-    if (against := verdicts.baseline_headline(summary)) is not None:
-        yield f"Against the baseline: {against[0]} ({against[1]})"
-    yield from (f"WARNING: {line}" for line in verdicts.warnings(summary))
+    yield f"Verdict: {summary.verdict.status.value} ({wording.behind_verdict(summary)})"
+    yield f"Requests: {wording.requests(summary)}"
+    if (found := summary.baseline) is not None:
+        yield f"Against the baseline: {found.status.value} ({wording.behind_baseline(found)})"
+    yield from (f"WARNING: {line}" for line in wording.warnings(summary))
     for finding in summary.findings:
         yield f"Probable cause: {finding.hypothesis} {finding.evidence}"
-    if (grid := tables.failures(summary)) is not None:
-        for kind, count, _, cases in grid.rows:
-            yield f"{kind}: {count}; {grid.columns[3]}: {cases}"
+    for entry in failures_as_json(summary.tally):
+        shown = wording.first_of(entry["cases"], _FIRST_CASES)
+        if statuses := statuses_in_words(entry):
+            shown += f" ({statuses})"
+        yield f"{entry['class']}: {entry['count']:,}; {wording.FIRST_CASES}: {shown}"

@@ -1,125 +1,198 @@
-"""The report as Markdown, for a GitHub step summary or a comment: one page, the verdict first.
+"""A document as Markdown, for a GitHub step summary or a comment: the verdict first, details folded away.
 
 Names and details come from vendors: they are escaped so that they can be read and do nothing else. GitHub
-refuses a comment of more than 65,536 characters; what may grow is shortened, and says so.
+refuses a comment of more than 65,536 characters; what is long is shortened, and says so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
-from k2_verifier_adapter.core.json_text import excerpt
-from k2_verifier_adapter.core.printable import plural, printable
-from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.reports import markdown_cells as cells
-from k2_verifier_adapter.reports import tables, verdicts
-from k2_verifier_adapter.reports.log_notes import log_as_pairs
-from k2_verifier_adapter.reports.markdown_cells import LONGEST_LINE, MAX_BYTES, STATUS_MARKS, plain
+from k2_verifier_adapter.core.printable import printable
+from k2_verifier_adapter.core.verdict import Status
+from k2_verifier_adapter.reports import document as doc
+from k2_verifier_adapter.reports.document import Kind
+from k2_verifier_adapter.reports.fitting import Size, byte_length, fit_sections, more
 
-_MOST_PARAMETERS = 30
+MAX_BYTES = 60_000
+"""Bytes of a report at most: below GitHub's limit for a comment, whatever it is counted in."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Room:
-    """How much is shown of what may be long."""
-
-    tools: int
-    findings: int
-    warnings: int
-    details: bool
-
-
-_ROOMS = (_Room(20, 8, 20, details=True), _Room(8, 3, 5, details=True), _Room(0, 2, 3, details=False))
+_SHORTEST = Size(letters=40, rows=5, lines=3, parts=2, listed=2, spare=False)
+_SIZES = (
+    Size(letters=500, rows=50, lines=20, parts=10, listed=20),
+    Size(letters=200, rows=20, lines=10, parts=5, listed=8),
+    Size(letters=80, rows=10, lines=5, parts=3, listed=4),
+    _SHORTEST,
+    Size(letters=40, rows=0, lines=0, parts=0, listed=0),
+)
+_MARKS = {Status.PASS: "✅", Status.FAIL: "❌", Status.INCONCLUSIVE: "⚠️", Status.NONE: "⚪"}
 
 
-def render_markdown(summary: Summary) -> str:
-    """Give the report as Markdown, at most `MAX_BYTES` long in UTF-8."""
-    for room in _ROOMS:
-        # A vendor that fails in a thousand long words gets fewer of them shown.
-        text = _render(summary, room)
-        if len(text.encode()) <= MAX_BYTES:
-            break
-    return text
+def render_markdown(document: doc.Document) -> str:
+    """Lay a document out as Markdown, at most `MAX_BYTES` long in UTF-8."""
+    heading = f"## {_text(document.heading, _SIZES[1])}\n"
+    lead = doc.Section("lead", "", document.lead)
+    sections = [section for section in document.sections if section.depth is not doc.Depth.PAGE]
+    room = MAX_BYTES - byte_length(heading) - len(sections)
+    return "\n".join([heading, *fit_sections([lead, *sections], _SIZES, _section, room)])
 
 
-def _render(summary: Summary, room: _Room) -> str:
-    blocks = [f"## {plain(tables.title(summary))}", _verdict(summary), *_baseline(summary)]
-    if summary.redacted:
-        blocks.append("*Redacted: what may repeat prompts, tools or answers is left out.*")
-    blocks += cells.quotes(verdicts.warnings(summary), room.warnings)
-    blocks += [
-        f"**Requests:** {tables.requests(summary)}",
-        "### Metrics",
-        cells.grid(tables.metrics(summary)),
-    ]
-    repaired = tables.repaired_responses(summary)
-    if repaired:
-        blocks.append(f"unrepaired: without {plural(repaired, 'response')} whose history was repaired")
-    blocks += _findings(summary, room.findings)
-    if (grid := tables.failures(summary)) is not None:
-        blocks += ["### Failure classes", cells.grid(grid)]
-    if (grid := tables.what_if(summary)) is not None:
-        blocks.append(cells.details("What if one class were fixed", cells.grid(grid)))
-    if not room.details:
-        blocks.append("Left out for their length: tools, responses, provenance, parameters.")
-        return "\n\n".join(blocks) + "\n"
-    if (grid := tables.tools(summary, room.tools)) is not None:
-        more = tables.tools_left_out(summary, room.tools)
-        note = f"\n\n… and {plural(more, 'more tool')} with failures" if more else ""
-        blocks.append(cells.details("Per tool", cells.grid(grid) + note))
-    effort = [*tables.responses(summary), *tables.effort(summary)]
-    blocks.append(cells.details("Responses, tokens and latency", cells.pairs(effort)))
-    if summary.log is not None:
-        blocks.append(cells.details("Results file", cells.pairs(log_as_pairs(summary.log))))
-    blocks.append(cells.details("Provenance", cells.pairs(tables.provenance(summary))))
-    blocks.append(cells.details("Parameters of all requests", _parameters(summary)))
+def _section(section: doc.Section, size: Size) -> str:
+    """Write a section, an empty line between its blocks and one at its end."""
+    if not section.title:
+        # What must be known beside the verdict is shortened, but never left out.
+        blocks = list(_blocks(section.blocks, size if size.rows else _SHORTEST))
+    elif not size.rows:
+        blocks = [f"### {section.title}", "Left out for its length: --format json holds it."]
+    elif section.depth is doc.Depth.DETAIL:
+        blocks = [_folded(section.title, _blocks(section.blocks, size))]
+    else:
+        blocks = [f"### {section.title}", *_blocks(section.blocks, size)]
     return "\n\n".join(blocks) + "\n"
 
 
-def _verdict(summary: Summary) -> str:
-    word, rest = verdicts.headline(summary)
-    mark = STATUS_MARKS[word]
-    if word == "none":
-        lines = [f"**{mark} Verdict: none** ({plain(excerpt(rest, LONGEST_LINE))})"]
-        unused = verdicts.thresholds_not_applied(summary)
-        if unused:
-            lines.append(f"Thresholds not applied: {plain(unused)}")
-        return "\n\n".join(lines)
-    lines = [f"**{mark} Verdict: {word.upper()}** {plain(rest)}"]
-    if (grid := verdicts.checks(summary)) is not None:
-        lines.append(cells.grid(grid))
-    lines += [plain(line) for line in (verdicts.settling(summary), verdicts.against_itself(summary)) if line]
-    return "\n\n".join(lines)
+def _folded(title: str, content: Iterable[str]) -> str:
+    """Fold content away behind a title that is escaped already."""
+    # The empty line makes GitHub read Markdown again.
+    inside = "\n\n".join(content)
+    return f"<details><summary>{title}</summary>\n\n{inside}\n\n</details>"
 
 
-def _baseline(summary: Summary) -> list[str]:
-    headline, grid = verdicts.baseline_headline(summary), verdicts.baseline_checks(summary)
-    if headline is None or grid is None:
-        return []
-    word, rest = headline
-    said = plain(excerpt(rest, LONGEST_LINE))
-    return [f"**{STATUS_MARKS[word]} Against the baseline: {word.upper()}** {said}", cells.grid(grid)]
+def _blocks(blocks: Sequence[doc.Block], size: Size) -> Iterator[str]:
+    for block in size.blocks(blocks):
+        yield from _block(block, size)
 
 
-def _findings(summary: Summary, most: int) -> list[str]:
-    findings = summary.findings
-    if not findings:
-        return []
-    blocks = ["### Probable causes"]
-    for number, finding in enumerate(findings[:most], start=1):
-        evidence = plain(excerpt(printable(finding.evidence), LONGEST_LINE))
-        # A line of its own for the evidence: two blanks at the end of the one above.
-        lines = [f"{number}. **{plain(finding.hypothesis)}**  ", f"   {evidence}"]
-        gains = tables.gains(finding, summary)
-        lines += [f"   - {plain('If fixed: ' + '; '.join(gains))}"] if gains else []
-        lines += [f"   - {plain(check)}" for check in finding.checks]
-        blocks.append("\n".join(lines))
-    if len(findings) > most:
-        blocks.append(f"… and {len(findings) - most} more")
-    return blocks
+def _block(block: doc.Block, size: Size) -> Iterator[str]:
+    match block:
+        case doc.Judged():
+            yield _answer(block, size)
+            yield from _blocks(block.blocks, size)
+        case doc.Paragraph():
+            text = _cell(block.text, size)
+            yield f"**{block.label}:** {text}" if block.label else text
+        case doc.Notes():
+            yield from _notes(block, size)
+        case doc.Table():
+            yield from _table(block, size)
+        case doc.Facts():
+            rows = [_row([_text(name, size), _cell(value, size)]) for name, value in block.pairs[: size.rows]]
+            yield "\n".join(["| | |", "|---|---|", *rows])
+            yield from _more(len(block.pairs) - len(rows))
+        case doc.Items():
+            yield from (_item(number, item, size) for number, item in enumerate(block.items[: size.parts], 1))
+            yield from _more(len(block.items) - size.parts)
+        case doc.Fold():
+            title = f"{_text(block.title, size)}: {_text(block.note, size)}"
+            yield _folded(title, _blocks(block.blocks, size))
+        case doc.Figures() | doc.Plot():
+            # A table says the same.
+            pass
 
 
-def _parameters(summary: Summary) -> str:
-    pairs = tables.parameters(summary)
-    more = len(pairs) - _MOST_PARAMETERS
-    return cells.pairs(pairs[:_MOST_PARAMETERS]) + (f"\n\n… and {more} more" if more > 0 else "")
+def _answer(judged: doc.Judged, size: Size) -> str:
+    title, said = f"{_MARKS[judged.status]} {judged.title}", _text(judged.said, size)
+    if judged.status is Status.NONE:
+        return f"**{title}: none** ({said})"
+    return f"**{title}: {judged.status.value.upper()}** {said}"
+
+
+def _notes(notes: doc.Notes, size: Size) -> Iterator[str]:
+    """Lay lines out as one paragraph, or as one quote where they must be seen."""
+    mark = "" if notes.status is None else f"> {_MARKS[notes.status]} "
+    lines = [f"{mark}{_text(line, size)}" for line in notes.lines[: size.lines]]
+    # Two blanks end a line without ending the paragraph.
+    yield "  \n".join(lines)
+    yield from _more(len(notes.lines) - size.lines)
+
+
+def _item(number: int, item: doc.Item, size: Size) -> str:
+    """Lay a finding out as one element of a numbered list."""
+    lines = [f"{number}. **{_text(item.title, size)}**  "]
+    lines += [f"   {block}  " for block in _blocks(item.blocks, size)]
+    return "\n".join([*lines, *(f"   - {_text(line, size)}" for line in item.advice)])
+
+
+def _table(table: doc.Table, size: Size) -> Iterator[str]:
+    shown = table if size.spare else table.without_spare_columns()
+    marks = ["---:" if column.kind is Kind.NUMBER else "---" for column in shown.columns]
+    rows = [_row(_cell(cell, size) for cell in row) for row in shown.rows[: size.rows]]
+    yield "\n".join([_row(plain(column.title) for column in shown.columns), _row(marks), *rows])
+    yield from _more(len(shown.rows) - len(rows))
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(cell: doc.Cell, size: Size) -> str:
+    text = plain(size.cell(cell))
+    return f"**{text}**" if isinstance(cell, doc.Value) and cell.strong else text
+
+
+def _more(number: int) -> Iterator[str]:
+    if said := more(number):
+        yield f"… {said}"
+
+
+def _text(text: str, size: Size) -> str:
+    return plain(size.text(text))
+
+
+_ACTIVE = re.compile(r"[!-/:-@\[-`{-~]")
+"""All ASCII punctuation: what has a meaning inside a line is among it."""
+
+_AUTOLINK = re.compile(
+    r"(?i)(?<![a-z0-9])(?:(?:https?|ftp|xmpp|mailto):|www\.|gh-|(?P<digest>[0-9a-f]{7,40})(?![0-9a-z]))"
+)
+"""What GitHub turns into links without any punctuation of Markdown's, at its start."""
+
+_JOINER = "&#8288;"
+"""An invisible sign that no link, mention or reference goes across."""
+
+_BLOCK_START = re.compile(r"[-+=]|\d+[.)](?=\s|$)")
+_LINKING = frozenset("@#")
+"""Behind these, GitHub looks for a name or a number in the text that comes out of Markdown."""
+
+_HARMLESS = frozenset("-.,;%()'\"/?=+")
+"""Punctuation that means nothing inside a line; kept for those who read the source."""
+
+
+def plain(text: str) -> str:
+    """Escape a text so that Markdown, HTML and GitHub show it as it is, wherever it stands in a line."""
+    shown = printable(text).strip()
+    start = _BLOCK_START.match(shown)
+    head, rest = (shown[: start.end()], shown[start.end() :]) if start else ("", shown)
+    # A backslash would do for Markdown, but mentions and issue numbers are found in what comes out of it.
+    signs = [_reference(sign) for sign in head]
+    escaped = _ACTIVE.sub(_inside, _AUTOLINK.sub(_broken_up, rest))
+    return "".join(signs) + escaped.replace("\0", _JOINER)
+
+
+def _broken_up(match: re.Match[str]) -> str:
+    # A commit's digest is linked from seven digits on.
+    return "\0".join(re.findall(r".{1,6}", match[0])) if match["digest"] else f"{match[0][0]}\0{match[0][1:]}"
+
+
+def _inside(match: re.Match[str]) -> str:
+    sign = match[0]
+    before, behind = _neighbours(match)
+    if (
+        sign in _HARMLESS
+        or (sign == "_" and before.isalnum() and behind.isalnum())
+        or (sign == ":" and behind in ("", " "))
+    ):
+        return sign
+    return _reference(sign)
+
+
+def _reference(sign: str) -> str:
+    if sign.isalnum():
+        return sign
+    return f"&#{ord(sign)};{_JOINER if sign in _LINKING else ''}"
+
+
+def _neighbours(match: re.Match[str]) -> tuple[str, str]:
+    start, end = match.span()
+    return match.string[max(0, start - 1) : start], match.string[end : end + 1]

@@ -1,119 +1,168 @@
-"""The report as text: 80 columns, coloured on a terminal, plain in a file."""
+"""A document as text: 80 columns, coloured on a terminal, plain in a file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Iterator, Sequence
 
-from rich.console import Group, RenderableType
+from rich.box import Box
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from k2_verifier_adapter.core.diagnosis.findings import Finding
-from k2_verifier_adapter.core.printable import plural
-from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Status
-from k2_verifier_adapter.reports import tables, verdicts
-from k2_verifier_adapter.reports.layout import STATUS_STYLES, WIDTH, key_values, laid_out, render, section
-from k2_verifier_adapter.reports.log_notes import log_as_pairs
+from k2_verifier_adapter.reports import document as doc
+from k2_verifier_adapter.reports.document import Kind
+from k2_verifier_adapter.reports.fitting import Size, more
 
-_FIRST_FINDINGS = 5
-_FIRST_TOOLS = 8
+WIDTH = 80
+
+_SIZE = Size(letters=1_000, rows=8, lines=1_000, parts=5, listed=6, spare=False)
+_STYLES = {
+    None: "",
+    Status.PASS: "bold green",
+    Status.FAIL: "bold red",
+    Status.INCONCLUSIVE: "bold yellow",
+    Status.NONE: "bold",
+}
+_UNDER_HEAD = Box("\n".join(["    ", "    ", " -- ", *["    "] * 5]) + "\n", ascii=True)
 
 
-def render_text(summary: Summary, *, colour: bool = False, width: int = WIDTH) -> str:
-    """Give the report as text.
+def render_text(document: doc.Document, *, colour: bool = False, width: int = WIDTH) -> str:
+    """Lay a document out as text.
 
     Args:
-        summary: What to report.
+        document: What to show.
         colour: Whether to write terminal colours.
         width: Columns to fill at most.
     """
-    parts: list[RenderableType] = [Text(tables.title(summary), "bold"), _verdict(summary)]
-    parts += _baseline(summary)
-    if summary.redacted:
-        parts.append(Text("Redacted: what may repeat prompts, tools or answers is left out", "dim"))
-    parts += [Text(f"WARNING: {warning}", "yellow") for warning in verdicts.warnings(summary)]
-    parts += [_requests(summary), _metrics(summary)]
-    parts.append(section("Responses", key_values(tables.responses(summary))))
-    if (grid := tables.failures(summary)) is not None:
-        parts.append(section("Failure classes", laid_out(grid.without("group"))))
-    if summary.findings:
-        parts.append(section("Probable causes", _findings(summary)))
-    if (grid := tables.tools(summary, _FIRST_TOOLS)) is not None:
-        more = tables.tools_left_out(summary, _FIRST_TOOLS)
-        note = [Text(f"and {more:,} more", "dim")] if more else []
-        parts.append(section("Tools that fail", Group(laid_out(grid), *note)))
-    if summary.log is not None:
-        parts.append(section("Results file", key_values(log_as_pairs(summary.log))))
-    parts.append(section("Usage", key_values(tables.effort(summary))))
-    parts.append(section("Provenance", key_values(tables.provenance(summary))))
-    parameters = tables.parameters(summary) or [("none", "")]
-    parts.append(section("Parameters of all requests", key_values(parameters)))
-    return render(parts, colour=colour, width=width)
+    return laid_out(_parts(document), colour=colour, width=width)
 
 
-def _verdict(summary: Summary) -> RenderableType:
-    word, rest = verdicts.headline(summary)
-    status = summary.verdict.status
-    if status is Status.NONE:
-        line = Text.assemble("Verdict: ", (word, "bold"), f" ({rest})")
-        unused = verdicts.thresholds_not_applied(summary)
-        return Group(line, Text(f"Thresholds not applied: {unused}")) if unused else line
-    parts: list[RenderableType] = [
-        Text.assemble("Verdict: ", (word.upper(), STATUS_STYLES[status]), f" {rest}")
-    ]
-    if (grid := verdicts.checks(summary)) is not None:
-        parts.append(laid_out(grid))
-    said = (verdicts.settling(summary), verdicts.against_itself(summary))
-    return Group(*parts, *(Text(line) for line in said if line))
+def laid_out(parts: Iterable[RenderableType], *, colour: bool = False, width: int = WIDTH) -> str:
+    """Lay rich's building blocks out as text, without trailing blanks."""
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        legacy_windows=False,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
-def _baseline(summary: Summary) -> list[RenderableType]:
-    found = summary.baseline
-    headline, grid = verdicts.baseline_headline(summary), verdicts.baseline_checks(summary)
-    if found is None or headline is None or grid is None:
-        return []
-    word, rest = headline
-    line = Text.assemble("Against the baseline: ", (word.upper(), STATUS_STYLES[found.status]), f" {rest}")
-    return [Text(), line, laid_out(grid), Text("'k2-verifier compare' shows which cases differ", "dim")]
+def _parts(document: doc.Document) -> Iterator[RenderableType]:
+    yield _line(document.heading, "bold")
+    before: doc.Block | None = None
+    for block in document.lead:
+        # A question that was decided has room around it; sentences stand together.
+        if isinstance(before, doc.Judged) or isinstance(block, doc.Figures):
+            yield Text()
+        yield from _block(block)
+        before = block
+    for section in document.sections:
+        if section.depth is not doc.Depth.PAGE:
+            yield Text()
+            yield _line(section.title, "bold")
+            yield Padding(Group(*_blocks(section.blocks)), (0, 0, 0, 2))
 
 
-def _requests(summary: Summary) -> RenderableType:
-    line = Text(f"Requests: {tables.request_counts(summary)}")
-    incomplete = tables.incomplete(summary)
-    return Group(Text(), line, *([Text(incomplete, "bold yellow")] if incomplete else []))
+def _blocks(blocks: Sequence[doc.Block]) -> Iterator[RenderableType]:
+    for number, block in enumerate(_SIZE.blocks(blocks)):
+        if number and isinstance(block, doc.Fold):
+            yield Text()
+        yield from _block(block)
 
 
-def _metrics(summary: Summary) -> RenderableType:
-    table = laid_out(tables.metrics(summary), bold_first=True)
-    repaired = tables.repaired_responses(summary)
-    if not repaired:
-        return section("Metrics", table)
-    note = f"unrepaired: without {plural(repaired, 'response')} whose history was repaired"
-    return section("Metrics", Group(table, Text(note, "dim")))
+def _block(block: doc.Block) -> Iterator[RenderableType]:
+    match block:
+        case doc.Judged():
+            yield _answer(block)
+            yield from _blocks(block.blocks)
+        case doc.Paragraph():
+            label = f"{block.label}: " if block.label else ""
+            yield Text.assemble(label, _cell(block.text))
+        case doc.Notes():
+            yield from (_line(line, _STYLES[block.status] or "dim") for line in block.lines)
+        case doc.Table():
+            yield from _table(block)
+        case doc.Facts():
+            grid = Table.grid(padding=(0, 2))
+            grid.add_column(no_wrap=True, style="dim")
+            grid.add_column(overflow="fold")
+            for name, value in block.pairs:
+                grid.add_row(_line(name), _cell(value))
+            yield grid
+        case doc.Items():
+            yield from _items(block)
+        case doc.Fold():
+            yield _line(f"{block.title}: {block.note}")
+            yield from _blocks(block.blocks)
+        case doc.Figures() | doc.Plot():
+            # A table says the same.
+            pass
 
 
-def _findings(summary: Summary) -> RenderableType:
-    shown = summary.findings[:_FIRST_FINDINGS]
-    listed = Table.grid(padding=(0, 1))
-    for number, finding in enumerate(shown, 1):
-        below = 0 if number == len(shown) else 1
-        listed.add_row(f"{number}.", Padding(Group(*_lines(finding, summary)), (0, 0, below, 0)))
-    more = len(summary.findings) - len(shown)
-    return Group(listed, Text(f"and {more} more, see the JSON report", "dim")) if more else listed
+def _answer(judged: doc.Judged) -> Text:
+    said, style = _SIZE.text(judged.said), _STYLES[judged.status]
+    if judged.status is Status.NONE:
+        return Text.assemble(f"{judged.title}: ", ("none", style), f" ({said})")
+    return Text.assemble(f"{judged.title}: ", (judged.status.value.upper(), style), f" {said}")
 
 
-def _lines(finding: Finding, summary: Summary) -> Iterable[RenderableType]:
-    yield Text(finding.hypothesis, "bold")
-    yield Text(finding.evidence)
-    for gain in tables.gains(finding, summary):
-        # Terminals that know no arrow are still about.
-        yield Text(f"If fixed: {gain}".replace("→", "->"))
-    if finding.cases:
-        more = ", ..." if finding.count > len(finding.cases) else ""
-        yield Text(f"Cases (rows, from 0): {', '.join(map(str, finding.cases))}{more}")
-    bullets = Table.grid(padding=(0, 1))
-    for check in finding.checks:
-        bullets.add_row("-", Text(check))
-    yield bullets
+def _items(items: doc.Items) -> Iterator[RenderableType]:
+    grid = Table.grid(padding=(0, 1))
+    shown = items.items[: _SIZE.parts]
+    for number, item in enumerate(shown, 1):
+        advice = Table.grid(padding=(0, 1))
+        for line in item.advice:
+            advice.add_row("-", _line(line))
+        below = Text() if number < len(shown) else ""
+        grid.add_row(f"{number}.", Group(_line(item.title, "bold"), *_blocks(item.blocks), advice, below))
+    yield grid
+    yield from _more(len(items.items) - len(shown))
+
+
+def _table(table: doc.Table) -> Iterator[RenderableType]:
+    table = table.without_spare_columns()
+    rows = table.rows[: _SIZE.rows] if table.ranked else table.rows
+    grid = Table(box=_UNDER_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in table.columns:
+        if not column.below:
+            is_whole = column.kind not in (Kind.FOREIGN, Kind.WORDS)
+            grid.add_column(column.title, no_wrap=is_whole, overflow="fold")
+            grid.columns[-1].justify = "right" if column.kind is Kind.NUMBER else "left"
+    for row in rows:
+        cells: list[Text] = []
+        for column, cell in zip(table.columns, row, strict=True):
+            text = _cell(cell)
+            if not column.below:
+                cells.append(text)
+            elif text:
+                cells[-1] = Text.assemble(cells[-1], (f"\n{column.title}: ", "dim"), text)
+        grid.add_row(*cells)
+    yield grid
+    yield from _more(len(table.rows) - len(rows))
+
+
+def _cell(cell: doc.Cell) -> Text:
+    style = ""
+    if isinstance(cell, doc.Value):
+        style = _STYLES[cell.status] or ("bold" if cell.strong else "")
+    return Text(_SIZE.cell(cell), style)
+
+
+def _more(number: int) -> Iterator[Text]:
+    if said := more(number):
+        yield _line(said, "dim")
+
+
+def _line(text: str, style: str = "") -> Text:
+    return Text(_SIZE.text(text), style)

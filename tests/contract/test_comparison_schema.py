@@ -11,12 +11,12 @@ from support.compared import crowd, varied
 from support.hostile_summaries import HOSTILE
 
 from k2_verifier_adapter.core.comparison.compare import compare, not_worse
-from k2_verifier_adapter.core.comparison.gate import outcome
 from k2_verifier_adapter.core.comparison.pairs import MAX_LISTED_CHANGES, CaseOutcome, State
 from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.gate import not_worse_outcome
 from k2_verifier_adapter.core.metrics import DEFINITIONS, ERROR_RATE, FLIP_RATE
 from k2_verifier_adapter.core.redaction import redact_summary
-from k2_verifier_adapter.reports.comparison.json_report import (
+from k2_verifier_adapter.reports.comparison_json import (
     SCHEMA_VERSION,
     UPSTREAM_COLUMNS,
     dump_comparison,
@@ -53,7 +53,7 @@ def test_every_sort_of_comparison_fits(comparisons):
         assert problems(comparison) == [], name
         if len(comparison.standings) == 2:
             assert problems(comparison, not_worse(comparison)) == [], name
-            assert problems(comparison, outcome(comparison, 1.0)) == [], name
+            assert problems(comparison, not_worse_outcome(comparison, 1.0)) == [], name
 
 
 def test_repeats_fit(comparisons):

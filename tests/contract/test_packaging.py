@@ -26,9 +26,8 @@ DATA = [
     "data/README.md",
     "data/bundled_rows.jsonl",
     "py.typed",
-    "reports/html/assets/comparison.css",
-    "reports/html/assets/report.css",
-    "reports/html/assets/report.js",
+    "reports/assets/report.css",
+    "reports/assets/report.js",
     "reports/schema/comparison.schema.json",
     "reports/schema/report.schema.json",
 ]

@@ -4,9 +4,9 @@ import pytest
 from support.chromium import PALE_TEXTS, Chromium, find_chromium
 from support.compared import answers_of, crowd, participant, varied
 from support.hostile_summaries import HOSTILE
+from support.rendered import comparison_as_html
 
 from k2_verifier_adapter.core.comparison.compare import compare, not_worse
-from k2_verifier_adapter.reports.comparison.html import render_html
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")
 
@@ -31,9 +31,9 @@ def pages(tmp_path_factory):
         ]
     )
     rendered = {
-        "three": render_html(varied(folder)["three"]),
-        "gated": render_html(worse, not_worse(worse)),
-        "ten": render_html(crowd(10, 300, text="a-name-without-end" * 9)),
+        "three": comparison_as_html(varied(folder)["three"]),
+        "gated": comparison_as_html(worse, not_worse(worse)),
+        "ten": comparison_as_html(crowd(10, 300, text="a-name-without-end" * 9)),
     }
     written = {}
     for name, text in rendered.items():
@@ -62,7 +62,7 @@ def test_nothing_from_a_vendor_runs(browser, tmp_path):
     """Names and sources that would be scripts, handlers or links are shown, and stay what they are."""
     file = tmp_path / "hostile.html"
     for text in HOSTILE:
-        file.write_text(render_html(crowd(2, 6, text=text or " ")), errors="backslashreplace")
+        file.write_text(comparison_as_html(crowd(2, 6, text=text or " ")), errors="backslashreplace")
         browser.open(file)
         browser.evaluate(OPEN_ALL)
         assert browser.evaluate("document.title").startswith("K2 vendor comparison: 2 runs over 6 cases")
@@ -104,7 +104,7 @@ def test_the_points_of_a_plot_stand_where_their_numbers_say(browser, pages):
     rows = browser.evaluate(
         """[...document.querySelectorAll('#differences .row')].slice(0, -1).map((row) => {
             const middle = (node) => { const box = node.getBoundingClientRect(); return box.x + box.width / 2; };
-            return [parseFloat(row.querySelector('.num').textContent),
+            return [parseFloat(row.querySelector('.number').textContent),
                     middle(row.querySelector('circle')) - middle(row.querySelector('.zero'))];
         })"""
     )

@@ -5,6 +5,7 @@ import json
 import pytest
 from support.chromium import PALE_TEXTS, Chromium, find_chromium
 from support.hostile_summaries import HOSTILE, with_texts
+from support.rendered import render_html
 from unit.stored_runs import answering, calling, make_row, write_run
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
@@ -12,8 +13,7 @@ from k2_verifier_adapter.formats.runs import choose_run, read_run
 from k2_verifier_adapter.offline.failed_cases import failed_cases_of_run
 from k2_verifier_adapter.offline.stored import judge_run, summary_of
 from k2_verifier_adapter.reports.failed_cases import Call, FailedCase, Turn
-from k2_verifier_adapter.reports.html.marked_text import arguments_of_call, marked
-from k2_verifier_adapter.reports.html.page import render_html
+from k2_verifier_adapter.reports.marked_text import arguments_of_call, marked
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")
 

@@ -18,6 +18,7 @@ from zlib import crc32
 import seeds
 from hostile import EVIL_TEXT, SCHEMAS
 from mutation import Shape
+from support.rendered import render_text
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
 from k2_verifier_adapter.core.counts import Counts
@@ -54,7 +55,6 @@ from k2_verifier_adapter.offline.official_runs import Source, load_official_run
 from k2_verifier_adapter.offline.scoring import Log, score_log
 from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.json_report import dump_report
-from k2_verifier_adapter.reports.text import render_text
 
 Reached = frozenset[str]
 """What an input reached: result types, failure classes, the names of errors."""

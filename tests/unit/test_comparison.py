@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from stored_runs import FACTS, answering, calling, failed, make_cases, make_row, write_run
+from support.rendered import comparison_as_text
 
 from k2_verifier_adapter.core.comparison.baseline import DEFAULT_MARGIN, NotWorse, margin_status
 from k2_verifier_adapter.core.comparison.compare import Comparison, Participant, compare, letter, not_worse
@@ -16,12 +17,11 @@ from k2_verifier_adapter.core.statistics.paired import Difference, WinsLosses
 from k2_verifier_adapter.core.verdict import Status
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.offline.participants import participants_of_run
-from k2_verifier_adapter.reports.comparison.json_report import (
+from k2_verifier_adapter.reports.comparison_json import (
     comparison_as_json,
     dump_comparison,
     upstream_table,
 )
-from k2_verifier_adapter.reports.comparison.text import render_comparison
 
 TRUNCATED = '{"city": '
 
@@ -393,7 +393,7 @@ class TestReports:
 
     def test_both_say_the_same_numbers(self, comparison):
         """What the text shows of a pair is what the JSON holds."""
-        text = words(render_comparison(comparison))
+        text = words(comparison_as_text(comparison))
         (pair,) = comparison_as_json(comparison)["pairs"]
         shown = pair["trigger_similarity"]
         low, high = (f"{100 * shown[bound]:+.2f}" for bound in ("low", "high"))
@@ -411,15 +411,15 @@ class TestReports:
             for _ in range(5)
         ]
         hostile = [replace(run, label="kimi\x1b[2J" + "k" * 90) for run in runs]
-        text = render_comparison(compare(hostile))
+        text = comparison_as_text(compare(hostile))
         assert max(map(len, text.splitlines())) <= 80
         assert "\x1b" not in text
         assert "..., " not in text
 
     def test_colours_only_when_asked(self, comparison):
         """The text is plain unless colours are asked for."""
-        assert render_comparison(comparison).isascii()
-        assert "\x1b[" in render_comparison(comparison, colour=True)
+        assert comparison_as_text(comparison).isascii()
+        assert "\x1b[" in comparison_as_text(comparison, colour=True)
 
     def test_upstreams_table(self, comparison):
         """Upstream's columns, the official answers first and the best run next."""
@@ -453,11 +453,17 @@ class TestReports:
         assert [run["run"] for run in loaded["runs"]] == ["A", "B"]
         assert loaded["runs"][1]["confusion"] == {"tp": 16, "fp": 2, "fn": 4, "tn": 18}
 
-    def test_many_pairs_leave_the_changes_out(self, participant):
-        """From four runs on the text says where the changed cases are to be found."""
-        text = render_comparison(compare([participant(right(4)) for _ in range(4)]))
-        assert "Cases that differ" not in text
-        assert "--format json" in text
+    def test_of_many_pairs_the_first_are_shown(self, participant):
+        """Of many pairs the text shows the cases of the first that differ, and says where the others are."""
+        silent = [answering() for _ in range(4)]
+        runs = [participant(silent if number < 2 else right(4)) for number in range(5)]
+        text = words(comparison_as_text(compare(runs)))
+        assert [f"{first} and {second}: 2 cases" in text for first, second in ("AC", "BD", "BE")] == [
+            *[True, True],
+            False,
+        ]
+        assert "and 1 more: see --format json" in text
+        assert "No case differs between: A and B, C and D, C and E, D and E" in text
 
     def test_warnings_name_their_run(self, participant):
         """A warning of one run stands behind its letter, one of all runs once."""

@@ -14,17 +14,16 @@ from support.compared import (
     words_of_markdown,
 )
 from support.hostile_summaries import HOSTILE
+from support.rendered import comparison_as_html, comparison_as_markdown, comparison_as_text
 
 from k2_verifier_adapter.core.comparison.compare import not_worse
 from k2_verifier_adapter.core.redaction import REDACTED
-from k2_verifier_adapter.reports.comparison import tables
-from k2_verifier_adapter.reports.comparison.html import render_html
-from k2_verifier_adapter.reports.comparison.json_report import dump_comparison
-from k2_verifier_adapter.reports.comparison.markdown import render_markdown
-from k2_verifier_adapter.reports.comparison.text import render_comparison
-from k2_verifier_adapter.reports.html.charts import Axis, shares
-from k2_verifier_adapter.reports.markdown_cells import MAX_BYTES
-from k2_verifier_adapter.reports.tables import Grid
+from k2_verifier_adapter.reports.charts import forest
+from k2_verifier_adapter.reports.comparison_document import p_value
+from k2_verifier_adapter.reports.comparison_json import dump_comparison
+from k2_verifier_adapter.reports.document import Column, Estimate, Kind, Mark, Plot, Table
+from k2_verifier_adapter.reports.markdown import MAX_BYTES
+from k2_verifier_adapter.reports.run_document import rates_plot
 
 MAX_PAGE = 3_000_000
 
@@ -38,9 +37,9 @@ def comparisons(tmp_path_factory):
 def said_of(comparison, found=None):
     """Give what each format for people says, as words with single spaces."""
     return {
-        "text": " ".join(render_comparison(comparison, found).split()),
-        "markdown": words_of_markdown(render_markdown(comparison, found)),
-        "html": words_of_html(render_html(comparison, found)),
+        "text": " ".join(comparison_as_text(comparison, found).split()),
+        "markdown": words_of_markdown(comparison_as_markdown(comparison, found)),
+        "html": words_of_html(comparison_as_html(comparison, found)),
     }
 
 
@@ -131,11 +130,9 @@ def test_every_format_says_what_was_done_differently(comparisons):
     """Settings stand with the value of each run, as does every warning."""
     comparison = comparisons["three"]
     said = said_of(comparison)
-    assert 'parameters.stop A -; B -; C ["x"]' in said["text"]
-    for form in ("markdown", "html"):
-        assert 'parameters.stop - - ["x"]' in said[form]
-        assert "endpoint api.example.com b.example.com api.example.com" in said[form]
     for words in said.values():
+        assert 'parameters.stop A, B: -; C: ["x"]' in words
+        assert "endpoint A, C: api.example.com; B: b.example.com" in words
         assert all(" ".join(warning.split()) in words for warning in comparison.warnings)
         assert all(standing.participant.source.split("/")[-1] in words for standing in comparison.standings)
 
@@ -148,12 +145,8 @@ def test_every_format_says_the_outcome_of_the_gate(comparisons, name):
     value = json.loads(dump_comparison(comparison, found))["not_worse"]
     assert value["margin"] == 0.05
     for form, said in said_of(comparison, found).items():
-        word = (
-            {"none": "no verdict"}.get(value["status"], value["status"])
-            if form == "html"
-            else value["status"]
-        )
-        assert f"A against B: {word if form == 'html' else word.upper()}" in said
+        word = value["status"]
+        assert f"A against B: {word if form == 'html' or word == 'none' else word.upper()}" in said
         for check in value["checks"]:
             shown = difference_of(None if check["low"] is None else check)
             result = "-" if value["status"] == "none" else check["status"]
@@ -164,9 +157,7 @@ def test_every_format_says_the_outcome_of_the_gate(comparisons, name):
 
 def test_p_values_are_never_rounded_to_the_edge():
     """A p-value says on which side of 0.05 it lies, and is never shown as 0."""
-    shown = [
-        tables.p_value(value) for value in (None, 0.0, 0.00009, 0.04996, 0.05, 0.05004, 0.049999999999, 1.0)
-    ]
+    shown = [p_value(value) for value in (None, 0.0, 0.00009, 0.04996, 0.05, 0.05004, 0.049999999999, 1.0)]
     assert shown == [
         "undefined",
         "<0.0001",
@@ -179,17 +170,16 @@ def test_p_values_are_never_rounded_to_the_edge():
     ]
 
 
-def test_a_table_may_have_several_names():
-    """Columns of names come first, then numbers, then words; a name left out leaves the numbers right."""
-    grid = Grid(
-        ("run", "model", "value", "verdict"), (("A", "kimi", "1", "pass"), ("B", "k", "2", "-")), 1, 2
+def test_a_table_does_without_its_spare_columns():
+    """A column that can go leaves the others with their kinds and cells."""
+    run, model, value = (
+        Column("run", Kind.NAME),
+        Column("model", Kind.FOREIGN, spare=True),
+        Column("value", Kind.NUMBER),
     )
-    assert [grid.holds_numbers(place) for place in range(4)] == [False, False, True, False]
-    narrow = grid.without("model")
-    assert [narrow.holds_numbers(place) for place in range(3)] == [False, True, False]
-    assert narrow.rows == (("A", "1", "pass"), ("B", "2", "-"))
-    shown, more = grid.first_rows(1)
-    assert (shown.rows, more, shown.names) == (grid.rows[:1], 1, 2)
+    table = Table("runs", (run, model, value), (("A", "kimi", "1"), ("B", "k", "2")), ranked=True)
+    narrow = Table("runs", (run, value), (("A", "1"), ("B", "2")), ranked=True)
+    assert table.without_spare_columns() == narrow
 
 
 @pytest.fixture(scope="module")
@@ -202,15 +192,15 @@ def harmless():
 def test_foreign_text_forges_nothing(text, harmless):
     """Whatever a vendor is called, headings, rows, links and elements are those of a harmless page."""
     hostile = crowd(3, 12, text=text or " ")
-    markdown, page = render_markdown(hostile), render_html(hostile)
+    markdown, page = comparison_as_markdown(hostile), comparison_as_html(hostile)
     page.encode(errors="backslashreplace")
-    assert structure_of_markdown(markdown) == structure_of_markdown(render_markdown(harmless))
+    assert structure_of_markdown(markdown) == structure_of_markdown(comparison_as_markdown(harmless))
 
     def shape(tags):
         return [(tag, attrs.get("class"), attrs.get("id")) for tag, attrs in tags if tag != "wbr"]
 
     tags = tags_of_html(page)
-    assert shape(tags) == shape(tags_of_html(render_html(harmless)))
+    assert shape(tags) == shape(tags_of_html(comparison_as_html(harmless)))
     assert not {"script", "img", "iframe", "form", "link", "base"} & {tag for tag, _ in tags}
     assert all(attrs.get("href", "#").startswith("#") for _, attrs in tags)
     assert not any(name.startswith("on") for _, attrs in tags for name in attrs)
@@ -219,7 +209,7 @@ def test_foreign_text_forges_nothing(text, harmless):
 def test_hostile_text_fits_a_terminal():
     """Names and sources of any sort leave the text printable and within 80 columns."""
     for text in HOSTILE:
-        lines = render_comparison(crowd(3, 12, text=text)).splitlines()
+        lines = comparison_as_text(crowd(3, 12, text=text)).splitlines()
         assert max(map(len, lines)) <= 80
         assert all(line.isprintable() for line in lines)
 
@@ -230,7 +220,7 @@ def test_hostile_text_fits_a_terminal():
 )
 def test_markdown_fits_a_comment(runs, text):
     """However many runs there are, and whatever they are called, the page stays below GitHub's limit."""
-    rendered = render_markdown(crowd(runs, 60, text=text))
+    rendered = comparison_as_markdown(crowd(runs, 60, text=text))
     assert len(rendered.encode()) <= MAX_BYTES
     assert "### Leaderboard" in rendered
     assert "### Trigger similarity, pair by pair" in rendered
@@ -240,39 +230,43 @@ def test_markdown_fits_a_comment(runs, text):
 
 def test_a_large_page_stays_small():
     """Ten runs over 2,000 cases of which most differ make a page below 3 MB that lists the cases."""
-    page = render_html(crowd(10, 2_000))
+    page = comparison_as_html(crowd(10, 2_000))
     assert len(page.encode()) < MAX_PAGE
     assert page.count("<details") >= 45 + 10
 
 
 def test_long_names_and_many_runs_stay_within_the_page():
     """What vendors choose is shortened, and what there is too much of is counted."""
-    page = render_html(crowd(16, 300, text="<&'\">" * 2_000, settings=300))
+    page = comparison_as_html(crowd(16, 300, text="<&'\">" * 2_000, settings=300))
     assert len(page.encode()) < MAX_PAGE
     words = words_of_html(page)
-    assert "and 20 more rows: --format json lists them" in words
-    assert "and 20 more pairs: --format json lists them" in words
-    assert "Too much to show: --format json lists it." in words
+    assert words.count("and 20 more: see --format json") == 4
+    assert "and 202 more: see --format json" in words
 
 
-def test_cases_are_left_out_until_they_fit():
-    """Where all cases that differ take too much room, fewer of each kind are listed, and the page says so."""
-    comparison = crowd(15, 2_000, first_case=10**15)
-    page = render_html(comparison)
-    assert len(page.encode()) < MAX_PAGE
-    most = max(change.count for pair in comparison.pairs for change in pair.changes)
-    assert 50 < most < 1_000
-    assert "The first 50 cases of a kind; --format json lists more." in words_of_html(page)
-    assert ", ..." in page
+def test_cases_are_left_out_until_they_fit(monkeypatch):
+    """Where all cases that differ take too much room, fewer of each kind are listed, and the others counted."""
+    monkeypatch.setattr("k2_verifier_adapter.reports.page.MAX_BYTES", 110_000)
+    comparison = crowd(4, 2_000, first_case=10**15)
+    page = comparison_as_html(comparison)
+    assert len(page.encode()) < 110_000
+    listed, left = re.search(r"((?: 1\d{15},)+) and (\d+) more ", words_of_html(page)).groups()
+    counts = {change.count for pair in comparison.pairs for change in pair.changes}
+    assert listed.count(",") + int(left) in counts
 
 
 def test_an_axis_places_its_ends_at_the_edges():
     """The first tick stands at 0 % of the width, the last one at 100 %, and all else in proportion."""
-    axis = shares(0.5, 0.1)
-    assert axis.labels == ["50%", "60%", "70%", "80%", "90%", "100%"]
-    assert [round(axis.place(value), 9) for value in (0.5, 0.75, 1.0)] == [0, 50, 100]
-    differences = Axis((-0.2, 0.0, 0.2), ("-20", "0", "+20"))
-    assert [round(differences.place(value), 9) for value in (-0.2, 0.0, 0.1)] == [0, 50, 75]
+    plot = rates_plot((), first=0.5, step=0.1)
+    assert [label for _, label in plot.ticks] == ["50%", "60%", "70%", "80%", "90%", "100%"]
+    row = Estimate("A - B", "", "", "+10.00", 0.1, low=0.0, high=0.2)
+    drawn = forest(Plot((row,), ((-0.2, "-20"), (0.0, "0"), (0.2, "+20")), {Mark.VALUE: "difference"}))
+    lines = [attrs for tag, attrs in tags_of_html(drawn) if tag == "line"]
+    assert [(line["x1"], line["x2"]) for line in lines if line["class"] == "interval"] == [
+        ("50.000%", "100.000%")
+    ]
+    assert [attrs["cx"] for tag, attrs in tags_of_html(drawn) if tag == "circle"][:1] == ["75.000%"]
+    assert [attrs["x"] for tag, attrs in tags_of_html(drawn) if tag == "text"] == ["0%", "50%", "100%"]
 
 
 @pytest.mark.parametrize("name", ["two", "three", "synthetic"])
@@ -282,7 +276,7 @@ def test_everything_drawn_lies_inside_its_plot(comparisons, name):
     found = not_worse(comparison, 0.35) if len(comparison.standings) == 2 else None
     drawn = [
         attrs
-        for tag, attrs in tags_of_html(render_html(comparison, found))
+        for tag, attrs in tags_of_html(comparison_as_html(comparison, found))
         if tag in ("line", "circle", "rect")
     ]
     places = [
@@ -294,7 +288,7 @@ def test_everything_drawn_lies_inside_its_plot(comparisons, name):
 
 def test_the_page_works_without_a_script_and_loads_nothing(comparisons):
     """Its policy allows one style sheet by its digest and nothing else; the same comparison, the same bytes."""
-    page = render_html(comparisons["three"])
+    page = comparison_as_html(comparisons["three"])
     (policy,) = re.findall(r'content="(default-src[^"]*)"', page)
     assert re.fullmatch(
         r"default-src &#x27;none&#x27;; style-src &#x27;sha256-[\w+/=]+&#x27;; "
@@ -303,12 +297,12 @@ def test_the_page_works_without_a_script_and_loads_nothing(comparisons):
     )
     assert "<script" not in page
     assert not re.search(r"url\(|@import|https?://", page)
-    assert page == render_html(comparisons["three"])
+    assert page == comparison_as_html(comparisons["three"])
 
 
 def test_the_page_can_be_used_without_eyes(comparisons):
     """Headings go down one step at a time, tables have heads, plots say their numbers, links have targets."""
-    page = render_html(comparisons["three"])
+    page = comparison_as_html(comparisons["three"])
     tags = tags_of_html(page)
     headings = [int(tag[1]) for tag, _ in tags if re.fullmatch("h[1-6]", tag)]
     assert headings[0] == 1
@@ -335,7 +329,7 @@ def test_the_page_can_be_used_without_eyes(comparisons):
 @pytest.mark.parametrize("name", ["undefined", "failed", "synthetic"])
 def test_what_is_not_known_is_not_drawn(comparisons, name):
     """An undefined value has no row in a plot, and synthetic rows no threshold."""
-    page = render_html(comparisons[name])
+    page = comparison_as_html(comparisons[name])
     labels = [attrs["aria-label"] for _, attrs in tags_of_html(page) if attrs.get("role") == "img"]
     assert (labels == []) == (name != "synthetic")
     assert all("threshold" not in label for label in labels)

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from stored_runs import failed, write_run
 from support.compared import answers_of, rows_of, words_of_html, words_of_markdown
 
-from k2_verifier_adapter.cli import delivery, main
+from k2_verifier_adapter.cli import main, output
 from k2_verifier_adapter.core.run_facts import RowsInfo
 
 CASES = 400
@@ -141,7 +141,7 @@ def test_a_first_run_that_is_incomplete_gets_no_verdict(run, changes, reason):
     found = json.loads(result.stdout)["not_worse"]
     assert (found["status"], found["reason"]) == ("none", reason)
     text = " ".join(invoke(*runs, *GATE, "--inconclusive", "ok").stdout.split())
-    assert f"A against B: NONE {reason}" in text
+    assert f"A against B: none ({reason}" in text
 
 
 def test_a_baseline_with_failures_is_still_one(run):
@@ -175,7 +175,7 @@ def test_results_files_have_the_gate_too(run, tmp_path):
 
 def test_a_page_is_not_for_a_terminal(run, monkeypatch):
     """HTML is not printed on a terminal; the error says how to get it."""
-    monkeypatch.setattr(delivery, "is_terminal", lambda: True)
+    monkeypatch.setattr(output, "is_terminal", lambda: True)
     result = invoke(run("first", cases=4), run("second", cases=4), "--format", "html")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "add --output" in result.stderr

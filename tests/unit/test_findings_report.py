@@ -6,6 +6,7 @@ import json
 
 import pytest
 from judged_answers import LEAKED, call, judged, tally_of, text
+from support.rendered import render_text
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.judgement import ToolUse
@@ -14,9 +15,7 @@ from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
 from k2_verifier_adapter.core.summary import build_summary
 from k2_verifier_adapter.core.tally import Tally
-from k2_verifier_adapter.reports.findings import MAX_TOOLS, tools_as_json
-from k2_verifier_adapter.reports.json_report import dump_report, report_as_json
-from k2_verifier_adapter.reports.text import render_text
+from k2_verifier_adapter.reports.json_report import MAX_TOOLS, dump_report, report_as_json, tools_as_json
 
 
 def summary_of(tally, *, synthetic=False, observed=None):
@@ -78,7 +77,7 @@ def test_the_text_report_shows_them_in_80_columns():
     joined = " ".join(shown.split())
     assert "Probable causes 1. The tool parser probably lets some calls through" in joined
     assert "6 of 15 responses carry K2 markup in their content (100 % of them with a valid call)" in joined
-    assert "If fixed: trigger_similarity 75.00% -> 76.00%" in joined
+    assert "If fixed: trigger_similarity from 75.00% to 76.00%" in joined
     assert "explains 100.00% of the loss" not in joined
     assert "Cases (rows, from 0): 6, 7, 8, 9, 10, 11" in joined
     assert "- vLLM: update;" in joined

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from k2_verifier_adapter.cli.progress import progress
+from k2_verifier_adapter.cli.output import progress
 
 pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stored_runs import answering, calling, completion, failed, make_row, write_run
 from support.commands import invoke
 from support.hostile_summaries import HOSTILE, plain_summary, with_texts
+from support.rendered import render_html, render_markdown, render_text
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.gate import GateOptions
@@ -22,14 +23,12 @@ from k2_verifier_adapter.core.redaction import redact_summary
 from k2_verifier_adapter.formats.runs import choose_run, read_run
 from k2_verifier_adapter.offline.failed_cases import failed_cases_of_run, redacted_cases
 from k2_verifier_adapter.offline.stored import judge_run, summary_of
+from k2_verifier_adapter.reports.elements import Markup, element
 from k2_verifier_adapter.reports.failed_cases import Call, FailedCase, Turn
-from k2_verifier_adapter.reports.html.elements import Markup, element
-from k2_verifier_adapter.reports.html.marked_text import arguments_of_call, cut, marked
-from k2_verifier_adapter.reports.html.page import MAX_CASE_BYTES, fit, render_html
 from k2_verifier_adapter.reports.json_report import report_as_json
 from k2_verifier_adapter.reports.junit import render_junit
-from k2_verifier_adapter.reports.markdown import render_markdown
-from k2_verifier_adapter.reports.text import render_text
+from k2_verifier_adapter.reports.marked_text import arguments_of_call, cut, marked
+from k2_verifier_adapter.reports.page import MAX_CASE_BYTES, fit_cases
 
 VOID = {"meta", "input", "wbr"}
 
@@ -262,7 +261,7 @@ def test_two_thousand_long_cases_stay_below_3_megabytes(text, number):
 
 def test_cases_that_fit_are_not_cut():
     """A few cases keep their texts whole, up to 4,000 characters."""
-    shown, note = fit([hostile_case("x" * 3_900)])
+    shown, note = fit_cases([hostile_case("x" * 3_900)])
     assert shown[0]["raw"] == "x" * 3_900
     assert "4,000" in note
     assert MAX_CASE_BYTES < 3_000_000
@@ -353,7 +352,7 @@ def test_the_command_prints_and_writes_every_format(run, tmp_path, form, begins)
 
 def test_a_terminal_is_not_filled_with_html(run, monkeypatch):
     """On a terminal, --format html asks for a file."""
-    monkeypatch.setattr("k2_verifier_adapter.cli.delivery.is_terminal", lambda: True)
+    monkeypatch.setattr("k2_verifier_adapter.cli.output.is_terminal", lambda: True)
     refused = invoke("report", run, "--format", "html")
     assert refused.exit_code == 2
     assert "--output report.html" in refused.stderr

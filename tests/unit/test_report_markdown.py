@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from support.hostile_summaries import HOSTILE, plain_summary, with_texts
+from support.rendered import render_markdown
 
 from k2_verifier_adapter.core.printable import amount, printable
 from k2_verifier_adapter.core.redaction import redact_summary
 from k2_verifier_adapter.core.verdict import decide
-from k2_verifier_adapter.reports.markdown import MAX_BYTES, plain, render_markdown
+from k2_verifier_adapter.reports.markdown import MAX_BYTES, plain
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable("table").enable("strikethrough")
 JOINER = "\u2060"
@@ -88,7 +89,7 @@ def test_a_void_verdict_says_why():
     void = decide(summary.metrics, threshold=0.73, void_reason="several models answered")
     text = render_markdown(replace(summary, verdict=void))
     assert "Verdict: none** (several models answered)" in text
-    assert "Thresholds not applied: trigger_similarity 73.00%" in text
+    assert "**Thresholds not applied:** trigger_similarity 73.00%" in text
 
 
 @pytest.mark.parametrize("text", ["|" * 1000, "\x00" * 1000, "字" * 1000, "🙂" * 1000, "\U000e0001" * 1000])

@@ -15,6 +15,7 @@ from stored_runs import (
     make_row,
     malformed_history,
 )
+from support.rendered import render_text
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.gate import GateOptions, WhenInconclusive, exit_code, worst
@@ -28,7 +29,6 @@ from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.core.verdict import Check, Gate, Status, Verdict
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.reports.json_report import dump_report, report_as_json
-from k2_verifier_adapter.reports.text import render_text
 
 DESIGN_KEYS = [
     "schema_version",

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 from stored_runs import FACTS, answering, make_row, write_run
+from support.rendered import render_text
 
 from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core.history import HistoryOptions
@@ -23,7 +24,6 @@ from k2_verifier_adapter.formats.rows import decode_records, records_of
 from k2_verifier_adapter.formats.runs import choose_run, read_run
 from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.json_report import report_as_json
-from k2_verifier_adapter.reports.text import render_text
 
 STRATIFIED = RowsSample(SampleMethod.STRATIFIED, 42, 50, 2000)
 

@@ -24,6 +24,7 @@ from stored_runs import (
     write_run,
 )
 from support.commands import invoke
+from support.rendered import render_text
 
 from k2_verifier_adapter.core.counts import MAX_DISTINCT, OTHER_TEXTS, count_text
 from k2_verifier_adapter.core.failure_classes import FailureClass
@@ -39,7 +40,6 @@ from k2_verifier_adapter.offline.official import official_of_results, official_o
 from k2_verifier_adapter.offline.scoring import Log, score_log
 from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.json_report import report_as_json
-from k2_verifier_adapter.reports.text import render_text
 
 REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
 needs_realdata = pytest.mark.skipif(not REALDATA, reason="K2_VERIFIER_REALDATA is not set")

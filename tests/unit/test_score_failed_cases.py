@@ -28,8 +28,8 @@ from k2_verifier_adapter.offline.failed_cases import FirstFailedCases, failed_ca
 from k2_verifier_adapter.offline.official import official_of_results
 from k2_verifier_adapter.offline.scoring import Log, score_log
 from k2_verifier_adapter.offline.stored import judge_run
-from k2_verifier_adapter.reports.failed_cases.case import FailedCase, Turn
-from k2_verifier_adapter.reports.html.page import fit
+from k2_verifier_adapter.reports.failed_cases import FailedCase, Turn
+from k2_verifier_adapter.reports.page import fit_cases
 
 LEAK = "I call. <|tool_calls_section_begin|>x"
 LEAKING = completion({"role": "assistant", "content": LEAK}, "stop")
@@ -236,7 +236,7 @@ def test_a_log_and_its_run_show_the_same(tmp_path: Path) -> None:
     assert invoke("export", run, "--output", log).exit_code == 0
     rows = write(tmp_path / "rows.jsonl", ROWS)
     stored = read_run(choose_run(run))
-    of_run, _ = fit(failed_cases_of_run(stored, judge_run(stored)))
+    of_run, _ = fit_cases(failed_cases_of_run(stored, judge_run(stored)))
     of_log = cases_of(log, "--rows", rows)
     assert of_run[:2] == of_log[:2]
     assert of_run[2]["failures"][0]["class"] == of_log[2]["failures"][0]["class"] == "http_5xx"

@@ -1,22 +1,124 @@
-"""What a page shows of a failed case: its last turns, its texts and calls, each safe to show."""
+"""A failed case as a page shows it: request, answer, official answer, what is wrong marked."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from k2_verifier_adapter.core.cases import CaseLike, OfficialAnswer
 from k2_verifier_adapter.core.failure_classes import Failure
+from k2_verifier_adapter.core.json_text import excerpt
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.redaction import ToolNames, redact_failure, redact_finish_reason
 from k2_verifier_adapter.core.responses import Response
-from k2_verifier_adapter.reports.failed_cases.case import Call, FailedCase, Turn
-from k2_verifier_adapter.reports.html.marked_text import Piece, arguments_of_call, marked, shown_lines
+from k2_verifier_adapter.reports.marked_text import Piece, arguments_of_call, cut, marked, shown_lines
 
+MOST_CASES = 3_000
+"""Failed cases that are looked at; a page cannot hold more."""
+
+_MOST_FAILURES = 20
 _LAST_TURNS = 4
 _MOST_CALLS = 20
 _ENDED = "finish_reason "
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a request: who speaks, and what is said."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One tool call of an answer."""
+
+    name: str
+    call_id: str
+    arguments: list[Piece]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCase:
+    """One response with a failure, or one failed request.
+
+    Attributes:
+        row: 0-based row number.
+        data_index: Upstream's 1-based number.
+        repeat: 0-based repetition.
+        failures: What went wrong.
+        ended: How the answer ended: its finish_reason, or that there is none.
+        official: How the official answer ended.
+        turns: The last messages of the request.
+        turns_before: Messages before these.
+        texts: Reasoning and content of the answer, by name.
+        calls: Its tool calls.
+        raw: The answer as it came: choice 0, as JSON.
+        official_calls: The official calls, as far as they are known.
+        effort: Duration, attempts, HTTP status, in words.
+    """
+
+    row: int
+    data_index: int
+    repeat: int
+    failures: tuple[Failure, ...]
+    ended: str = ""
+    official: str = ""
+    turns: tuple[Turn, ...] = ()
+    turns_before: int = 0
+    texts: Mapping[str, list[Piece]] = field(default_factory=dict)
+    calls: tuple[Call, ...] = ()
+    raw: str = ""
+    official_calls: tuple[Call, ...] = ()
+    effort: str = ""
+
+    def as_json(self, limit: int) -> dict[str, Any]:
+        """Give what a page holds of the case, no text longer than about `limit` characters."""
+        value: dict[str, Any] = {
+            "row": self.row,
+            "data_index": self.data_index,
+            "repeat": self.repeat,
+            "classes": list(dict.fromkeys(failure.failure_class.value for failure in self.failures)),
+            "failures": [_failure(failure, limit) for failure in self.failures[:_MOST_FAILURES]],
+            "ended": excerpt(self.ended, limit),
+            "official": excerpt(self.official, limit),
+            "before": self.turns_before,
+            "turns": [[excerpt(turn.role, 40), excerpt(turn.text, limit)] for turn in self.turns],
+            "texts": {name: _marked(pieces, limit) for name, pieces in self.texts.items()},
+            "calls": [_call(call, limit) for call in self.calls],
+            "raw": excerpt(self.raw, limit),
+            "official_calls": [_call(call, limit) for call in self.official_calls],
+            "effort": self.effort,
+        }
+        return {name: item for name, item in value.items() if item not in ("", [], {}, 0) or name == "row"}
+
+
+def _failure(failure: Failure, limit: int) -> dict[str, Any]:
+    value = {
+        "class": failure.failure_class.value,
+        "detail": shown_lines(excerpt(failure.detail, limit)),
+        "call": failure.call,
+        "tool": None if failure.tool is None else shown_lines(excerpt(failure.tool, limit)),
+        "path": None if failure.path is None else shown_lines(excerpt(failure.path, limit)),
+        "keyword": failure.keyword,
+    }
+    return {name: item for name, item in value.items() if item not in (None, "")}
+
+
+def _call(call: Call, limit: int) -> dict[str, Any]:
+    return {
+        "name": excerpt(call.name, limit),
+        "id": excerpt(call.call_id, limit),
+        "arguments": _marked(call.arguments, limit),
+    }
+
+
+def _marked(pieces: list[Piece], limit: int) -> list[Any]:
+    """Give a marked text: what is not marked as a text, what is as a list of one text."""
+    return [[text] if is_marked else text for text, is_marked in cut(pieces, limit)]
 
 
 class ShownCase(CaseLike, Protocol):

@@ -1,0 +1,425 @@
+"""The comparison of runs, as a document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from k2_verifier_adapter.core.comparison.baseline import NotWorse
+from k2_verifier_adapter.core.comparison.compare import Comparison, SetupDifference, Standing, letter
+from k2_verifier_adapter.core.comparison.pairs import Change, Pair, State
+from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
+from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
+from k2_verifier_adapter.core.printable import amount, percent, plural, points, printable
+from k2_verifier_adapter.core.statistics.paired import SIGNIFICANCE
+from k2_verifier_adapter.core.verdict import Status
+from k2_verifier_adapter.reports import document as doc
+from k2_verifier_adapter.reports import wording
+from k2_verifier_adapter.reports.comparison_json import OFFICIAL, UPSTREAM_COLUMNS, upstream_table
+from k2_verifier_adapter.reports.document import (
+    Column,
+    Depth,
+    Facts,
+    Kind,
+    Listed,
+    Mark,
+    Notes,
+    Paragraph,
+    Section,
+    Table,
+    Value,
+)
+from k2_verifier_adapter.reports.run_document import against_baseline, rate_estimate, rates_plot
+from k2_verifier_adapter.reports.wording import INTERVAL
+
+KIND = "K2 vendor comparison"
+NOT_SHOWN = "not shown"
+
+_PAIR = Column("pair", Kind.NAME)
+_EDGE = round(SIGNIFICANCE, 4)
+_LONGEST_TITLE = 200
+_LONGEST_VALUES, _SHORTEST_VALUE = 300, 20
+_MOST_DRAWN = 100
+_MOST_KINDS = 50
+"""All that there are: two official decisions, and five states of either run."""
+
+_SHARES = ((0.8, 0.05), (0.5, 0.1), (0.0, 0.25))
+"""First tick and step of an axis of shares, the narrowest first."""
+
+_LIMITS = (0.05, 0.1, 0.2, 0.5, 1.0)
+"""Ends of an axis of differences, the narrowest first."""
+
+
+def comparison_document(comparison: Comparison, found: NotWorse | None = None) -> doc.Document:
+    """Make the report on several runs.
+
+    Args:
+        comparison: What to report.
+        found: Whether the first run is not worse than the second, where it was asked.
+    """
+    lead: list[doc.Block] = []
+    if found is not None:
+        lead.append(against_baseline("not-worse", "A against B", found, "A - B"))
+    if comparison.warnings:
+        lines = tuple(f"WARNING: {line}" for line in comparison.warnings)
+        lead.append(Notes(lines, Status.INCONCLUSIVE))
+    origins = [_origin(standing) for standing in comparison.standings]
+    runs = Facts(tuple((letter(place), origin) for place, origin in enumerate(origins)))
+    return doc.Document(
+        kind=KIND,
+        title=_scope(comparison),
+        lead=tuple(lead),
+        sections=(
+            Section("runs", "Runs", (runs,)),
+            _leaderboard(comparison),
+            Section("upstream", "Upstream's table", (_upstream(comparison),)),
+            _similarity(comparison, found),
+            _agreement(comparison),
+            _validity(comparison),
+            _changes(comparison),
+            _setup(comparison.setup),
+            _provenance(comparison, origins),
+        ),
+    )
+
+
+def _scope(comparison: Comparison) -> str:
+    """Say how many runs are compared, over what."""
+    subsets = {standing.participant.summary.facts.subset for standing in comparison.standings} - {""}
+    what = "".join(f", {wording.name(subset)}" for subset in sorted(subsets))
+    runs = plural(len(comparison.standings), "run")
+    return excerpt(f"{runs} over {plural(comparison.cases, 'case')}{what}", _LONGEST_TITLE)
+
+
+def _origin(standing: Standing) -> str:
+    participant = standing.participant
+    provider = f", {wording.name(participant.provider)}" if participant.provider else ""
+    failed = f"; {plural(standing.counts.failed, 'request')} failed" if standing.counts.failed else ""
+    return f"{wording.name(participant.label)}{provider}: {printable(participant.source)}{failed}"
+
+
+def _leaderboard(comparison: Comparison) -> Section:
+    """Give both metrics of every run over the common cases, the highest trigger_similarity first."""
+    rows: list[tuple[doc.Cell, ...]] = []
+    for place in comparison.ranking:
+        standing = comparison.standings[place]
+        similarity, accuracy = standing.metrics[PRIMARY_METRIC], standing.metrics["schema_accuracy"]
+        rows.append(
+            (
+                letter(place),
+                wording.name(standing.participant.label),
+                wording.name(standing.participant.provider or "-"),
+                amount(similarity, similarity.value),
+                wording.bounds(similarity.interval),
+                amount(accuracy, accuracy.value),
+                wording.bounds(accuracy.interval),
+                Value(standing.verdict.status.value, standing.verdict.status),
+            )
+        )
+    columns = (
+        Column("run", Kind.NAME),
+        Column("model", Kind.FOREIGN, spare=True),
+        Column("provider", Kind.FOREIGN, spare=True),
+        *doc.numbers("similarity", INTERVAL, "accuracy", INTERVAL),
+        Column("verdict"),
+    )
+    blocks: list[doc.Block] = []
+    if plot := _similarity_plot(comparison):
+        blocks.append(plot)
+    else:
+        blocks.append(Paragraph(f"{PRIMARY_METRIC} is undefined in every run."))
+    blocks += [Table("Leaderboard", columns, tuple(rows)), Notes(tuple(_leaderboard_notes(comparison)))]
+    return Section("leaderboard", "Leaderboard", tuple(blocks), link="Leaderboard")
+
+
+def _leaderboard_notes(comparison: Comparison) -> Iterator[str]:
+    """Say what the columns of the leaderboard mean, and why there is no verdict where there is none."""
+    yield f"similarity: {PRIMARY_METRIC}; accuracy: schema_accuracy"
+    yield "verdict: by the strict rule, over the common cases"
+    if standard := _standard(comparison):
+        yield standard
+    reasons = {standing.verdict.reason: None for standing in comparison.standings if standing.verdict.reason}
+    yield from (f"verdict none: {reason}" for reason in reasons)
+
+
+def _standard(comparison: Comparison) -> str | None:
+    """Say what the similarities are held against, where it is the same for all runs.
+
+    None on synthetic rows, which it says nothing about.
+    """
+    facts = [standing.participant.summary.facts for standing in comparison.standings]
+    standard = facts[0].standard
+    if standard is None or any(each.standard != standard or each.rows.synthetic for each in facts):
+        return None
+    said = [] if standard.threshold is None else [f"threshold {percent(standard.threshold)}"]
+    if standard.self_agreement is not None:
+        said.append(f"the official model against itself {wording.agreement_bounds(standard.self_agreement)}")
+    return wording.sentence("; ".join(said)) or None
+
+
+def _similarity_plot(comparison: Comparison) -> doc.Plot | None:
+    """Draw the trigger_similarity of all runs, against threshold and the official model against itself."""
+    estimates = []
+    for place in comparison.ranking[:_MOST_DRAWN]:
+        standing = comparison.standings[place]
+        metric, facts = standing.metrics[PRIMARY_METRIC], standing.participant.summary.facts
+        if metric.value is None or metric.interval is None:
+            continue
+        # On synthetic rows neither says anything.
+        standard = None if facts.rows.synthetic else facts.standard
+        estimates.append(
+            rate_estimate(
+                metric,
+                name=wording.name(standing.participant.label),
+                key=letter(place),
+                threshold=None if standard is None else standard.threshold,
+                agreement=None if standard is None else standard.self_agreement,
+            )
+        )
+    if not estimates:
+        return None
+    least = min(min([row.low, *(row.band or ()), *(at for at, _ in row.uprights)]) for row in estimates)
+    first, step = next(found for found in _SHARES if found[0] <= least)
+    return rates_plot(tuple(estimates), first=first, step=step, value=PRIMARY_METRIC)
+
+
+def _upstream(comparison: Comparison) -> Table:
+    """Give the leaderboard by the columns of upstream's tables, the official answers first."""
+    rows: list[tuple[doc.Cell, ...]] = []
+    for row in upstream_table(comparison):
+        model, provider, similarity, calls, valid, accuracy = (row[column] for column in UPSTREAM_COLUMNS)
+        rows.append(
+            (
+                wording.name(model),
+                wording.name(provider or "-"),
+                wording.share(similarity, "-" if model == OFFICIAL else wording.UNDEFINED),
+                f"{calls:,.0f}",
+                f"{valid:,.0f}",
+                wording.share(accuracy),
+            )
+        )
+    columns = (
+        Column("model", Kind.FOREIGN),
+        Column("provider", Kind.FOREIGN),
+        *doc.numbers("similarity", "tool_calls", "successful", "accuracy"),
+    )
+    return Table("Upstream's table", columns, tuple(rows))
+
+
+def _similarity(comparison: Comparison, found: NotWorse | None) -> Section:
+    """Give the difference in trigger_similarity of every pair, and which run's is shown to be higher."""
+    title = "Trigger similarity, pair by pair"
+    rows = tuple(
+        (
+            _pair_name(pair),
+            *wording.difference_cells(pair.similarity),
+            p_value(pair.similarity_p_of_all),
+            NOT_SHOWN if pair.better is None else Value(letter(pair.better), strong=True),
+        )
+        for pair in comparison.pairs
+    )
+    columns = (_PAIR, *doc.numbers("difference", INTERVAL, _p(comparison)), Column("higher"))
+    notes = [
+        "difference: the first run less the second, in percentage points",
+        f"higher: the run whose similarity is shown to be higher, by p below {SIGNIFICANCE:g}",
+    ]
+    if len(comparison.pairs) > 1:
+        notes.append("p (Holm): adjusted for the number of pairs; intervals: of each pair by itself")
+    plot = _difference_plot(comparison.pairs[:_MOST_DRAWN], None if found is None else found.margin)
+    blocks = (plot, Table(title, columns, rows), Notes(tuple(notes)))
+    return Section("differences", title, blocks, link="Differences")
+
+
+def _difference_plot(pairs: Sequence[Pair], margin: float | None) -> doc.Block:
+    """Draw the differences in trigger_similarity around 0, and how much worse the first run may be."""
+    uprights = ((0.0, Mark.ZERO), *(() if margin is None else ((-margin, Mark.THRESHOLD),)))
+    rows = []
+    for pair in pairs:
+        difference = pair.similarity
+        if difference is None:
+            continue
+        shown, interval = wording.difference_cells(difference)
+        rows.append(
+            doc.Estimate(
+                key=_pair_name(pair),
+                name="",
+                said=f"{_pair_name(pair)}: {shown} percentage points, {INTERVAL} {interval}",
+                shown=shown,
+                value=difference.value,
+                low=difference.low,
+                high=difference.high,
+                uprights=uprights,
+            )
+        )
+    if not rows:
+        return Paragraph(f"The difference in {PRIMARY_METRIC} is undefined in every pair.")
+    largest = max(margin or 0.0, *(max(-row.low, row.high) for row in rows))
+    limit = next(limit for limit in _LIMITS if largest <= limit)
+    legend = {
+        Mark.VALUE: "difference, in percentage points",
+        Mark.INTERVAL: INTERVAL,
+        Mark.ZERO: "no difference",
+    }
+    if margin is not None:
+        legend[Mark.THRESHOLD] = f"how much worse A may be: {points(-margin)}"
+    ticks = tuple(
+        (tick, f"{100 * tick:+g}" if tick else "0") for tick in (-limit, -limit / 2, 0.0, limit / 2, limit)
+    )
+    return doc.Plot(tuple(rows), ticks, legend)
+
+
+def _agreement(comparison: Comparison) -> Section:
+    """Count for every pair in which cases one run agrees with the official decision and one does not."""
+    title = "Agreement with the official decision, case by case"
+    rows = tuple(
+        (
+            _pair_name(pair),
+            f"{pair.completed:,}",
+            f"{pair.agreement.wins:,}",
+            f"{pair.agreement.losses:,}",
+            f"{pair.agreement.ties:,}",
+            p_value(pair.agreement_p_of_all),
+        )
+        for pair in comparison.pairs
+    )
+    columns = (_PAIR, *doc.numbers("cases", "first right", "second right", "alike", _p(comparison)))
+    notes = [
+        "right: agrees with the official decision where the other does not",
+        "p: McNemar's exact test",
+    ]
+    if any(pair.only_first_failed or pair.only_second_failed for pair in comparison.pairs):
+        notes.append("cases that failed in one of the two runs are in none of a pair's numbers")
+    return Section(
+        "agreement", title, (Table(title, columns, rows), Notes(tuple(notes))), link="Case by case"
+    )
+
+
+def _validity(comparison: Comparison) -> Section:
+    """Give for every pair the difference in the validity of calls, over the cases in which both call."""
+    title = "Validity of the calls, where both call"
+    rows = tuple(
+        (
+            _pair_name(pair),
+            f"{pair.validity.wins + pair.validity.losses + pair.validity.ties:,}",
+            *wording.difference_cells(pair.accuracy),
+            f"{pair.validity.wins:,}",
+            f"{pair.validity.losses:,}",
+            p_value(pair.validity_p_of_all),
+        )
+        for pair in comparison.pairs
+    )
+    columns = (_PAIR, *doc.numbers("both call", "difference", INTERVAL, "first", "second", _p(comparison)))
+    notes = Notes(("first, second: cases in which only that run's calls are valid",))
+    return Section("validity", title, (Table(title, columns, rows), notes))
+
+
+def _p(comparison: Comparison) -> str:
+    return "p" if len(comparison.pairs) == 1 else "p (Holm)"
+
+
+def _pair_name(pair: Pair) -> str:
+    """Name a pair by what is less what."""
+    return f"{letter(pair.first)} - {letter(pair.second)}"
+
+
+def p_value(value: float | None) -> str:
+    """Give a p-value, with as many decimals as tell on which side of 0.05 it lies."""
+    if value is None:
+        return wording.UNDEFINED
+    if value < 0.0001:
+        return "<0.0001"
+    for decimals in (4, 6, 8):
+        text = f"{value:.{decimals}f}"
+        if float(text) != _EDGE:
+            return text
+    return repr(value)
+
+
+def _changes(comparison: Comparison) -> Section:
+    """Say which cases every two runs made different things of."""
+    differing = [pair for pair in comparison.pairs if pair.changes]
+    alike = tuple(_both(pair) for pair in comparison.pairs if not pair.changes)
+    blocks: list[doc.Block] = [_changes_of(pair, is_open=len(comparison.pairs) == 1) for pair in differing]
+    if alike:
+        blocks.append(Paragraph(Listed(alike), "No case differs between"))
+    return Section("changes", "Cases that differ", tuple(blocks), link="Cases that differ")
+
+
+def _both(pair: Pair) -> str:
+    return f"{letter(pair.first)} and {letter(pair.second)}"
+
+
+def _changes_of(pair: Pair, *, is_open: bool) -> doc.Fold:
+    first, second = letter(pair.first), letter(pair.second)
+    title = _both(pair)
+    columns = (
+        Column("official", Kind.NAME),
+        Column(first, Kind.NAME),
+        Column(second, Kind.NAME),
+        Column("cases", Kind.NUMBER),
+        Column("data_index"),
+        Column(f"only {first}", below=True),
+        Column(f"only {second}", below=True),
+    )
+    rows = tuple(
+        (
+            "call" if change.should_call else "no call",
+            _words(change.first),
+            _words(change.second),
+            f"{change.count:,}",
+            _cases(change),
+            _by_class(change.first_failures),
+            _by_class(change.second_failures),
+        )
+        for change in pair.changes[:_MOST_KINDS]
+    )
+    total = sum(change.count for change in pair.changes)
+    table = Table(f"Cases that differ between {title}", columns, rows, ranked=True)
+    return doc.Fold(title, plural(total, "case"), (table,), is_open)
+
+
+def _words(state: State) -> str:
+    return state.value.replace("_", " ")
+
+
+def _cases(change: Change) -> Listed:
+    return Listed(tuple(map(str, change.cases)), change.count - len(change.cases))
+
+
+def _by_class(failures: Mapping[FailureClass, int]) -> Listed:
+    ordered = sorted(failures.items(), key=lambda item: (-item[1], item[0].value))
+    return Listed(tuple(f"{kind.value} {count:,}" for kind, count in ordered))
+
+
+def _setup(differences: Sequence[SetupDifference]) -> Section:
+    """Say in what the runs were made differently."""
+    pairs = tuple((wording.name(item.name), _by_value(item.values)) for item in differences)
+    content: doc.Block = Facts(pairs) if pairs else Paragraph("Nothing that is known.")
+    return Section("setup", "Made differently", (content,), link="Made differently")
+
+
+def _by_value(values: Sequence[Any]) -> str:
+    """Say which runs have which value."""
+    longest = max(_SHORTEST_VALUE, _LONGEST_VALUES // len(values))
+    runs: dict[str, list[str]] = {}
+    for place, value in enumerate(values):
+        text = "-" if value is None else value if isinstance(value, str) else dumps_ascii(value)
+        runs.setdefault(excerpt(printable(text), longest), []).append(letter(place))
+    return "; ".join(f"{', '.join(letters)}: {text}" for text, letters in runs.items())
+
+
+def _provenance(comparison: Comparison, origins: Sequence[str]) -> Section:
+    """Say where each run comes from."""
+    folds = []
+    for place, (standing, origin) in enumerate(zip(comparison.standings, origins, strict=True)):
+        summary = standing.participant.summary
+        pairs = (
+            ("requests", wording.requests(summary)),
+            ("cases left out", f"{standing.left_out:,}"),
+            *wording.provenance(summary),
+        )
+        parameters = Facts(tuple(wording.parameters(summary)))
+        blocks = (Facts(pairs), Notes(("Parameters of all requests",)), parameters)
+        folds.append(doc.Fold(letter(place), origin, blocks))
+    return Section("provenance", "Provenance", tuple(folds), Depth.PAGE, "Provenance")

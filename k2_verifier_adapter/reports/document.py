@@ -1,0 +1,274 @@
+"""A report as data: sections of tables, charts, notes, names with values, each with its status.
+
+A builder makes a document once (`run_document`, `comparison_document`, `dataset_document`); text, Markdown
+and HTML lay it out. What a reader is to see at once, such as what has failed, is said by a `Status`, so that
+no format looks for words. Nothing is escaped or shortened here: every format does that in its own way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from k2_verifier_adapter.core.verdict import Status
+from k2_verifier_adapter.reports.failed_cases import FailedCase
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A text with a meaning: how good it is, that it matters most, a bar from 0 to 1 that a page draws."""
+
+    text: str
+    status: Status | None = None
+    strong: bool = False
+    bar: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Several short things, of which a format shows the first ones and counts the rest.
+
+    Attributes:
+        items: The things.
+        left: How many more there are than `items`.
+        are_rows: Whether they are numbers of rows, each of which may be among the failed cases.
+        note: What there is to say behind them, or nothing.
+    """
+
+    items: tuple[str, ...]
+    left: int = 0
+    are_rows: bool = False
+    note: str = ""
+
+
+Cell: TypeAlias = str | Value | Listed
+
+
+class Kind(Enum):
+    """What a column holds; the first three name the row."""
+
+    NAME = "name"
+    """A short name of this package's."""
+    IDENTIFIER = "identifier"
+    """A name with underscores of this package's, which may go over several lines."""
+    FOREIGN = "foreign"
+    """A name that a vendor or a user has chosen."""
+    NUMBER = "number"
+    WORDS = "words"
+
+
+NAMES = (Kind.NAME, Kind.IDENTIFIER, Kind.FOREIGN)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        title: Its heading.
+        kind: What it holds.
+        spare: Whether it can go where there is little room, because something else says the same.
+        below: Whether it goes below the column before it where there is little room.
+    """
+
+    title: str
+    kind: Kind = Kind.WORDS
+    spare: bool = False
+    below: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table.
+
+    Attributes:
+        title: What it shows, for those who do not see what stands around it.
+        columns: Its columns; those that name the row come first.
+        rows: The cells, as many in each row as there are columns.
+        ranked: Whether the first rows matter most, so that a short format may leave the others out.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    ranked: bool = False
+
+    def without_spare_columns(self) -> Table:
+        """Give the same table without the columns that can go."""
+        kept = [place for place, column in enumerate(self.columns) if not column.spare]
+        rows = tuple(tuple(row[place] for place in kept) for row in self.rows)
+        return Table(self.title, tuple(self.columns[place] for place in kept), rows, self.ranked)
+
+
+def numbers(*titles: str) -> tuple[Column, ...]:
+    """Make columns of numbers."""
+    return tuple(Column(title, Kind.NUMBER) for title in titles)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Names with their values."""
+
+    pairs: tuple[tuple[str, Cell], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """A sentence or a few; with a label, what the label names."""
+
+    text: Cell
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Lines that explain what stands above them; with a status, lines that must be seen."""
+
+    lines: tuple[str, ...]
+    status: Status | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A question that was decided: the answer, what stands behind it in a few words, what led to it."""
+
+    name: str
+    title: str
+    status: Status
+    said: str
+    blocks: tuple[Block, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One finding: what it is, what there is to say of it, and what to do."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    advice: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A numbered list of findings, the most important first."""
+
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A part that a reader opens: its title, how much is inside, and whether it is open from the start."""
+
+    title: str
+    note: str
+    blocks: tuple[Block, ...]
+    is_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Numbers that a page shows large, each with name, value and meaning; a table says them too."""
+
+    figures: tuple[tuple[str, str, tuple[str, ...]], ...]
+
+
+class Mark(Enum):
+    """What is drawn in a plot, and explained by its legend."""
+
+    VALUE = "value"
+    INTERVAL = "interval"
+    THRESHOLD = "threshold"
+    ZERO = "zero"
+    BAND = "band"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One row of a plot.
+
+    Attributes:
+        key: The letter of a run or of a pair, or nothing.
+        name: What is estimated.
+        said: The row in words, for those who do not see it.
+        shown: The value in words.
+        value: The value, from `low` to `high`.
+        band: Two values between which the ground is coloured, or None.
+        uprights: Values that a line marks.
+    """
+
+    key: str
+    name: str
+    said: str
+    shown: str
+    value: float
+    low: float
+    high: float
+    band: tuple[float, float] | None = None
+    uprights: tuple[tuple[float, Mark], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Estimates with their intervals above one axis, drawn by a page; a table says them too.
+
+    Attributes:
+        rows: The estimates.
+        ticks: The values that the axis names, with their names; the first and the last are its ends.
+        legend: What each kind of sign means.
+    """
+
+    rows: tuple[Estimate, ...]
+    ticks: tuple[tuple[float, str], ...]
+    legend: Mapping[Mark, str]
+
+
+Block: TypeAlias = Facts | Figures | Fold | Items | Judged | Notes | Paragraph | Plot | Table
+
+
+class Depth(Enum):
+    """How much a reader must want to know to read something."""
+
+    MAIN = "main"
+    DETAIL = "detail"
+    """For whom the numbers are not enough; Markdown folds it away."""
+    PAGE = "page"
+    """Only for a format in which length does not matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a report: its anchor, its heading, and its name in a page's navigation, if it is there."""
+
+    name: str
+    title: str
+    blocks: tuple[Block, ...]
+    depth: Depth = Depth.MAIN
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A whole report.
+
+    Attributes:
+        kind: What kind of report it is.
+        title: What it is about.
+        lead: What a reader meets first: the verdict, and what must be known beside it.
+        sections: All else.
+        about: Where and when, or nothing.
+        cases: The failed cases, in row order, for a format that can show them; None where a report has none.
+    """
+
+    kind: str
+    title: str
+    lead: tuple[Block, ...]
+    sections: tuple[Section, ...]
+    about: str = ""
+    cases: Iterable[FailedCase] | None = None
+
+    @property
+    def heading(self) -> str:
+        """Kind and title in one line."""
+        return f"{self.kind}: {self.title}"

@@ -1,0 +1,140 @@
+"""The formats of a report, each registered once: for every command, and for the files that a run leaves.
+
+Nothing but a format that is asked for is imported, so that a command starts fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from k2_verifier_adapter.core.comparison.baseline import NotWorse
+    from k2_verifier_adapter.core.comparison.compare import Comparison
+    from k2_verifier_adapter.core.gate import GateOptions
+    from k2_verifier_adapter.core.summary import Summary
+    from k2_verifier_adapter.reports.document import Document
+    from k2_verifier_adapter.reports.failed_cases import FailedCase
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What the report on a run or on a results file is made of; redacted already, if it is to be.
+
+    Attributes:
+        summary: What to report.
+        gate: What the user asked for.
+        failed_cases: The failed cases, in row order; read only by a format that shows them.
+    """
+
+    summary: Summary
+    gate: GateOptions
+    failed_cases: Iterable[FailedCase] = ()
+
+    def document(self) -> Document:
+        """Make what is laid out for people."""
+        from k2_verifier_adapter.reports.run_document import run_document
+
+        return run_document(self.summary, self.failed_cases)
+
+    def as_json(self) -> str:
+        """Give the text for other programs."""
+        from k2_verifier_adapter.reports.json_report import dump_report
+
+        return dump_report(self.summary)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonReport:
+    """What the report on several runs is made of.
+
+    Attributes:
+        comparison: What to report.
+        found: Whether the first run is not worse than the second, where it was asked.
+    """
+
+    comparison: Comparison
+    found: NotWorse | None = None
+
+    def document(self) -> Document:
+        """Make what is laid out for people."""
+        from k2_verifier_adapter.reports.comparison_document import comparison_document
+
+        return comparison_document(self.comparison, self.found)
+
+    def as_json(self) -> str:
+        """Give the text for other programs."""
+        from k2_verifier_adapter.reports.comparison_json import dump_comparison
+
+        return dump_comparison(self.comparison, self.found)
+
+
+Report: TypeAlias = RunReport | ComparisonReport
+
+
+def _text(report: Report) -> str:
+    from k2_verifier_adapter.reports.text import render_text
+
+    return render_text(report.document())
+
+
+def _markdown(report: Report) -> str:
+    from k2_verifier_adapter.reports.markdown import render_markdown
+
+    return render_markdown(report.document())
+
+
+def _html(report: Report) -> str:
+    from k2_verifier_adapter.reports.page import render_html
+
+    return render_html(report.document())
+
+
+def _junit(report: Report) -> str:
+    from k2_verifier_adapter.reports.junit import render_junit
+
+    assert isinstance(report, RunReport), "a comparison has no checks to count"
+    return render_junit(report.summary, report.gate)
+
+
+class Media(Enum):
+    """What a format is made for."""
+
+    TERMINAL = "terminal"
+    """Printed in the letters and colours that the terminal has."""
+    DOCUMENT = "document"
+    """UTF-8, whatever the terminal speaks."""
+    PAGE = "page"
+    """UTF-8, and too much to be printed on a terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One form of a report.
+
+    Attributes:
+        name: What `--format` calls it.
+        ending: How its files end.
+        media: What it is made for.
+        render: Gives the report.
+        of_comparisons: Whether it can give a comparison as well as the report on a run.
+    """
+
+    name: str
+    ending: str
+    media: Media
+    render: Callable[[Report], str]
+    of_comparisons: bool = True
+
+
+FORMATS = (
+    Format("text", "txt", Media.TERMINAL, _text),
+    Format("json", "json", Media.DOCUMENT, lambda report: report.as_json()),
+    Format("markdown", "md", Media.DOCUMENT, _markdown),
+    Format("html", "html", Media.PAGE, _html),
+    Format("junit", "junit.xml", Media.DOCUMENT, _junit, of_comparisons=False),
+)
+
+BY_NAME = {form.name: form for form in FORMATS}

@@ -1,0 +1,430 @@
+"""The report on a run or on a results file, as a document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from k2_verifier_adapter.core.comparison.baseline import NotWorse
+from k2_verifier_adapter.core.diagnosis.findings import Finding
+from k2_verifier_adapter.core.log_facts import FailedRule, LogFacts, Places
+from k2_verifier_adapter.core.metrics import ERROR_RATE, FLIP_RATE, PRIMARY_METRIC, Metric
+from k2_verifier_adapter.core.presets import SelfAgreement
+from k2_verifier_adapter.core.printable import amount, percent, percent_beside, plural, points
+from k2_verifier_adapter.core.summary import Summary
+from k2_verifier_adapter.core.verdict import Check, Status, Verdict
+from k2_verifier_adapter.reports import document as doc
+from k2_verifier_adapter.reports import wording
+from k2_verifier_adapter.reports.document import (
+    Column,
+    Depth,
+    Facts,
+    Kind,
+    Listed,
+    Mark,
+    Notes,
+    Paragraph,
+    Section,
+    Table,
+    Value,
+)
+from k2_verifier_adapter.reports.failed_cases import FailedCase
+from k2_verifier_adapter.reports.json_report import failures_as_json, statuses_in_words
+from k2_verifier_adapter.reports.wording import FIRST_CASES, INTERVAL
+
+KIND = "K2 vendor verification"
+
+_FIRST_CASES = 8
+_ALL = 0.9995
+
+_FIGURES = (
+    (PRIMARY_METRIC, "same decision to call as the official API"),
+    ("schema_accuracy", "of the responses that call are valid"),
+)
+
+
+def run_document(summary: Summary, cases: Iterable[FailedCase] = ()) -> doc.Document:
+    """Make the report on a run or on a results file.
+
+    Args:
+        summary: What to report; already redacted, if it is to be.
+        cases: The failed cases, in row order, redacted as well; read only by a format that shows them.
+    """
+    facts = summary.facts
+    when = facts.finished_at or facts.started_at
+    about = [facts.endpoint_host or "", f"{when[:16].replace('T', ' ')} UTC" if when else ""]
+    return doc.Document(
+        kind=KIND,
+        title=", ".join(wording.name(text) for text in (facts.model, facts.subset) if text),
+        about=" · ".join(wording.name(text) for text in about if text),
+        lead=tuple(_lead(summary)),
+        sections=(
+            _metrics(summary),
+            *_findings(summary),
+            *_failures(summary),
+            *_what_if(summary),
+            *_tools(summary),
+            *_details(summary),
+        ),
+        cases=cases,
+    )
+
+
+def _lead(summary: Summary) -> Iterator[doc.Block]:
+    verdict = summary.verdict
+    checks = tuple(_verdict_blocks(summary, verdict))
+    yield doc.Judged("verdict", "Verdict", verdict.status, wording.behind_verdict(summary), checks)
+    if summary.baseline is not None:
+        yield against_baseline("baseline", "Against the baseline", summary.baseline, "run - baseline")
+    if warnings := wording.warnings(summary):
+        yield Notes(tuple(f"WARNING: {line}" for line in warnings), Status.INCONCLUSIVE)
+    yield _figures(summary)
+    if summary.redacted:
+        yield Paragraph("Redacted: what may repeat prompts, tools or answers is left out")
+    yield Paragraph(wording.request_counts(summary), "Requests")
+    if incomplete := wording.incomplete(summary):
+        yield Notes((incomplete,), Status.INCONCLUSIVE)
+
+
+def _verdict_blocks(summary: Summary, verdict: Verdict) -> Iterator[doc.Block]:
+    if verdict.checks and verdict.status is Status.NONE:
+        unused = [f"{check.metric} {percent(check.threshold)}" for check in verdict.checks]
+        yield Paragraph(", ".join(unused), "Thresholds not applied")
+    elif verdict.checks:
+        intervals = {metric.name: wording.bounds(metric.interval) for metric in summary.metrics}
+        yield _checks(verdict, intervals)
+    if verdict.status is Status.INCONCLUSIVE:
+        further = verdict.further
+        settled = (
+            "Inconclusive, and more answers of the same kind would hardly settle it."
+            if further is None
+            else f"Inconclusive; about {plural(further, 'further answer')} would settle it."
+        )
+        yield Paragraph(settled)
+    # The official model's agreement with itself says nothing about synthetic rows.
+    if summary.self_agreement is not None and not summary.facts.rows.synthetic:
+        said = wording.agreement_bounds(summary.self_agreement)
+        value = next(metric.value for metric in summary.metrics if metric.name == PRIMARY_METRIC)
+        vendor = "" if value is None else f"; this vendor: {percent(value)}"
+        yield Paragraph(f"{said}{vendor}", "The official model against itself")
+
+
+def _checks(verdict: Verdict, intervals: dict[str, str]) -> Table:
+    columns = (
+        Column("check", Kind.IDENTIFIER),
+        *doc.numbers("value", "minimum", INTERVAL),
+        Column("upstream"),
+        Column("strict"),
+    )
+    rows = tuple(
+        (
+            check.metric,
+            "undefined" if check.value is None else percent_beside(check.value, check.threshold),
+            percent(check.threshold),
+            intervals.get(check.metric, ""),
+            _upstream(check),
+            Value(check.status.value, check.status),
+        )
+        for check in verdict.checks
+    )
+    return Table("Checks", columns, rows)
+
+
+def _upstream(check: Check) -> Value:
+    met = {True: Status.PASS, False: Status.FAIL, None: Status.INCONCLUSIVE}[check.upstream_met]
+    return Value(wording.UPSTREAM_WORDS[met], met)
+
+
+def against_baseline(name: str, title: str, found: NotWorse, what: str) -> doc.Judged:
+    """Say whether a run is not worse than a baseline.
+
+    Args:
+        name: The anchor.
+        title: The question.
+        found: The answer.
+        what: What is less what.
+    """
+    numbers = doc.numbers("difference", INTERVAL, "at least")
+    columns = (Column(what, Kind.IDENTIFIER), *numbers, Column("result"))
+    rows = tuple(
+        (
+            check.metric,
+            *wording.difference_cells(check.difference),
+            points(-found.margin),
+            "-" if found.status is Status.NONE else Value(check.status.value, check.status),
+        )
+        for check in found.checks
+    )
+    table = Table("Differences, in percentage points", columns, rows)
+    return doc.Judged(name, title, found.status, wording.behind_baseline(found), (table,))
+
+
+def _figures(summary: Summary) -> doc.Figures:
+    by_name = {metric.name: metric for metric in summary.metrics}
+    figures = []
+    for name, meaning in _FIGURES:
+        metric = by_name[name]
+        bounds = wording.bounds(metric.interval)
+        notes = (meaning, f"{INTERVAL} {bounds}") if bounds else (meaning,)
+        figures.append((name, amount(metric, metric.value), notes))
+    return doc.Figures(tuple(figures))
+
+
+def _metrics(summary: Summary) -> Section:
+    repaired = summary.tally.counts.completed - summary.tally.unrepaired.completed
+    titles = ("value", INTERVAL, "n", *(["unrepaired"] if repaired else []))
+    columns = (Column("metric", Kind.IDENTIFIER), *doc.numbers(*titles))
+    rows = []
+    for metric in summary.metrics:
+        value = Value(amount(metric, metric.value), strong=metric.name == PRIMARY_METRIC)
+        row: list[doc.Cell] = [metric.name, value, wording.bounds(metric.interval), f"{metric.n:,}"]
+        rows.append((*row, _without_repaired(metric)) if repaired else tuple(row))
+    plot = _plot(summary)
+    drawn = plot if plot.rows else Paragraph("No rate is defined: no response completed.")
+    blocks: list[doc.Block] = [drawn, Table("Metrics", columns, tuple(rows))]
+    if repaired:
+        note = f"unrepaired: without {plural(repaired, 'response')} whose history was repaired"
+        blocks.append(Notes((note,)))
+    return Section("metrics", "Metrics", tuple(blocks), link="Metrics")
+
+
+def _without_repaired(metric: Metric) -> str:
+    # These two are over all requests, or over all pairs: repairs are no matter there.
+    return "" if metric.name in (ERROR_RATE, FLIP_RATE) else amount(metric, metric.without_repaired)
+
+
+def _plot(summary: Summary) -> doc.Plot:
+    """Draw every rate against its threshold and the official model against itself."""
+    # On synthetic rows neither says anything.
+    synthetic = summary.facts.rows.synthetic
+    thresholds = {} if synthetic else {check.metric: check.threshold for check in summary.verdict.checks}
+    agreement = None if synthetic else summary.self_agreement
+    rows = tuple(
+        rate_estimate(
+            metric,
+            name=metric.name,
+            threshold=thresholds.get(metric.name),
+            agreement=agreement if metric.name == PRIMARY_METRIC else None,
+        )
+        for metric in summary.metrics
+        if metric.interval is not None
+    )
+    return rates_plot(rows)
+
+
+def rate_estimate(
+    metric: Metric, *, name: str, key: str = "", threshold: float | None, agreement: SelfAgreement | None
+) -> doc.Estimate:
+    """Make a plot's row of a rate that has an interval.
+
+    Args:
+        metric: The rate.
+        name: What stands beside it.
+        key: The letter of its run, or nothing.
+        threshold: What it is held against, or None.
+        agreement: The official model against itself, or None.
+    """
+    interval, value = metric.interval, metric.value
+    assert interval is not None, "only rates with an interval are drawn"
+    assert value is not None, "a value without denominator has no interval"
+    shown = amount(metric, value)
+    said = [f"{key}, {name}: {metric.name}" if key else metric.name, f" {shown}"]
+    said.append(f", {INTERVAL} {wording.bounds(interval)}")
+    if agreement is not None:
+        bounds = f"{percent(agreement.lowest)} to {percent(agreement.mean)}"
+        said.append(f"; the official model against itself {bounds}")
+    if threshold is not None:
+        said.append(f"; threshold {percent(threshold)}")
+    return doc.Estimate(
+        key=key,
+        name=name,
+        said="".join(said),
+        shown=shown,
+        value=value,
+        low=interval.low,
+        high=interval.high,
+        band=None if agreement is None else (agreement.lowest, agreement.mean),
+        uprights=() if threshold is None else ((threshold, Mark.THRESHOLD),),
+    )
+
+
+def rates_plot(
+    rows: tuple[doc.Estimate, ...], *, first: float = 0, step: float = 0.25, value: str = "value"
+) -> doc.Plot:
+    """Draw rates above an axis from a first share to 1."""
+    legend = {Mark.VALUE: value, Mark.INTERVAL: INTERVAL}
+    if any(row.uprights for row in rows):
+        legend[Mark.THRESHOLD] = "threshold"
+    if any(row.band for row in rows):
+        legend[Mark.BAND] = "the official model against itself, lowest to mean"
+    ticks = [first + step * number for number in range(round((1 - first) / step) + 1)]
+    return doc.Plot(rows, tuple((tick, f"{tick:.0%}") for tick in ticks), legend)
+
+
+def _findings(summary: Summary) -> Iterator[Section]:
+    if summary.findings:
+        items = doc.Items(tuple(_finding(finding, summary) for finding in summary.findings))
+        yield Section("causes", "Probable causes", (items,), link="Causes")
+
+
+def _finding(finding: Finding, summary: Summary) -> doc.Item:
+    blocks: list[doc.Block] = [Paragraph(finding.evidence)]
+    if gains := list(_gains(finding, summary)):
+        blocks.append(Paragraph("; ".join(gains), "If fixed"))
+    if finding.cases:
+        left = max(0, finding.count - len(finding.cases))
+        cases = Listed(tuple(map(str, finding.cases)), left, are_rows=True)
+        blocks.append(Paragraph(cases, "Cases (rows, from 0)"))
+    return doc.Item(finding.hypothesis, tuple(blocks), tuple(finding.checks))
+
+
+def _gains(finding: Finding, summary: Summary) -> Iterator[str]:
+    """Say of each metric that a fix would change what it would be, and how much of the loss that is."""
+    fixed, explains = finding.if_fixed.as_json(), finding.explains.as_json()
+    for metric in summary.metrics:
+        value = fixed.get(metric.name)
+        if value is None or value == metric.value:
+            continue
+        share = explains[metric.name]
+        # That a sole cause explains all of the loss says nothing.
+        loss = f" (explains {percent(share)} of the loss)" if share is not None and 0 < share < _ALL else ""
+        yield f"{metric.name} from {amount(metric, metric.value)} to {percent(value)}{loss}"
+
+
+def _failures(summary: Summary) -> Iterator[Section]:
+    entries = failures_as_json(summary.tally)
+    if not entries:
+        return
+    columns = (
+        Column("class", Kind.IDENTIFIER),
+        Column("count", Kind.NUMBER),
+        Column("group", spare=True),
+        Column(FIRST_CASES),
+    )
+    most = max(entry["count"] for entry in entries)
+    rows = []
+    for entry in entries:
+        first = tuple(map(str, entry["cases"][:_FIRST_CASES]))
+        cases = Listed(first, len(entry["cases"]) - len(first), are_rows=True, note=statuses_in_words(entry))
+        count = Value(f"{entry['count']:,}", bar=entry["count"] / most)
+        rows.append((entry["class"], count, entry["group"], cases))
+    table = Table("Failure classes", columns, tuple(rows))
+    note = "count: responses, or failed requests, that show a class; one may show several"
+    yield Section("failures", "Failure classes", (table, Notes((note,))), link="Failures")
+
+
+def _what_if(summary: Summary) -> Iterator[Section]:
+    """Give the two metrics as if one class were fixed, the most helpful first."""
+    if not summary.what_if:
+        return
+    names = (PRIMARY_METRIC, "schema_accuracy")
+    found = sorted(summary.what_if, key=lambda item: -sum(filter(None, item.metrics.as_json().values())))
+    columns = (Column("if fixed", Kind.IDENTIFIER), *doc.numbers(*names))
+    rows = tuple(
+        (item.failure_class.value, *map(wording.share, item.metrics.as_json().values())) for item in found
+    )
+    now = {metric.name: wording.share(metric.value) for metric in summary.metrics}
+    said = Paragraph(", ".join(f"{name} {now[name]}" for name in names), "Now")
+    table = Table("What if", columns, rows, ranked=True)
+    yield Section("what-if", "What if one class were fixed", (said, table), Depth.DETAIL)
+
+
+def _tools(summary: Summary) -> Iterator[Section]:
+    """List the tools with failures, the worst first."""
+    rows: list[tuple[doc.Cell, ...]] = []
+    for name, counts in summary.tally.tools.worst():
+        kinds = sorted(counts.responses.items(), key=lambda item: (-item[1], item[0].value))
+        shown = Listed(tuple(f"{kind.value} {number:,}" for kind, number in kinds))
+        rows.append((wording.name(name), f"{counts.calls:,}", f"{counts.invalid:,}", shown))
+    tool, classes = Column("tool", Kind.FOREIGN), Column("responses by failure class")
+    columns = (tool, *doc.numbers("calls", "invalid"), classes)
+    if rows:
+        table = Table("Tools that fail", columns, tuple(rows), ranked=True)
+        yield Section("tools", "Tools that fail", (table,), Depth.DETAIL, "Tools")
+
+
+def _details(summary: Summary) -> Iterator[Section]:
+    effort = (*_responses(summary), *wording.effort(summary))
+    yield Section("responses", "Responses, tokens and latency", (Facts(effort),), Depth.DETAIL)
+    if summary.log is not None:
+        yield Section("log", "Results file", (Facts(tuple(_log(summary.log))),), Depth.DETAIL)
+    origin = Facts(tuple(wording.provenance(summary)))
+    yield Section("provenance", "Provenance", (origin,), Depth.DETAIL, "Provenance")
+    parameters = Facts(tuple(wording.parameters(summary)))
+    yield Section("parameters", "Parameters of all requests", (parameters,), Depth.DETAIL)
+
+
+def _responses(summary: Summary) -> Iterator[tuple[str, str]]:
+    counts = summary.tally.counts
+    vendor = f"both call {counts.tp:,} (TP), only the vendor {counts.fp:,} (FP)"
+    yield "decisions", f"{vendor}, only the official {counts.fn:,} (FN), neither {counts.tn:,} (TN)"
+    missing = counts.completed - counts.stop - counts.tool_calls - counts.others
+    finish = [f"stop {counts.stop:,}", f"tool_calls {counts.tool_calls:,}", f"others {counts.others:,}"]
+    if summary.tally.others_detail:
+        finish[-1] += f" ({wording.listed(summary.tally.others_detail)})"
+    if missing:
+        finish.append(f"missing {missing:,}")
+    yield "finish reasons", ", ".join(finish)
+    repairs = [f"{kind} {number:,}" for kind, number in summary.repairs.items() if number]
+    yield "repaired cases", ", ".join(repairs) or "none"
+    if summary.facts.repeats > 1:
+        yield "repeats", _repeats(summary)
+
+
+def _repeats(summary: Summary) -> str:
+    repeats, repeated = summary.facts.repeats, summary.tally.repeated
+    if not repeated.pairs:
+        return f"{repeats}; no two of them completed for one case"
+    share = percent(repeated.flips / repeated.pairs)
+    return (
+        f"{repeats}; of {plural(repeated.pairs, 'pair')} of responses to the same case, "
+        f"{repeated.flips:,} decide differently ({share})"
+    )
+
+
+_LEFT_OUT = {
+    "unreadable": ("no JSON object", "line"),
+    "without_data_index": ("without data_index", "line"),
+    "duplicates": ("data_index again, not in a row; the first counts", "data_index"),
+    "without_official": ("no official answer", "data_index"),
+    "official_failed": ("the official request failed", "data_index"),
+}
+_RULES = {
+    FailedRule.LEFT_OUT: 'failed requests, on either side, are left out; not counted as "did not call"',
+    FailedRule.NO_CALL: 'failed requests, on either side, count as "did not call" (--failed-as-no-call)',
+}
+_FIRST_PLACES = 20
+
+
+def _log(log: LogFacts) -> Iterator[tuple[str, str]]:
+    """Say what was found in a results file."""
+    yield "lines", f"{log.lines:,}, of which {log.scored:,} scored"
+    yield "rule", _RULES[log.failed_rule]
+    for name, (reason, noun) in _LEFT_OUT.items():
+        if (places := log.left_out[name]).count:
+            yield "left out", f"{_where(places, noun)}: {reason}"
+    disagreements = {name: places for name, places in log.disagreements.items() if places.count}
+    for name, places in disagreements.items():
+        yield (
+            "disagreement",
+            f"{_where(places, 'data_index')}: the log's {name} is not what the response says",
+        )
+    if not disagreements:
+        yield "disagreements", "none: the lines' own judgements are all confirmed"
+    if log.other_request.count:
+        yield "other request", _where(log.other_request, "data_index")
+    official = log.official
+    yield (
+        "official",
+        f"{plural(official.rows, 'answer')}, {official.failed:,} failed, {official.unused:,} without a line",
+    )
+    if official.duplicates.count:
+        yield "", f"{_where(official.duplicates, 'data_index')}: data_index again; the first completed counts"
+    if official.unusable.count:
+        yield "", f"{_where(official.unusable, 'line')}: not usable"
+
+
+def _where(places: Places, noun: str) -> str:
+    """Give the count and the first places."""
+    first = ", ".join(map(str, places.listed[:_FIRST_PLACES]))
+    more = ", ..." if places.count > _FIRST_PLACES else ""
+    return f"{plural(places.count, 'line')} ({noun} {first}{more})"
