@@ -16,14 +16,12 @@ from support.raw_server import DONE, RawServer, chunk, completion, event, head, 
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judgement import Judgement
-from k2_verifier_adapter.core.judging.judge import judge
+from k2_verifier_adapter.core.judged import JudgedResponse, judge_record
+from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.requests import build_request
-from k2_verifier_adapter.core.responses import Response, parse_completion
 from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
 from k2_verifier_adapter.evalscope_plugin.client.transport import (
     Endpoint,
-    RawResponse,
     Transport,
     TransportOptions,
 )
@@ -64,12 +62,11 @@ def _asked(answer: bytes, *, streamed: bool) -> tuple[Judgement, tuple[FailureCl
                 return await transport.send(build_request(CASE, "kimi", {"stream": streamed}))
 
     outcome = asyncio.run(asyncio.wait_for(main(), 30))
-    if not isinstance(outcome, RawResponse):
-        kind: FailureClass = outcome.failure.failure_class
-        return kind
-    response = parse_completion(outcome.text)
-    assert isinstance(response, Response)
-    return judge(CASE, response, outcome.anomalies), outcome.anomalies
+    if isinstance(outcome, FailedRequest):
+        return outcome.failure.failure_class
+    judged = judge_record(CASE, outcome)
+    assert isinstance(judged, JudgedResponse)
+    return judged.judgement, outcome.stream_anomalies
 
 
 def _valid(answer: bytes, *, streamed: bool) -> bool | None:
