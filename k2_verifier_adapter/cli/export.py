@@ -49,15 +49,16 @@ def export(
     from k2_verifier_adapter.errors import DataError, UsageError
     from k2_verifier_adapter.formats.runs import choose_run, read_run
     from k2_verifier_adapter.offline.export import write_results, write_summary
-    from k2_verifier_adapter.offline.stored import summary_of
+    from k2_verifier_adapter.offline.stored import judge_run, summary_of
 
     if summary_file is not None and summary_file.resolve() == output.resolve():
         raise UsageError(f"--output and --summary name the same file: {output}")
     stored = read_run(choose_run(run, model, subset))
     if not stored.records and not stored.failed:
         raise DataError(f"{run}: the run holds no completed and no failed request; nothing was written")
-    summary = summary_of(stored)
-    lines = write_results(output, stored, redact=redact)
+    items = judge_run(stored)
+    summary = summary_of(stored, items=items)
+    lines = write_results(output, stored, items, redact=redact)
     said = f"{plural(lines, 'line')} written to {printable(str(output))}"
     click.echo(f"k2-verifier: {said}", err=True)
     if summary.missing:

@@ -26,7 +26,6 @@ from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.errors import DataError, K2VerifierError, StorageError, UsageError
 from k2_verifier_adapter.evalscope_plugin.reviews import review
-from k2_verifier_adapter.formats.cases import write_cases
 from k2_verifier_adapter.formats.files import (
     LineWriter,
     atomic_write,
@@ -34,7 +33,7 @@ from k2_verifier_adapter.formats.files import (
     remove_leftovers,
     storing,
 )
-from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_predictions, write_facts
+from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_predictions, write_cases, write_facts
 from k2_verifier_adapter.offline.failed_cases import failed_cases_of_items
 from k2_verifier_adapter.offline.stored import with_its_end
 from k2_verifier_adapter.reports.formats import FORMATS, RunReport

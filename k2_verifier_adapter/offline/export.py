@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
 from k2_verifier_adapter.core.history import Repairs
 from k2_verifier_adapter.core.json_text import dumps_ascii
-from k2_verifier_adapter.core.judged import judge_record
+from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
@@ -30,6 +30,7 @@ from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.formats.files import atomic_write
 from k2_verifier_adapter.formats.line_notes import NO_NOTE, NOTE_KEY, LineNote
 from k2_verifier_adapter.formats.runs import StoredRun
+from k2_verifier_adapter.offline.stored import judge_run
 
 SUCCESS = "success"
 FAILED = "failed"
@@ -144,61 +145,57 @@ def _without_detail(value: Mapping[str, Any]) -> dict[str, Any]:
     return {name: item for name, item in value.items() if name != "detail"}
 
 
-def results_of(run: StoredRun, *, redact: bool = False) -> Iterator[ExportedResult]:
+def results_of(
+    run: StoredRun, items: Iterable[Item] | None = None, *, redact: bool = False
+) -> Iterator[ExportedResult]:
     """Yield one result a case and repeat, in row order; requests never made are left out.
 
     Args:
         run: The run.
+        items: What `judge_run` gave for it, where it was judged before.
         redact: Whether to leave the words of requests and responses out.
     """
     names = ToolNames()
-    asked: list[ResponseRecord | FailedRequest] = [*run.records, *run.failed]
-    for item in sorted(asked, key=lambda item: (item.case_index, item.repeat)):
-        case = run.cases.get(item.case_index)
-        if case is None:
-            # A failed request of a larger earlier session, whose rows are not this run's.
-            continue
-        judgement: Judgement | None = None
-        if isinstance(item, FailedRequest):
-            result = _result_of_failure(case, item, run.facts)
-        else:
-            result, judgement = _result_of_record(case, item)
+    records = {(record.case_index, record.repeat): record for record in run.records}
+    items = judge_run(run) if items is None else items
+    for item in sorted(items, key=lambda item: (item.case_index, item.repeat)):
+        case, record = run.cases[item.case_index], records.get((item.case_index, item.repeat))
+        judgement = None if isinstance(item, FailedRequest) else item.judgement
+        result = _result_of(case, item, record, run.facts)
         yield result.redacted(_redacted_judgement(judgement, case.repairs, names)) if redact else result
 
 
-def _result_of_record(case: Case, record: ResponseRecord) -> tuple[ExportedResult, Judgement | None]:
-    """Judge a stored response; give its result, and the judgement if it is a completion."""
-    request = _request(case, record.request.parameters)
-    judged = judge_record(case, record)
-    if isinstance(judged, FailedRequest):
-        return _failed_result(case, request, judged, record.finished_at or None), None
-    response = judged.response
-    result = ExportedResult(
+def _result_of(case: Case, item: Item, record: ResponseRecord | None, facts: RunFacts) -> ExportedResult:
+    """Give the line of what became of a request; `record` is what is stored of its response."""
+    if record is None:
+        run_at, parameters = facts.finished_at, _parameters_of_failed(case, facts)
+    else:
+        run_at, parameters = record.finished_at or None, record.request.parameters
+    request = _request(case, parameters)
+    if isinstance(item, FailedRequest):
+        return _failed_result(case, request, item, run_at)
+    return ExportedResult(
         data_index=case.data_index,
         request=request,
-        response=response.completion,
+        response=item.response.completion,
         status=SUCCESS,
-        finish_reason=response.finish_reason,
-        tool_calls_valid=judged.judgement.tool_calls_valid,
-        last_run_at=record.finished_at or None,
-        duration_ms=round(record.duration_s * 1000),
+        finish_reason=item.response.finish_reason,
+        tool_calls_valid=item.judgement.tool_calls_valid,
+        last_run_at=run_at,
+        duration_ms=round((item.duration_s or 0.0) * 1000),
         hash=upstream_hash(request),
-        note=LineNote(stream_anomalies=record.stream_anomalies, raw=record.raw),
+        note=LineNote(stream_anomalies=() if record is None else record.stream_anomalies, raw=item.raw),
     )
-    return result, judged.judgement
 
 
-def _result_of_failure(case: Case, failed: FailedRequest, facts: RunFacts) -> ExportedResult:
-    """Give the result of a failed request.
+def _parameters_of_failed(case: Case, facts: RunFacts) -> Mapping[str, Any]:
+    """Put the parameters of a failed request together again, which are not stored with it.
 
-    Its parameters are not stored with it. They are put together again: what the user sets is among
-    those that all requests share; below it stand the row's own, and below them the preset's.
+    What the user sets is among those that all requests share; below it stand the row's own, and below
+    them the preset's.
     """
-    parameters = {"model": facts.model}
-    parameters.update(
-        merge_parameters(preset_for(facts.subset).parameters, case.parameters, facts.parameters)
-    )
-    return _failed_result(case, _request(case, parameters), failed, facts.finished_at)
+    preset = preset_for(facts.subset).parameters
+    return {"model": facts.model, **merge_parameters(preset, case.parameters, facts.parameters)}
 
 
 def _failed_result(
@@ -227,12 +224,15 @@ def _request(case: Case, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return request
 
 
-def write_results(path: Path, run: StoredRun, *, redact: bool = False) -> int:
+def write_results(
+    path: Path, run: StoredRun, items: Iterable[Item] | None = None, *, redact: bool = False
+) -> int:
     """Write `results.jsonl`, whole or not at all, and give the number of its lines.
 
     Args:
         path: The file.
         run: The run.
+        items: What `judge_run` gave for it, where it was judged before.
         redact: Whether to leave the words of requests and responses out.
 
     Raises:
@@ -240,7 +240,7 @@ def write_results(path: Path, run: StoredRun, *, redact: bool = False) -> int:
     """
     lines = 0
     with atomic_write(path) as file:
-        for result in results_of(run, redact=redact):
+        for result in results_of(run, items, redact=redact):
             file.write(result.as_line())
             lines += 1
     return lines

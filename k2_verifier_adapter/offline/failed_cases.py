@@ -129,9 +129,10 @@ class FirstFailedCases:
 
     def merge(self, other: FirstFailedCases) -> None:
         """Take in the cases that were found further down."""
+        cases = list(other)
         ends = [end for end in (self._texts_end, other._texts_end) if end is not None]
         self._texts_end = min(ends, default=None)
-        for case in other:
+        for case in cases:
             if self.wants(case.row):
                 self.add(case)
 

@@ -142,9 +142,13 @@ def cut_into_blocks(lines: Iterable[bytes], first_line: int = 1, source: str = "
 def _begins_case(line: bytes, before: Sequence[bytes], first_line: int) -> bool:
     """Whether a line begins another case than that of the lines before it."""
     data_index = _data_index(line, first_line + len(before))
-    numbered = zip(reversed(before), range(first_line + len(before) - 1, 0, -1), strict=False)
-    found = (_data_index(*item) for item in numbered)
-    return data_index is not None and data_index != next((one for one in found if one is not None), None)
+    if data_index is None:
+        return False
+    for place in reversed(range(len(before))):
+        last = _data_index(before[place], first_line + place)
+        if last is not None:
+            return last != data_index
+    return True
 
 
 def _data_index(line: bytes, number: int) -> int | None:

@@ -17,7 +17,7 @@ from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, faile
 from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts, facts_as_json
 from k2_verifier_adapter.data import bundled_rows_path
-from k2_verifier_adapter.formats.cases import case_as_json
+from k2_verifier_adapter.formats.runs import case_as_json
 from k2_verifier_adapter.simulator.completions import DONE, Completion, chunks_of, events, official_completion
 from k2_verifier_adapter.simulator.faults import FAULTS, PayloadFault
 

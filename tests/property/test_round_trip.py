@@ -33,8 +33,7 @@ from k2_verifier_adapter.evalscope_plugin.client.reading import (
     read_body,
     read_stream,
 )
-from k2_verifier_adapter.formats.cases import write_cases
-from k2_verifier_adapter.formats.runs import RunPaths, choose_run, read_run, write_facts
+from k2_verifier_adapter.formats.runs import RunPaths, choose_run, read_run, write_cases, write_facts
 from k2_verifier_adapter.offline.export import write_results
 from k2_verifier_adapter.offline.official import official_of_rows
 from k2_verifier_adapter.offline.scoring import Log, score_log

@@ -14,8 +14,7 @@ from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_as_json
 from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
-from k2_verifier_adapter.formats.cases import write_cases
-from k2_verifier_adapter.formats.runs import RunPaths, write_facts
+from k2_verifier_adapter.formats.runs import RunPaths, write_cases, write_facts
 
 MODEL, SUBSET = "kimi-k2", "k2_thinking"
 PARAMETERS = {"model": MODEL, "temperature": 1.0, "max_tokens": 64000, "stream": True}

@@ -16,16 +16,17 @@ from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, faile
 from k2_verifier_adapter.core.requests import RequestIdentity
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
 from k2_verifier_adapter.errors import BadRowsError, DataError, UsageError
-from k2_verifier_adapter.formats.cases import read_cases, write_cases
 from k2_verifier_adapter.formats.files import atomic_write
 from k2_verifier_adapter.formats.rows import BUNDLED, find_file, load_cases
 from k2_verifier_adapter.formats.runs import (
     RunPaths,
     choose_run,
     find_runs,
+    read_cases,
     read_facts,
     read_predictions,
     read_run,
+    write_cases,
     write_facts,
 )
 
