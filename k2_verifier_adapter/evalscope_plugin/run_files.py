@@ -200,7 +200,9 @@ def write_reports(files: SubsetFiles, summary: Summary) -> str:
             # The answers are stored, and EvalScope's own reports are still to come.
             logger.exception(f"{paths.subset}: the {form.name} report could not be written")
             continue
-        with atomic_write(paths.reports / f"{paths.subset}.{form.ending}") as file:
+        path = paths.reports / f"{paths.subset}.{form.ending}"
+        remove_leftovers(path)
+        with atomic_write(path) as file:
             file.write(text.encode("utf-8", "backslashreplace"))
     return f"{verdict_line(summary)}; {paths.reports / paths.subset}.html"
 

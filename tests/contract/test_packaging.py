@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.fresh_interpreters import ROOT
+from support.forks import ROOT
 
 from k2_verifier_adapter.version import __version__
 

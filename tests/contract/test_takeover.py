@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.fresh_interpreters import PACKAGES, ROOT, Job, run_jobs
+from support.forks import PACKAGES, ROOT, Job, run_fresh
 
 import k2_verifier_adapter
 from k2_verifier_adapter.evalscope_plugin.takeover import HOOK_FILE, find_start_up_file, status
@@ -128,10 +128,11 @@ JOBS = {
 
 
 @pytest.fixture(scope="module")
-def found():
+def found(tmp_path_factory):
     """What came of all the jobs; without an installed start-up file, of those that need none."""
     installed = find_start_up_file() is not None
-    return run_jobs({name: job for name, job in JOBS.items() if installed or not job.hook})
+    jobs = {name: job for name, job in JOBS.items() if installed or not job.hook}
+    return run_fresh(jobs, tmp_path_factory.mktemp("fresh"))
 
 
 @needs_hook

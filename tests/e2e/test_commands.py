@@ -27,13 +27,6 @@ UNKNOWN_TO_A_LOG = (
 )
 """What a report of a run says and a results file cannot, or the other way round."""
 
-INTERRUPTIBLE = """
-import runpy, signal
-# Where the tests run in the background, SIGINT is ignored, and children inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-runpy.run_module("k2_verifier_adapter", run_name="__main__", alter_sys=True)
-"""
-
 
 def k2_verifier(*arguments, cwd, **variables):
     """Run a command to its end."""
@@ -183,7 +176,7 @@ def test_an_interrupted_run_keeps_and_reports_what_was_answered(tmp_path):
     with vendor.running() as endpoint:
         flags += ["--api-url", endpoint.url]
         with subprocess.Popen(
-            [sys.executable, "-c", INTERRUPTIBLE, *flags],
+            [sys.executable, "-m", "k2_verifier_adapter", *flags],
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,

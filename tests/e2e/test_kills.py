@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import random
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
-from support.resumed import ROWS, Bench, answered, by_command, by_run_task, predictions
+from support.forks import Point
+from support.resumed import ANSWERS, ROWS, Bench, answered, by_command, by_run_task, predictions
 from support.runs import EVALSCOPES_WARNINGS, judged, raises_cleanly, stored
 
 from k2_verifier_adapter.cli import main as k2_verifier
@@ -23,13 +24,32 @@ pytestmark = EVALSCOPES_WARNINGS
 
 HOUR = 3600.0
 
+STARTING = {
+    "nothing of ours": Point("open", "eval_log.log"),
+    "lock": Point("open", ".lock"),
+    "answers": Point("open", ANSWERS),
+    "cases": Point("rename", "cases.jsonl.gz"),
+    "facts": Point("rename", "/run.json"),
+}
+ANSWERING = {
+    "first line": Point("write", ANSWERS),
+    "some line": Point("write", ANSWERS, 11),
+    "last line": Point("write", ANSWERS, len(ROWS)),
+}
+ENDING = {
+    "reviews": Point("rename", "reviews/kimi/k2_verifier_k2_thinking.jsonl"),
+    "final facts": Point("rename", "/run.json", 2),
+    "EvalScope's report": Point("open", "reports/kimi/k2_verifier.json"),
+    "HTML report": Point("rename", "k2_verifier/k2_thinking.html"),
+}
+POINTS = STARTING | ANSWERING | ENDING
+"""Files that a run writes, in order: a process ends before they are opened or renamed, or in the middle of a line."""
+
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
     """Rows, an undisturbed run over them, and where disturbed runs come from."""
     bench = Bench(tmp_path_factory.mktemp("bench"))
-    for start in (by_run_task, by_command):
-        bench.steps(start)
     yield bench
     bench.close()
 
@@ -71,25 +91,21 @@ def assert_resumable(bench, run):
     bench.assert_equal(run)
 
 
-@pytest.mark.parametrize(
-    ("stage", "seed"),
-    [("start", 1), ("start", 2), ("start", 3), ("halves", 4), ("halves", 5), ("end", 6), ("end", 7)],
-)
-def test_a_run_killed_at_a_file_is_resumed(bench, tmp_path, stage, seed):
-    """SIGKILL at random steps: before the first request, in the middle of a line, while results are written."""
-    step = bench.steps(by_run_task).choose(stage, seed)
+@pytest.mark.parametrize("point", POINTS)
+def test_a_run_killed_at_a_file_is_resumed(bench, tmp_path, point):
+    """SIGKILL before the first request, in the middle of a line, while results are written."""
     with bench.vendor().running(bench.port):
-        code, child = bench.zygote.run(tmp_path, **by_run_task(bench, tmp_path / "run"), at=step)
+        code, child = bench.forks.run(tmp_path, **by_run_task(bench, tmp_path / "run"), point=POINTS[point])
     assert code == -signal.SIGKILL, child.stderr
-    if stage == "halves":
+    if point in ANSWERING:
         assert not predictions(tmp_path / "run").read_bytes().endswith(b"\n")
+        assert answered(tmp_path / "run") == POINTS[point].times - 1
     assert_resumable(bench, tmp_path / "run")
 
 
-@pytest.mark.parametrize("seed", [8, 9, 10])
-def test_a_run_killed_between_answers_is_resumed(bench, tmp_path, seed):
-    """SIGKILL when the vendor gets a random request, with others in flight and answers being written."""
-    kill_at = random.Random(seed).randrange(1, len(ROWS) + 1)
+@pytest.mark.parametrize("kill_at", [2, 9, len(ROWS)])
+def test_a_run_killed_between_answers_is_resumed(bench, tmp_path, kill_at):
+    """SIGKILL when the vendor gets a request, with others in flight and answers being written."""
     arrivals = []
     children = []
     started = threading.Event()
@@ -101,30 +117,22 @@ def test_a_run_killed_between_answers_is_resumed(bench, tmp_path, seed):
         return 0.0
 
     with bench.vendor(latency).running(bench.port):
-        children.append(bench.zygote.start(tmp_path, **by_run_task(bench, tmp_path / "run")))
+        children.append(bench.forks.start(tmp_path, **by_run_task(bench, tmp_path / "run")))
         started.set()
         assert children[0].wait() == -signal.SIGKILL
     assert answered(tmp_path / "run") < kill_at
     assert_resumable(bench, tmp_path / "run")
 
 
-@pytest.mark.parametrize(
-    ("number", "stage", "seed"),
-    [
-        (signal.SIGINT, "start", 11),
-        (signal.SIGINT, "halves", 12),
-        (signal.SIGINT, "end", 13),
-        (signal.SIGTERM, "start", 14),
-        (signal.SIGTERM, "halves", 15),
-        (signal.SIGTERM, "end", 16),
-    ],
-)
-def test_an_interrupt_at_any_step_is_resumed(bench, tmp_path, number, stage, seed):
-    """SIGINT or SIGTERM at random steps of `k2-verifier eval`: exit code 3, no traceback, resumable."""
+@pytest.mark.parametrize("point", ["nothing of ours", "lock", "facts", "some line", "reviews", "HTML report"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_at_any_file_is_resumed(bench, tmp_path, number, point):
+    """SIGINT or SIGTERM at any file of `k2-verifier eval`: exit code 3, no traceback, resumable."""
     run = tmp_path / "run"
-    step = bench.steps(by_command).choose(stage, seed)
     with bench.vendor().running(bench.port):
-        code, child = bench.zygote.run(tmp_path, **by_command(bench, run), at=step, number=number)
+        code, child = bench.forks.run(
+            tmp_path, **by_command(bench, run), point=replace(POINTS[point], number=number)
+        )
     assert code == 3, child.stderr
     assert_told_as_interrupted(child, run)
     assert_resumable(bench, run)
@@ -161,7 +169,7 @@ def test_an_interrupt_does_not_wait_for_stalled_answers(bench, tmp_path, number)
         return HOUR
 
     with bench.vendor(latency).running(bench.port):
-        child = bench.zygote.start(tmp_path, **by_command(bench, run))
+        child = bench.forks.start(tmp_path, **by_command(bench, run))
         for _ in range(8):
             assert stalled.acquire(timeout=60)
         asked = time.monotonic()
@@ -176,31 +184,41 @@ def test_an_interrupt_does_not_wait_for_stalled_answers(bench, tmp_path, number)
 def test_a_rerun_may_be_killed_too(bench, tmp_path):
     """Killed in the middle of a line, killed again there in the rerun: each rerun sends what is left."""
     run = tmp_path / "run"
-    half = bench.steps(by_run_task).halves[9]
+    half = Point("write", ANSWERS, 10)
     with bench.vendor().running(bench.port):
-        bench.zygote.run(tmp_path, **by_run_task(bench, run), at=half)
+        bench.forks.run(tmp_path, **by_run_task(bench, run), point=half)
     assert answered(run) == 9
     second = by_run_task(bench, run, use_cache=str(run))
     with bench.vendor().running(bench.port):
-        code, _ = bench.zygote.run(tmp_path, **second, at=half)
+        code, _ = bench.forks.run(tmp_path, **second, point=half)
     assert code == -signal.SIGKILL
-    assert 9 < answered(run) < len(ROWS)
+    assert answered(run) == 18
     assert_resumable(bench, run)
 
 
-@pytest.mark.parametrize("early", [0, 6, 12])
-def test_a_new_run_killed_in_a_used_directory_mixes_nothing(bench, tmp_path, early):
-    """A new run that dies about its first answer: what is reported is the earlier run or this one, as incomplete."""
+REPLACING = {
+    "earlier facts": Point("rename", "/run.json"),
+    "earlier answers": Point("rename", ".earlier"),
+    "cases": POINTS["cases"],
+    "facts": Point("rename", "/run.json", 2),
+    "first line": POINTS["first line"],
+}
+
+
+@pytest.mark.parametrize("point", REPLACING)
+def test_a_new_run_killed_in_a_used_directory_mixes_nothing(bench, tmp_path, point):
+    """A new run that dies about its first answer: what is reported is the earlier run, or either as incomplete."""
     run = tmp_path / "run"
     with bench.vendor().running(bench.port):
-        assert bench.zygote.run(tmp_path, **by_run_task(bench, run, limit=5))[0] == 0
-        code, _ = bench.zygote.run(
-            tmp_path, **by_run_task(bench, run), at=bench.steps(by_run_task).start[-1] - early
-        )
+        assert bench.forks.run(tmp_path, **by_run_task(bench, run, limit=5))[0] == 0
+    with bench.vendor().running(bench.port):
+        code, _ = bench.forks.run(tmp_path, **by_run_task(bench, run), point=REPLACING[point])
     assert code == -signal.SIGKILL
     facts, count = stored(run).facts, answered(run)
-    assert not facts.complete
-    if facts.planned == 5:
+    assert facts.complete is (point == "earlier facts")
+    if facts.complete:
+        assert (facts.planned, count) == (5, 5)
+    elif facts.planned == 5:
         assert count in (0, 5)
     else:
         assert facts.planned == len(ROWS) > count
@@ -213,10 +231,11 @@ def test_a_killed_extension_is_resumed(bench, tmp_path):
     run = tmp_path / "run"
     longer = by_run_task(bench, run, use_cache=str(run), rerun_review=True)
     with bench.vendor().running(bench.port):
-        assert bench.zygote.run(tmp_path, **by_run_task(bench, run, limit=5))[0] == 0
-        code, _ = bench.zygote.run(tmp_path, **longer, at=bench.steps(by_run_task).halves[9])
+        assert bench.forks.run(tmp_path, **by_run_task(bench, run, limit=5))[0] == 0
+    with bench.vendor().running(bench.port):
+        code, _ = bench.forks.run(tmp_path, **longer, point=Point("write", ANSWERS, 10))
     assert code == -signal.SIGKILL
-    assert 5 < answered(run) < len(ROWS)
+    assert answered(run) == 14
     assert_partial_report(run)
     count = answered(run)
     assert bench.go_on(run, rerun_review=True) == len(ROWS) - count
@@ -236,13 +255,13 @@ def test_the_second_of_two_runs_ends_with_an_error(bench, tmp_path):
 
     vendor = bench.vendor(latency)
     with vendor.running(bench.port):
-        first = bench.zygote.start(tmp_path, **by_run_task(bench, run))
+        first = bench.forks.start(tmp_path, **by_run_task(bench, run))
         try:
             assert inside.wait(60)
             before = (run / "configs" / "task_config.yaml").read_bytes()
             for more in ([], ["--use-cache", str(run)]):
                 other = by_command(bench, run, "--limit", "3", *more)
-                code, second = bench.zygote.run(tmp_path, **other, name="second")
+                code, second = bench.forks.run(tmp_path, **other, name="second")
                 assert code == 2
                 assert second.stderr.splitlines()[-1] == (
                     f"k2-verifier: error: {run}: another run is writing here; "

@@ -10,9 +10,11 @@ import shutil
 import signal
 import subprocess
 import threading
+from dataclasses import replace
 
 import pytest
-from support.resumed import ROWS, Bench, answered, by_command, by_run_task, predictions, report
+from support.forks import Point
+from support.resumed import ANSWERS, ROWS, Bench, answered, by_command, by_run_task, predictions, report
 from support.runs import EVALSCOPES_WARNINGS, stored
 
 from k2_verifier_adapter.errors import StorageError
@@ -32,7 +34,6 @@ ADVICE = re.compile(
 def bench(tmp_path_factory):
     """Rows, an undisturbed run over them, and where disturbed runs come from."""
     bench = Bench(tmp_path_factory.mktemp("bench"))
-    bench.steps(by_command)
     yield bench
     bench.close()
 
@@ -92,9 +93,9 @@ def assert_kept(bench, run, said):
     bench.assert_equal(run)
 
 
-def run_while_disk_fills(bench, tmp_path, start, step):
-    """Run on a disk that fills up right before a step; give exit code and child."""
-    child = bench.zygote.start(tmp_path, **start, at=step, number=signal.SIGSTOP)
+def run_while_disk_fills(bench, tmp_path, start, *point):
+    """Run on a disk that fills up right before something is done to a file; give exit code and child."""
+    child = bench.forks.start(tmp_path, **start, point=replace(Point(*point), number=signal.SIGSTOP))
     assert child.wait() is None
     fill(tmp_path / "disk")
     child.send_signal(signal.SIGCONT)
@@ -107,7 +108,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_line(bench, tmp_path, disk, tra
     run = disk / "run"
     start = by_command(bench, run, *tracker)
     with bench.vendor().running(bench.port):
-        code, child = run_while_disk_fills(bench, tmp_path, start, bench.steps(by_command).halves[11])
+        code, child = run_while_disk_fills(bench, tmp_path, start, "write", ANSWERS, 12)
     assert code == 2
     said = told(child)
     assert said["path"] == str(predictions(run))
@@ -158,9 +159,7 @@ def test_a_disk_that_is_full_at_another_file(bench, tmp_path, disk, name):
     run = disk / "run"
     vendor = bench.vendor()
     with vendor.running(bench.port):
-        code, child = run_while_disk_fills(
-            bench, tmp_path, by_command(bench, run), bench.steps(by_command).find(text)
-        )
+        code, child = run_while_disk_fills(bench, tmp_path, by_command(bench, run), "open", text)
     assert code == 2
     assert len(vendor.requests) == count
     said = told(child)
@@ -181,8 +180,7 @@ def test_evalscopes_page_is_not_the_result(bench, tmp_path, disk):
     """Where only EvalScope's HTML page does not fit, EvalScope logs that, and the result is reported."""
     run = disk / "run"
     with bench.vendor().running(bench.port):
-        step = bench.steps(by_command).find("report.html")
-        code, child = run_while_disk_fills(bench, tmp_path, by_command(bench, run), step)
+        code, child = run_while_disk_fills(bench, tmp_path, by_command(bench, run), "open", "report.html")
     assert code == 0
     assert "24 completed, 0 failed, 0 missing" in child.stdout
     assert "Traceback" not in child.stderr
@@ -203,7 +201,7 @@ def test_an_interrupt_on_a_full_disk_is_an_interrupt(bench, tmp_path, disk):
         return 3600.0
 
     with bench.vendor(latency).running(bench.port):
-        child = bench.zygote.start(tmp_path, **by_command(bench, run))
+        child = bench.forks.start(tmp_path, **by_command(bench, run))
         for _ in range(8):
             assert stalled.acquire(timeout=60)
         fill(disk)
@@ -220,9 +218,7 @@ def test_the_stock_call_ends_with_the_same_message(bench, tmp_path, disk):
     """Under the stock `run_task` the last line of the traceback is the message."""
     run = disk / "run"
     with bench.vendor().running(bench.port):
-        code, child = run_while_disk_fills(
-            bench, tmp_path, by_run_task(bench, run), bench.steps(by_command).halves[3]
-        )
+        code, child = run_while_disk_fills(bench, tmp_path, by_run_task(bench, run), "write", ANSWERS, 4)
     assert code == 1
     last = child.stderr.splitlines()[-1]
     assert last.startswith(
@@ -240,7 +236,7 @@ def test_a_file_that_may_not_grow(bench, tmp_path):
     start = by_command(bench, run, "--repeats", "2")
     largest = (bench.run / "k2_verifier" / "kimi" / "k2_thinking" / "cases.jsonl.gz").stat().st_size
     with bench.vendor().running(bench.port):
-        code, child = bench.zygote.run(tmp_path, **start, file_size=largest + 1024)
+        code, child = bench.forks.run(tmp_path, **start, file_size=largest + 1024)
     assert code == 2
     said = told(child)
     assert (said["path"], said["why"]) == (str(predictions(run)), os.strerror(errno.EFBIG))
@@ -288,7 +284,7 @@ def test_a_work_directory_that_cannot_be_written(bench, tmp_path, name):
     vendor = bench.vendor()
     try:
         with vendor.running(bench.port):
-            code, child = bench.zygote.run(
+            code, child = bench.forks.run(
                 tmp_path, **by_command(bench, place / below), unprivileged=make is forbidden
             )
     finally:
@@ -306,7 +302,7 @@ def test_a_run_that_became_read_only(bench, tmp_path):
     """A run without the permission to write is reported on as ever; going on with it is refused, nothing sent."""
     run = tmp_path / "run"
     with bench.vendor().running(bench.port):
-        bench.zygote.run(tmp_path, **by_command(bench, run), at=bench.steps(by_command).halves[9])
+        bench.forks.run(tmp_path, **by_command(bench, run), point=Point("write", ANSWERS, 10))
     folders = [run, *(path for path in run.rglob("*") if path.is_dir())]
     try:
         for path in run.rglob("*"):
@@ -315,11 +311,11 @@ def test_a_run_that_became_read_only(bench, tmp_path):
         vendor = bench.vendor()
         with vendor.running(bench.port):
             more = by_command(bench, run, "--use-cache", str(run))
-            code, child = bench.zygote.run(tmp_path, **more, unprivileged=True)
+            code, child = bench.forks.run(tmp_path, **more, unprivileged=True)
         assert code == 2
         assert told(child)["why"] == os.strerror(errno.EACCES)
         assert vendor.requests == []
-        code, child = bench.zygote.run(tmp_path, arguments=["report", str(run)], unprivileged=True)
+        code, child = bench.forks.run(tmp_path, arguments=["report", str(run)], unprivileged=True)
         assert code == 3
         assert "9 completed, 0 failed, 15 missing" in child.stdout
     finally:
@@ -334,7 +330,7 @@ def test_an_answers_file_that_cannot_be_written_costs_nothing(bench, tmp_path):
     forbidden(predictions(run).parent)
     vendor = bench.vendor()
     with vendor.running(bench.port):
-        code, child = bench.zygote.run(tmp_path, **by_command(bench, run), unprivileged=True)
+        code, child = bench.forks.run(tmp_path, **by_command(bench, run), unprivileged=True)
     assert code == 2
     said = told(child)
     assert (said["path"], said["why"]) == (str(predictions(run)), os.strerror(errno.EACCES))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import json
 import os
-import random
 import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from support.forks import ForkServer
 from support.runs import (
     KEY,
     MODEL,
@@ -24,7 +24,6 @@ from support.runs import (
     values_of,
     write_rows,
 )
-from support.zygote import Zygote
 
 from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.json_report import report_as_json
@@ -32,8 +31,8 @@ from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor
 
 ROWS = bundled_rows(24)
 
-Start = Callable[..., dict[str, Any]]
-"""How a run is started: `by_run_task` or `by_command`."""
+ANSWERS = f"predictions/{MODEL}/k2_verifier_k2_thinking.jsonl"
+"""The file with the answers, in the run directory."""
 
 
 class Bench:
@@ -42,14 +41,13 @@ class Bench:
     EvalScope's cache identity holds the URL, and a vendor's faults depend on what it was asked before.
 
     Attributes:
-        zygote: Where the processes come from that run and are disturbed.
+        forks: Where the processes come from that run and are disturbed.
     """
 
     def __init__(self, folder: Path) -> None:
         """Choose the port, and run undisturbed."""
         self.folder = folder
-        self.zygote = Zygote()
-        self._steps: dict[Start, Steps] = {}
+        self.forks = ForkServer()
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -84,22 +82,9 @@ class Bench:
         assert report.execution_summary.succeeded == len(ROWS) * changes.get("repeats", 1)
         return len(vendor.requests)
 
-    def steps(self, start: Start) -> Steps:
-        """Say what an undisturbed run in a process of its own does to files."""
-        if start not in self._steps:
-            folder = self.folder / start.__name__
-            folder.mkdir()
-            with self.vendor().running(self.port):
-                code, child = self.zygote.run(folder, **start(self, folder / "run"), trace=folder / "trace")
-            assert code == 0, child.stderr
-            self.assert_equal(folder / "run")
-            self._steps[start] = Steps((folder / "trace").read_text().splitlines())
-            assert len(self._steps[start].halves) == len(ROWS)
-        return self._steps[start]
-
     def close(self) -> None:
         """End the processes."""
-        self.zygote.close()
+        self.forks.close()
         gc.unfreeze()
 
     def assert_equal(self, run: Path) -> None:
@@ -120,32 +105,6 @@ def by_command(bench: Bench, run: Path, *more: str) -> dict[str, Any]:
     return {"arguments": bench.flags(run, *more)}
 
 
-class Steps:
-    """Everything that a run does to files, in order, counted from 1; what comes after EvalScope's is left out.
-
-    Attributes:
-        lines: What each step does.
-        start: The steps before the first answer.
-        halves: The middle of each line with an answer.
-        end: The steps after the last answer.
-    """
-
-    def __init__(self, lines: list[str]) -> None:
-        """Tell the steps apart."""
-        self.lines = lines
-        self.halves = [number for number, line in enumerate(lines, start=1) if line.startswith("write")]
-        self.start = range(1, self.halves[0])
-        self.end = range(self.halves[-1] + 1, self.find("report.html") + 1)
-
-    def choose(self, stage: str, seed: int) -> int:
-        """Choose a step of a stage at random."""
-        return random.Random(seed).choice(getattr(self, stage))
-
-    def find(self, text: str) -> int:
-        """Give the first step that names a file so."""
-        return next(number for number, line in enumerate(self.lines, start=1) if text in line)
-
-
 def files(run: Path) -> list[str]:
     """Name all files of a run, but for what EvalScope leaves behind where it is killed."""
     found = (path.relative_to(run) for path in run.rglob("*") if path.is_file())
@@ -161,7 +120,7 @@ def report(run: Path) -> dict[str, Any]:
 
 def predictions(run: Path) -> Path:
     """Name the file with the answers."""
-    return run / "predictions" / MODEL / "k2_verifier_k2_thinking.jsonl"
+    return run / ANSWERS
 
 
 def answered(run: Path) -> int:
