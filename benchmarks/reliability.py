@@ -1,7 +1,7 @@
 """How reliable is this adapter? One command for every figure in docs/reliability.md.
 
     python benchmarks/reliability.py                     everything; the fuzzer takes most of the time
-    python benchmarks/reliability.py --inputs 20000      a short fuzzing round
+    python benchmarks/reliability.py --inputs 2000       a short fuzzing round
     python benchmarks/reliability.py --only faults load  these parts only
 
     faults   every fault of the simulated vendor against the real client, and all of them in one run
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -52,12 +53,13 @@ class Outcome:
     says: str
 
 
-def run_tests(*paths: str) -> tuple[int, int, int]:
-    """Run test files; give the numbers of tests tried, survived and skipped."""
+def run_tests(*arguments: str, **variables: str) -> tuple[int, int, int]:
+    """Run pytest; give the numbers of tests tried, survived and skipped."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-        subprocess.run([*command, *paths], cwd=ROOT, stdout=sys.stderr, check=False)
+        environment = {**os.environ, **variables}
+        subprocess.run([*command, *arguments], cwd=ROOT, env=environment, stdout=sys.stderr, check=False)
         suite = ET.parse(report).getroot().find("testsuite")
     assert suite is not None
     number = {name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
@@ -80,9 +82,14 @@ def kills(_: argparse.Namespace) -> tuple[int, int, int, str]:
 
 def fuzz(options: argparse.Namespace) -> tuple[int, int, int, str]:
     """Fuzz the core."""
-    command = [sys.executable, str(ROOT / "tests/fuzz/run.py"), "--inputs", str(options.inputs)]
-    done = subprocess.run([*command, "--seed", str(options.seed)], stdout=sys.stderr, check=False)
-    return options.inputs, options.inputs if done.returncode == 0 else 0, 0, f"{options.inputs:,} inputs"
+    tried, survived, skipped = run_tests(
+        "tests/fuzz",
+        "--dist=load",
+        "--numprocesses=auto",
+        f"--hypothesis-seed={options.seed}",
+        K2_VERIFIER_FUZZ_INPUTS=str(options.inputs),
+    )
+    return tried, survived, skipped, f"{survived} of {tried} held, {options.inputs:,} new inputs a target"
 
 
 def load(_: argparse.Namespace) -> tuple[int, int, int, str]:
@@ -111,7 +118,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts only")
-    parser.add_argument("--inputs", type=int, default=1_000_000, help="fuzzed inputs (%(default)s)")
+    parser.add_argument("--inputs", type=int, default=100_000, help="fuzzed inputs of each target (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the fuzzer (%(default)s)")
     parser.add_argument("--output", type=Path, help="write the result as JSON")
     options = parser.parse_args()

@@ -16,8 +16,9 @@ from typing import Any
 from zlib import crc32
 
 import seeds
+import strategies
 from hostile import EVIL_TEXT, SCHEMAS
-from mutation import Shape
+from hypothesis import strategies as st
 from support.rendered import render_text
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
@@ -573,24 +574,22 @@ class Target:
 
     Attributes:
         name: Its name, and that of its folder in the corpus.
-        shape: What its inputs consist of.
         run: Takes an input; raises only where an invariant is broken.
-        seeds: Gives the inputs that mutation starts from.
+        inputs: Gives what new inputs are drawn from.
     """
 
     name: str
-    shape: Shape
     run: Callable[[bytes], Reached]
-    seeds: Callable[[], list[bytes]]
+    inputs: Callable[[], st.SearchStrategy[bytes]]
 
 
 TARGETS = {
     target.name: target
     for target in (
-        Target("response", Shape.DOCUMENT, fuzz_response, seeds.responses),
-        Target("stream", Shape.EVENTS, fuzz_stream, seeds.streams),
-        Target("row", Shape.DOCUMENT, fuzz_row, seeds.row_lines),
-        Target("results", Shape.LINES, fuzz_results, seeds.results),
-        Target("stored", Shape.DOCUMENT, fuzz_stored, seeds.stored_runs),
+        Target("response", fuzz_response, lambda: strategies.documents(seeds.responses())),
+        Target("stream", fuzz_stream, lambda: strategies.events(seeds.streams())),
+        Target("row", fuzz_row, lambda: strategies.documents(seeds.row_lines())),
+        Target("results", fuzz_results, lambda: strategies.lines(seeds.results())),
+        Target("stored", fuzz_stored, lambda: strategies.documents(seeds.stored_runs())),
     )
 }
