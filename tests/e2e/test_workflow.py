@@ -1,18 +1,21 @@
-"""The workflow to copy: what it may do, and what becomes of the job; its scripts run in bash, vendors on loopback."""
+"""The workflow to copy: what linters say of it, and what becomes of its scripts in bash, vendors on loopback."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import subprocess
+import sysconfig
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
-from support.actions import Job, read_workflow
-from support.installed_command import installed
+from support.forks import installed
 from support.raw_server import RawServer, reply, says
 from support.runs import bundled_rows, without_proxy, write_rows
 
@@ -22,17 +25,100 @@ from k2_verifier_adapter.version import __version__
 DOCS = Path(__file__).parents[2] / "docs"
 FILE = DOCS / "examples" / "k2-verifier.yml"
 TEXT = FILE.read_text(encoding="utf-8")
-WORKFLOW = read_workflow(FILE)
+WORKFLOW = yaml.safe_load(TEXT)
 ((_, JOB),) = WORKFLOW["jobs"].items()
+STEPS = {step["name"]: step for step in JOB["steps"] if "name" in step}
 PAGE = (DOCS / "ci.md").read_text(encoding="utf-8")
 
 KEY = "sk-actions-0123456789"
-BRANCH = {"event_name": "workflow_dispatch", "run_id": "1", "token": "ghs_0", "repository": "me/it"}
-BY_HAND = {
-    name: given.get("default", "") for name, given in WORKFLOW["on"]["workflow_dispatch"]["inputs"].items()
-}
 REPORTS = {"k2-verifier.xml", "k2-verifier.html", "k2-verifier.json", "k2-verifier.txt"}
 ROWS = [{**row, "synthetic": False} for row in bundled_rows()]
+
+
+class Context(dict):
+    """What an expression may name: what is not there is empty, as for GitHub."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Look a name up."""
+        value = self.get(name, "")
+        return Context(value) if isinstance(value, dict) else value
+
+
+def value_of(expression: str, **contexts: Any) -> Any:
+    """Evaluate an expression of the workflow, which Python's are like."""
+    for theirs, ours in (("||", " or "), ("&&", " and "), ("always()", "True")):
+        expression = expression.replace(theirs, ours)
+    return eval(expression.strip(" ${}"), {}, {name: Context(value) for name, value in contexts.items()})
+
+
+@dataclass
+class Job:
+    """The job's scripts, run in one folder as the runner runs them.
+
+    Attributes:
+        folder: Where they run, with the runner's files beside.
+        variables: Their environment; what a script writes to `GITHUB_ENV` is added.
+        logs: What each step has printed, both streams.
+        codes: The exit code of each step.
+    """
+
+    folder: Path
+    variables: dict[str, str]
+    logs: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, int] = field(default_factory=dict)
+
+    def run(self, *names: str, **more: str) -> Job:
+        """Run steps."""
+        runner = {name: self.folder / name for name in ("GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
+        (self.folder / "workspace").mkdir(parents=True, exist_ok=True)
+        for name in names:
+            done = subprocess.run(
+                ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", STEPS[name]["run"]],
+                cwd=self.folder / "workspace",
+                env={**self.variables, **{key: str(path) for key, path in runner.items()}, **more},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            self.logs[name], self.codes[name] = done.stdout, done.returncode
+            if runner["GITHUB_ENV"].exists():
+                self.variables |= dict(
+                    line.split("=", 1) for line in runner["GITHUB_ENV"].read_text().splitlines()
+                )
+        return self
+
+    def verify(self, key: str = KEY) -> Job:
+        """Run the steps that verify and report, with what each one gets."""
+        self.run("Settings")
+        self.run("Verify", K2_VERIFIER_API_KEY=key)
+        return self.run("Reports", CODE=str(self.codes["Verify"]))
+
+    @property
+    def summary(self) -> str:
+        """The step summary."""
+        return (self.folder / "GITHUB_STEP_SUMMARY").read_text(encoding="utf-8")
+
+    @property
+    def reports(self) -> Path:
+        """What is uploaded."""
+        return self.folder / "workspace" / STEPS["Upload the reports"]["with"]["path"]
+
+
+def commands(log: str) -> list[str]:
+    """List the lines of a log that the runner obeys, `stop-commands` and its end left out."""
+    found, marker = [], None
+    for line in map(str.strip, log.splitlines()):
+        if marker is not None:
+            if line == f"::{marker}::":
+                marker = None
+        elif line.startswith("::stop-commands::"):
+            marker = line.removeprefix("::stop-commands::")
+        elif re.match(r"::[a-z-]+.*::", line) or "##[" in line:
+            found.append(line)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +126,8 @@ def place(tmp_path_factory):
     """Give a folder with rows that may carry a verdict, and with the commands of an installation."""
     folder = tmp_path_factory.mktemp("actions")
     write_rows(folder / "rows.jsonl", ROWS)
-    with installed() as commands:
-        (folder / "bin").symlink_to(commands)
+    with installed() as found:
+        (folder / "bin").symlink_to(found)
         yield folder
 
 
@@ -60,27 +146,17 @@ def environment(place):
     return without_proxy({**inherited, "PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}"})
 
 
-def job(place, folder, url="http://127.0.0.1:9/v1", *, steps=None, key=KEY, github=BRANCH, inputs=BY_HAND):
-    """Prepare the job, with all of its steps or those of these names."""
-    chosen = [step for step in JOB["steps"] if steps is None or step.get("name") in steps]
+def job(place, folder, url="http://127.0.0.1:9/v1", **more):
+    """Prepare the job as it is when it is started by hand with the form as it stands."""
     variables = {
         "K2_VERIFIER_API_URL": url,
         "K2_VERIFIER_MODEL": "vendor/kimi-k2",
+        "K2_VERIFIER_SUBSET": "k2_thinking",
         "K2_VERIFIER_ROWS": str(place / "rows.jsonl"),
+        "LIMIT": "100",
+        "BASELINE_RUN": "",
     }
-    return Job(
-        {**WORKFLOW, "jobs": {"verify": {**JOB, "steps": chosen}}},
-        folder,
-        {"inputs": inputs, "vars": variables, "secrets": {"K2_VERIFIER_API_KEY": key}, "github": github},
-        environment(place),
-        skipped=lambda script: "pip install" in script,
-        artifacts=place / "artifacts",
-    )
-
-
-def reports_of(place, run_id):
-    """Give the folder of a run's uploaded reports."""
-    return place / "artifacts" / run_id / "k2-verifier-reports"
+    return Job(folder, {**environment(place), **variables, **more})
 
 
 def cases_of(report):
@@ -91,13 +167,49 @@ def cases_of(report):
 
 @pytest.fixture(scope="module")
 def faithful(place, vendors, tmp_path_factory):
-    """Run the job against the faithful vendor, started by hand as the form stands, and keep the run."""
-    folder = tmp_path_factory.mktemp("faithful") / "job"
-    done = job(place, folder, vendors["official"], inputs={**BY_HAND, "keep_run": True}).run()
-    return done, reports_of(place, "1")
+    """Run the job against the faithful vendor."""
+    return job(place, tmp_path_factory.mktemp("faithful") / "job", vendors["official"]).verify()
 
 
 # --- what the file says ----------------------------------------------------------------------------
+
+
+def linted(command, path):
+    """Run an installed linter over a workflow; give exit code and findings."""
+    program = Path(sysconfig.get_path("scripts"), command[0])
+    done = subprocess.run([program, *command[1:], path], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+SCHEMA = ["check-jsonschema", "--builtin-schema", "vendor.github-workflows"]
+SECURITY = ["zizmor", "--offline", "--no-progress"]
+
+
+@pytest.mark.parametrize(
+    ("command", "spoiled", "finding"),
+    [
+        (SCHEMA, ("runs-on: ubuntu-latest", "runs-in: ubuntu-latest"), "runs-in"),
+        (
+            SECURITY,
+            ("actions/checkout@de0fac2e4500dabe0009e67214ff5f5447ce83dd", "actions/checkout@v6"),
+            "unpinned-uses",
+        ),
+        (SECURITY, ('case "$LIMIT" in', 'case "${{ inputs.limit }}" in'), "template-injection"),
+        (SECURITY, ("persist-credentials: false", "fetch-depth: 1"), "artipacked"),
+    ],
+)
+def test_linters_find_nothing(tmp_path, command, spoiled, finding):
+    """The file is a workflow by GitHub's schema, its actions pinned, its scripts and token safe; a worse one is found."""
+    code, said = linted(command, FILE)
+    assert code == 0, said
+    assert TEXT.count(spoiled[0]) == 1
+    # A linter looks for workflows where GitHub does.
+    worse = tmp_path / ".github" / "workflows" / FILE.name
+    worse.parent.mkdir(parents=True)
+    worse.write_text(TEXT.replace(*spoiled), encoding="utf-8")
+    code, said = linted(command, worse)
+    assert code != 0
+    assert finding in said
 
 
 def test_the_page_shows_the_file():
@@ -105,32 +217,17 @@ def test_the_page_shows_the_file():
     assert f"```yaml\n{TEXT}```\n" in PAGE
 
 
-def test_actions_are_pinned():
-    """Every action is pinned to a commit, with the version that it is."""
-    used = re.findall(r"uses: (.*)", TEXT)
-    assert len(used) == sum("uses" in step for step in JOB["steps"])
-    for action in used:
-        assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
-
-
-def test_no_expression_stands_in_a_script():
-    """What somebody typed reaches a script as a variable, never as part of its text."""
-    assert [step["name"] for step in JOB["steps"] if "${{" in step.get("run", "")] == []
-
-
 def test_one_step_has_the_key():
     """The key is in the environment of the step that asks the endpoint, and nowhere else."""
     holding = [step.get("name") for step in JOB["steps"] if "secrets." in json.dumps(step)]
     assert holding == ["Verify"]
-    assert not re.search(r"\bsecrets\b", json.dumps({**WORKFLOW, "jobs": {**JOB, "steps": []}}))
+    assert not re.search(r"\bsecrets\b", json.dumps({**WORKFLOW, True: {}, "jobs": {**JOB, "steps": []}}))
 
 
 def test_the_token_may_only_read():
-    """The job's token may read the repository and the artifacts, and is not left to the scripts."""
+    """The job's token may read the repository and the artifacts."""
     assert WORKFLOW["permissions"] == {"actions": "read", "contents": "read"}
     assert "permissions" not in JOB
-    (checkout,) = [step for step in JOB["steps"] if "actions/checkout" in step.get("uses", "")]
-    assert checkout["with"]["persist-credentials"] is False
 
 
 def test_the_version_is_this_one():
@@ -141,42 +238,61 @@ def test_the_version_is_this_one():
 
 def test_the_smoke_run_is_the_recommended_one():
     """Flags and limit of the smoke run are those that `docs/statistics.md` has counted out."""
-    limit = BY_HAND["limit"]
+    # YAML 1.1, which PyYAML reads, takes the key `on` for true.
+    limit = WORKFLOW[True]["workflow_dispatch"]["inputs"]["limit"]["default"]
     gate = "--gate strict --inconclusive ok --min-schema-accuracy 0.9"
     assert f"`--limit {limit} {gate}`" in (DOCS / "statistics.md").read_text(encoding="utf-8")
     assert f'gate="{gate}"' in TEXT
     assert f'gate="{gate}"' in gitlab()["script"]
 
 
+@pytest.mark.parametrize(
+    ("event", "inputs", "limit"),
+    [
+        ("workflow_dispatch", {"limit": "500"}, "500"),
+        ("workflow_dispatch", {"limit": "all"}, "all"),
+        ("schedule", {}, "all"),
+        ("pull_request", {}, "100"),
+    ],
+)
+def test_how_many_rows_are_asked(event, inputs, limit):
+    """By hand the form decides; the schedule takes the full set; a pull request a smoke run."""
+    assert value_of(JOB["env"]["LIMIT"], inputs=inputs, github={"event_name": event}) == limit
+
+
+@pytest.mark.parametrize(
+    ("event", "origin", "runs"),
+    [("pull_request", "me/it", True), ("pull_request", "fork/it", False), ("schedule", None, True)],
+)
+def test_pull_requests_from_forks_are_left_out(event, origin, runs):
+    """A pull request from a fork, which gets no secrets, starts no run; anything else does."""
+    given = {"pull_request": {"head": {"repo": {"full_name": origin}}}} if origin else {}
+    assert value_of(JOB["if"], github={"event_name": event, "repository": "me/it", "event": given}) is runs
+
+
+def test_the_run_is_kept_on_demand():
+    """Prompts and answers are uploaded only where somebody asked for it; the reports always."""
+    for chosen in ("true", "false", ""):
+        assert value_of(STEPS["Keep the run"]["if"], env={"KEEP_RUN": chosen}) is (chosen == "true")
+    assert value_of(STEPS["Upload the reports"]["if"]) is True
+
+
 # --- what it does ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("event", "inputs", "expected"),
+    ("given", "expected"),
     [
-        (
-            "workflow_dispatch",
-            BY_HAND,
-            ("--limit 100 --max-requests 200 --max-minutes 60", "--inconclusive ok"),
-        ),
-        ("workflow_dispatch", {**BY_HAND, "limit": "500"}, ("--limit 500 --max-requests 1000",)),
-        (
-            "workflow_dispatch",
-            {**BY_HAND, "limit": "all"},
-            ("--max-requests 4000", "--min-schema-accuracy 0.95"),
-        ),
-        ("workflow_dispatch", {**BY_HAND, "baseline_run": "7"}, ("--baseline k2-baseline --margin 0.03",)),
-        ("schedule", {}, ("--max-requests 4000", "--gate strict --min-schema-accuracy 0.95")),
-        ("pull_request", {}, ("--limit 100", "--inconclusive ok")),
+        ({}, ("--limit 100 --max-requests 200 --max-minutes 60", "--inconclusive ok")),
+        ({"LIMIT": "500"}, ("--limit 500 --max-requests 1000",)),
+        ({"LIMIT": "all"}, ("--max-requests 4000", "--gate strict --min-schema-accuracy 0.95")),
+        ({"BASELINE_RUN": "7"}, ("--baseline k2-baseline --margin 0.03",)),
     ],
 )
-def test_settings(place, tmp_path, event, inputs, expected):
-    """By hand the form decides; the schedule takes the full set; a pull request a smoke run."""
-    done = job(
-        place, tmp_path / "job", steps=["Settings"], github={**BRANCH, "event_name": event}, inputs=inputs
-    )
-    done.run()
-    assert not done.failed
+def test_settings(place, tmp_path, given, expected):
+    """A smoke run is undecided without harm, the full set is not."""
+    done = job(place, tmp_path / "job", **given).run("Settings")
+    assert done.codes == {"Settings": 0}
     chosen = f"{done.variables['FLAGS']} {done.variables['GATE']}"
     for text in expected:
         assert text in chosen
@@ -187,44 +303,34 @@ def test_settings(place, tmp_path, event, inputs, expected):
 @pytest.mark.parametrize("limit", ["0", "-1", "1e3", "10; exit 0", "a[$(exit)]", "10\nGATE="])
 def test_a_limit_that_is_none_is_refused(place, tmp_path, limit):
     """Anything but a number of rows or `all` ends the job before it sends anything."""
-    done = job(place, tmp_path / "job", steps=["Settings"], inputs={**BY_HAND, "limit": limit}).run()
-    assert done.steps["Settings"].code == 2
-    assert done.steps["Settings"].commands == ("::error::the limit must be a number of rows, or all",)
+    done = job(place, tmp_path / "job", LIMIT=limit).run("Settings")
+    assert done.codes == {"Settings": 2}
+    assert commands(done.logs["Settings"]) == ["::error::the limit must be a number of rows, or all"]
     assert "GATE" not in done.variables
-
-
-@pytest.mark.parametrize(
-    ("event", "origin", "runs"),
-    [("pull_request", "me/it", True), ("pull_request", "fork/it", False), ("schedule", None, True)],
-)
-def test_pull_requests_from_forks_are_left_out(place, tmp_path, event, origin, runs):
-    """A pull request from a fork, which gets no secrets, starts no run; anything else does."""
-    given = {"pull_request": {"head": {"repo": {"full_name": origin}}}} if origin else {}
-    github = {**BRANCH, "event_name": event, "event": given}
-    assert job(place, tmp_path / "job", github=github).wanted is runs
 
 
 def test_a_faithful_vendor_passes(faithful):
     """Every step succeeds; summary and reports say what the exit code says."""
-    done, reports = faithful
-    assert {step.outcome for step in done.steps.values()} == {"success"}
-    assert done.steps["verify"].outputs == {"code": "0"}
-    assert done.summary.startswith("`k2-verifier eval --limit 100 ")
-    assert "--min-schema-accuracy 0.9`: exit code 0\n## K2 vendor verification" in done.summary
-    assert "Verdict: PASS" in done.summary
-    assert {path.name for path in reports.iterdir()} == REPORTS
-    assert {tag for tags in cases_of(reports / "k2-verifier.xml").values() for tag in tags} <= {"system-out"}
-    report = json.loads((reports / "k2-verifier.json").read_text(encoding="utf-8"))
+    assert faithful.codes == {"Settings": 0, "Verify": 0, "Reports": 0}
+    assert (faithful.folder / "GITHUB_OUTPUT").read_text() == "code=0\n"
+    assert faithful.summary.startswith("`k2-verifier eval --limit 100 ")
+    assert "--min-schema-accuracy 0.9`: exit code 0\n## K2 vendor verification" in faithful.summary
+    assert "Verdict: PASS" in faithful.summary
+    assert {path.name for path in faithful.reports.iterdir()} == REPORTS
+    assert {tag for tags in cases_of(faithful.reports / "k2-verifier.xml").values() for tag in tags} <= {
+        "system-out"
+    }
+    report = json.loads((faithful.reports / "k2-verifier.json").read_text(encoding="utf-8"))
     assert report["verdict"]["status"] == "pass"
     assert report["requests"]["total"] == 100
-    assert "Verdict: PASS" in done.steps["Reports"].log
+    assert "Verdict: PASS" in faithful.logs["Reports"]
 
 
-def assert_nothing_is_told(done, reports):
+def assert_nothing_is_told(done):
     """Hold log, summary and uploads against the names of tools, which prompts and answers hold; all against the key."""
     tools = {tool["function"]["name"] for row in ROWS[:100] for tool in json.loads(row["tools"])}
-    shared = [path.read_text(encoding="utf-8") for path in reports.iterdir()]
-    for text in (done.summary, *(step.log for step in done.steps.values()), *shared):
+    shared = [path.read_text(encoding="utf-8") for path in done.reports.iterdir()]
+    for text in (done.summary, *done.logs.values(), *shared):
         assert not [name for name in tools if "_" in name and name in text]
         assert KEY not in text
     files = [path.read_bytes() for path in done.folder.rglob("*") if path.is_file()]
@@ -232,27 +338,20 @@ def assert_nothing_is_told(done, reports):
 
 
 def test_a_broken_vendor_fails_the_job_and_leaves_its_reports(faithful, place, vendors, tmp_path):
-    """The gate fails by threshold and against the kept run; all reports are there, redacted; the run is not kept."""
-    done = job(
-        place,
-        tmp_path / "job",
-        vendors["truncating"],
-        github={**BRANCH, "run_id": "2"},
-        inputs={**BY_HAND, "baseline_run": "1"},
-    ).run()
-    assert [name for name, step in done.steps.items() if step.outcome == "failure"] == ["verify", "Verify"]
-    verify = done.steps["verify"]
-    assert (verify.code, verify.outputs) == (1, {"code": "1"})
-    assert verify.commands == ("::error::gate failed: the summary says which check, and why",)
-    assert "gate strict: failed; not worse than k2-baseline: failed" in verify.log
+    """The gate fails by threshold and against the kept run; all reports are there, redacted."""
+    kept = faithful.folder / "workspace" / STEPS["Keep the run"]["with"]["path"]
+    shutil.copytree(kept, tmp_path / "job" / "workspace" / STEPS["Fetch the baseline"]["with"]["path"])
+    done = job(place, tmp_path / "job", vendors["truncating"], BASELINE_RUN="1").verify()
+    assert done.codes == {"Settings": 0, "Verify": 1, "Reports": 0}
+    assert (done.folder / "GITHUB_OUTPUT").read_text() == "code=1\n"
+    assert commands(done.logs["Verify"]) == ["::error::gate failed: the summary says which check, and why"]
+    assert "gate strict: failed; not worse than k2-baseline: failed" in done.logs["Verify"]
     assert "--baseline k2-baseline --margin 0.03`: exit code 1\n" in done.summary
     assert "Verdict: FAIL" in done.summary
-    reports = reports_of(place, "2")
-    assert {path.name for path in reports.iterdir()} == REPORTS
-    failed = [name for name, tags in cases_of(reports / "k2-verifier.xml").items() if "failure" in tags]
+    assert {path.name for path in done.reports.iterdir()} == REPORTS
+    failed = [name for name, tags in cases_of(done.reports / "k2-verifier.xml").items() if "failure" in tags]
     assert [name.partition(":")[0] for name in failed] == ["schema_accuracy", "schema_accuracy"]
-    assert not (place / "artifacts" / "2" / "k2-verifier-run").exists()
-    assert_nothing_is_told(done, reports)
+    assert_nothing_is_told(done)
 
 
 def test_a_wrong_key_is_named(place, tmp_path):
@@ -260,36 +359,29 @@ def test_a_wrong_key_is_named(place, tmp_path):
     words = "##[error]all is well ::error::all is well\n::set-output name=code::0"
     refusal = reply({"error": {"message": words}}, 401)
     with RawServer(says(refusal)).in_thread() as server:
-        done = job(place, tmp_path / "job", server.url, github={**BRANCH, "run_id": "3"}).run()
-    verify = done.steps["verify"]
-    assert (verify.code, verify.outputs) == (2, {"code": "2"})
-    assert "check the API key" in verify.log
-    assert "all is well" in verify.log
-    assert verify.commands == ("::error::exit code 2: the last line of the log above says what to correct",)
-    assert done.steps["Reports"].outcome == "success"
-    assert done.steps["Reports"].commands == ()
+        done = job(place, tmp_path / "job", server.url).verify()
+    assert done.codes == {"Settings": 0, "Verify": 2, "Reports": 0}
+    assert "check the API key" in done.logs["Verify"]
+    assert "all is well" in done.logs["Verify"]
+    assert commands(done.logs["Verify"]) == [
+        "::error::exit code 2: the last line of the log above says what to correct"
+    ]
+    assert commands(done.logs["Reports"]) == []
     assert ": exit code 2\n" in done.summary
     assert "x 401" in done.summary
-    incomplete = cases_of(reports_of(place, "3") / "k2-verifier.xml")["all requests were made"]
-    assert incomplete == ["error"]
+    assert cases_of(done.reports / "k2-verifier.xml")["all requests were made"] == ["error"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "step", "said"),
-    [
-        ({"key": ""}, "Verify", "::error::no key: set the secret K2_VERIFIER_API_KEY"),
-        ({"url": ""}, "Settings", "::error::no endpoint: set the variables "),
-    ],
-)
-def test_what_is_missing_is_named(place, tmp_path, changes, step, said):
-    """Without key or endpoint nothing is sent, and the job says what to set; there is nothing to upload."""
-    done = job(place, tmp_path / "job", github={**BRANCH, "run_id": "4"}, **changes).run()
-    assert done.steps[step].code == 2
-    (command,) = done.steps[step].commands
-    assert command.startswith(said)
-    assert done.steps["Reports"].outcome == "success"
+def test_what_is_missing_is_named(place, tmp_path):
+    """Without endpoint or key nothing is sent, and the job says what to set; there is nothing to upload."""
+    done = job(place, tmp_path / "job", url="").run("Settings")
+    assert done.codes == {"Settings": 2}
+    assert done.logs["Settings"].startswith("::error::no endpoint: set the variables ")
+    done = job(place, tmp_path / "job").verify(key="")
+    assert done.codes == {"Settings": 0, "Verify": 2, "Reports": 0}
+    assert commands(done.logs["Verify"]) == ["::error::no key: set the secret K2_VERIFIER_API_KEY"]
     assert "nothing was sent" in done.summary
-    assert not (place / "artifacts" / "4").exists()
+    assert not done.reports.exists()
 
 
 def gitlab():
