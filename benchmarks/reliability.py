@@ -118,7 +118,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts only")
-    parser.add_argument("--inputs", type=int, default=100_000, help="fuzzed inputs of each target (%(default)s)")
+    parser.add_argument("--inputs", type=int, default=100_000, help="new inputs a target (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the fuzzer (%(default)s)")
     parser.add_argument("--output", type=Path, help="write the result as JSON")
     options = parser.parse_args()
