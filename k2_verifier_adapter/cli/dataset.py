@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.output import format_option, progress
+from k2_verifier_adapter.cli.output import colour_wanted, format_option, progress
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.offline.official_runs import Source
@@ -81,14 +80,15 @@ def build(
         --subset mine --output rows
     """
     from k2_verifier_adapter.offline.dataset_build import build_subset
-    from k2_verifier_adapter.reports.dataset import render_build
+    from k2_verifier_adapter.reports.dataset_document import build_document
+    from k2_verifier_adapter.reports.text import UNFOLDED, render_text
 
     prompts, runs = _sources(samples, baselines, archive, subset)
     plain = [source.path for source in (prompts, *runs) if source is not None]
     total = None if archive else sum(path.stat().st_size for path in plain if path.is_file())
     with progress(f"Building {subset}", total) as advance:
         built = build_subset(subset, output, prompts, runs, threshold=threshold, advance=advance)
-    click.echo(render_build(built), nl=False)
+    click.echo(render_text(build_document(built), colour=colour_wanted(), width=UNFOLDED), nl=False)
     if not built.rows:
         click.echo(f"k2-verifier: error: no row of {subset} remains; nothing was written", err=True)
         ctx.exit(UNUSABLE)
@@ -141,16 +141,15 @@ def check(ctx: click.Context, path: str, *, subset: str | None, form: str) -> No
     """
     from k2_verifier_adapter.formats.rows import find_subsets
     from k2_verifier_adapter.offline.dataset_check import check_subset
-    from k2_verifier_adapter.reports.dataset import render_check
+    from k2_verifier_adapter.reports.dataset_document import check_document, dump_checks
+    from k2_verifier_adapter.reports.text import UNFOLDED, render_text
 
     with progress(f"Checking {path}") as on_row:
         subsets = find_subsets(path) if subset is None else [subset]
         checks = [check_subset(path, name, on_row) for name in subsets]
-    usable = all(item.usable for item in checks)
     if form == "json":
-        found = {"schema_version": 1, "path": path, "usable": usable}
-        document = {**found, "subsets": [item.as_json() for item in checks]}
-        click.echo(json.dumps(document, indent=2, ensure_ascii=True))
+        found = dump_checks(path, checks)
     else:
-        click.echo(render_check(checks), nl=False)
-    ctx.exit(0 if usable else UNUSABLE)
+        found = render_text(check_document(path, checks), colour=colour_wanted(), width=UNFOLDED)
+    click.echo(found, nl=False)
+    ctx.exit(0 if all(item.usable for item in checks) else UNUSABLE)

@@ -1,10 +1,17 @@
-"""What was found wrong or odd while rows were built, each with its place."""
+"""What was found while rows were built or checked, each with its place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
+
+from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.presets import Standard
+from k2_verifier_adapter.core.self_agreement import PairAgreement
+
+REPAIRS = ("malformed_history", "input_role", "tool_call_ids")
 
 
 class FindingKind(Enum):
@@ -103,6 +110,119 @@ class BadRow:
     def __str__(self) -> str:
         field = "" if self.field is None else f"field {self.field!r}: "
         return f"{self.place}: {field}{self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunUsed:
+    """An official run that rows were built from.
+
+    Attributes:
+        name: The file's name.
+        sha256: Digest of the file.
+        completed: Number of lines that hold a completion.
+        requested_models: Lines by the model that was asked for.
+        served_models: Completions by the model that they say answered.
+    """
+
+    name: str
+    sha256: str
+    completed: int
+    requested_models: Counter[str]
+    served_models: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetBuild:
+    """What was built, or would have been if any row had remained.
+
+    Attributes:
+        subset: The subset.
+        rows_path: The rows file.
+        baseline_path: The baseline file.
+        rows: Number of rows.
+        calls: Number of rows with an official call.
+        standard: What the rows' numbers are held against.
+        runs: The official runs, the baseline first.
+        pairs: How far every two of them agree.
+        findings: What left rows out, or is worth knowing of them.
+        other_findings: The same for the runs that only measure self-agreement.
+    """
+
+    subset: str
+    rows_path: str
+    baseline_path: str
+    rows: int
+    calls: int
+    standard: Standard
+    runs: Sequence[RunUsed]
+    pairs: Sequence[PairAgreement]
+    findings: Sequence[Finding]
+    other_findings: Sequence[Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class RowNote:
+    """Something in a row that does not keep it from being used.
+
+    Attributes:
+        place: Where the row stands.
+        subject: What in the row: a tool, a call.
+        failure_class: What is wrong with it.
+        detail: What exactly.
+    """
+
+    place: Place
+    subject: str
+    failure_class: FailureClass
+    detail: str
+
+
+@dataclass(slots=True)
+class SubsetCheck:
+    """What is in the rows of one subset.
+
+    Attributes:
+        subset: The subset.
+        file: Its rows file, or None if there is none.
+        error: Why the rows cannot be used as a whole, or None.
+        hint: What the file seems to be instead, or None.
+        bad_rows: Rows that cannot be used.
+        rows: Rows that can.
+        calls: Those with an official call.
+        synthetic: Those that are synthetic.
+        finish_reasons: Those by official finish_reason; `not given` where the row has none.
+        repairs: Those by repair; `tool_call_ids` is only made where it is asked for.
+        parameters: For each parameter, its values as JSON text, with the number of rows.
+        tools: Tools, each row's counted.
+        distinct_schemas: Different schemas among them.
+        tool_notes: Tools whose schema is missing, broken, or takes too long to check.
+        with_official_calls: Rows with an official call that carry it.
+        call_notes: Official calls that are not valid.
+        standard: What the numbers are held against, or None.
+    """
+
+    subset: str
+    file: str | None = None
+    error: str | None = None
+    hint: str | None = None
+    bad_rows: list[BadRow] = field(default_factory=list)
+    rows: int = 0
+    calls: int = 0
+    synthetic: int = 0
+    finish_reasons: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[str] = field(default_factory=Counter)
+    parameters: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    tools: int = 0
+    distinct_schemas: int = 0
+    tool_notes: list[RowNote] = field(default_factory=list)
+    with_official_calls: int = 0
+    call_notes: list[RowNote] = field(default_factory=list)
+    standard: Standard | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a run could use these rows."""
+        return self.error is None and not self.bad_rows and self.rows > 0
 
 
 def count_by_kind(findings: Iterable[Finding]) -> dict[FindingKind, int]:

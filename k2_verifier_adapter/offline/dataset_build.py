@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from k2_verifier_adapter.core.cases import RowError, decode_row
-from k2_verifier_adapter.core.dataset_findings import Finding, FindingKind, count_by_kind
+from k2_verifier_adapter.core.dataset_findings import (
+    Finding,
+    FindingKind,
+    RunUsed,
+    SubsetBuild,
+    count_by_kind,
+)
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import JsonTextError, dumps_ascii, dumps_strict
 from k2_verifier_adapter.core.presets import Standard, preset_for
@@ -35,7 +41,6 @@ from k2_verifier_adapter.offline.official_runs import (
     load_official_run,
     load_samples,
 )
-from k2_verifier_adapter.reports.dataset import RunUsed, SubsetBuild
 
 SCHEMA_VERSION = 1
 _SUBSET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")

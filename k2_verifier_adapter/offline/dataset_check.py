@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.dataset_findings import BadRow, Place
+from k2_verifier_adapter.core.dataset_findings import REPAIRS, BadRow, Place, RowNote, SubsetCheck
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import dumps_ascii, shown
@@ -24,7 +24,6 @@ from k2_verifier_adapter.formats.rows import (
     read_records,
     read_standard,
 )
-from k2_verifier_adapter.reports.dataset import REPAIRS, RowNote, SubsetCheck
 
 _ALL_REPAIRS = HistoryOptions(normalize_tool_call_ids=True)
 

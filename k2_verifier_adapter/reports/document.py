@@ -152,9 +152,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """A numbered list of findings, the most important first."""
+    """A numbered list of findings; of a ranked one, a short format may leave the last ones out."""
 
     items: tuple[Item, ...]
+    ranked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

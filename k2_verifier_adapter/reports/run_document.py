@@ -262,7 +262,7 @@ def rates_plot(
 
 def _findings(summary: Summary) -> Iterator[Section]:
     if summary.findings:
-        items = doc.Items(tuple(_finding(finding, summary) for finding in summary.findings))
+        items = doc.Items(tuple(_finding(finding, summary) for finding in summary.findings), ranked=True)
         yield Section("causes", "Probable causes", (items,), link="Causes")
 
 

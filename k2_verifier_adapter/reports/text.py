@@ -17,8 +17,10 @@ from k2_verifier_adapter.reports.document import Kind
 from k2_verifier_adapter.reports.fitting import Size, more
 
 WIDTH = 80
+UNFOLDED = 10_000
+"""Columns of a report in which paths stay in one piece; a terminal folds them by itself."""
 
-_SIZE = Size(letters=1_000, rows=8, lines=1_000, parts=5, listed=6, spare=False)
+_SIZE = Size(letters=1_000_000, rows=8, lines=1_000_000, parts=5, listed=6, spare=False)
 _STYLES = {
     None: "",
     Status.PASS: "bold green",
@@ -119,13 +121,13 @@ def _answer(judged: doc.Judged) -> Text:
 
 def _items(items: doc.Items) -> Iterator[RenderableType]:
     grid = Table.grid(padding=(0, 1))
-    shown = items.items[: _SIZE.parts]
+    shown = items.items[: _SIZE.parts] if items.ranked else items.items
     for number, item in enumerate(shown, 1):
         advice = Table.grid(padding=(0, 1))
         for line in item.advice:
             advice.add_row("-", _line(line))
-        below = Text() if number < len(shown) else ""
-        grid.add_row(f"{number}.", Group(_line(item.title, "bold"), *_blocks(item.blocks), advice, below))
+        below = [Text()] if number < len(shown) else []
+        grid.add_row(f"{number}.", Group(_line(item.title, "bold"), *_blocks(item.blocks), advice, *below))
     yield grid
     yield from _more(len(items.items) - len(shown))
 

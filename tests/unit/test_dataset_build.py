@@ -26,7 +26,8 @@ from k2_verifier_adapter.offline.dataset_check import check_subset
 from k2_verifier_adapter.offline.export import results_of, write_results
 from k2_verifier_adapter.offline.official_runs import Source
 from k2_verifier_adapter.offline.stored import summary_of
-from k2_verifier_adapter.reports.dataset import render_build
+from k2_verifier_adapter.reports.dataset_document import build_document
+from k2_verifier_adapter.reports.text import UNFOLDED, render_text
 
 REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
 needs_realdata = pytest.mark.skipif(not REALDATA, reason="K2_VERIFIER_REALDATA is not set")
@@ -40,6 +41,11 @@ COLUMNS = [
     "parameters",
     "data_index",
 ]
+
+
+def render_build(build):
+    """Say what was built, as the command does."""
+    return render_text(build_document(build), width=UNFOLDED)
 
 
 def sample(number, **changes):
@@ -546,8 +552,8 @@ class TestStandard:
         standard = load_cases(bench.output, "mine", KEEP).standard
         assert standard == build.standard == Standard(0.8361, expected, "self-agreement of 3 official runs")
         text = render_build(build)
-        assert "threshold: 83.61%; self-agreement lowest 80.00%" in text
-        assert "runs 2 and 3: F1 80.00% over 10 cases" in text
+        assert "83.61%; self-agreement lowest 80.00%" in text
+        assert "runs 2 and 3  F1 80.00% over 10 cases" in text
 
     def test_first_run_is_the_baseline(self, bench):
         """Further runs change no row."""
