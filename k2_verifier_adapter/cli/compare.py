@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.gate_flags import inconclusive_option, margin_option
+from k2_verifier_adapter.cli.flags import inconclusive_option, margin_option
 from k2_verifier_adapter.cli.output import (
     check_destination,
     comparison_format_option,

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from k2_verifier_adapter.cli.gate_flags import baseline_flags, gate_flags
+from k2_verifier_adapter.cli.flags import baseline_flags, gate_flags, parameter_flags
 from k2_verifier_adapter.cli.output import print_report, say
-from k2_verifier_adapter.cli.parameter_flags import parameter_flags
 from k2_verifier_adapter.errors import DataError, RunInterruptedError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.gate_flags import gate_flags
+from k2_verifier_adapter.cli.flags import gate_flags
 from k2_verifier_adapter.cli.output import (
     check_destination,
     deliver,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
@@ -17,26 +17,13 @@ from k2_verifier_adapter.core.verdict import Status
 from k2_verifier_adapter.reports import document as doc
 from k2_verifier_adapter.reports import wording
 from k2_verifier_adapter.reports.comparison_json import OFFICIAL, UPSTREAM_COLUMNS, upstream_table
-from k2_verifier_adapter.reports.document import (
-    Column,
-    Depth,
-    Facts,
-    Kind,
-    Listed,
-    Mark,
-    Notes,
-    Paragraph,
-    Section,
-    Table,
-    Value,
-)
+from k2_verifier_adapter.reports.document import Column, Depth, Kind, Mark, Section, Table, Value
 from k2_verifier_adapter.reports.run_document import against_baseline, rate_estimate, rates_plot
 from k2_verifier_adapter.reports.wording import INTERVAL
 
 KIND = "K2 vendor comparison"
 NOT_SHOWN = "not shown"
 
-_PAIR = Column("pair", Kind.NAME)
 _EDGE = round(SIGNIFICANCE, 4)
 _LONGEST_TITLE = 200
 _LONGEST_VALUES, _SHORTEST_VALUE = 300, 20
@@ -63,9 +50,9 @@ def comparison_document(comparison: Comparison, found: NotWorse | None = None) -
         lead.append(against_baseline("not-worse", "A against B", found, "A - B"))
     if comparison.warnings:
         lines = tuple(f"WARNING: {line}" for line in comparison.warnings)
-        lead.append(Notes(lines, Status.INCONCLUSIVE))
+        lead.append(doc.Notes(lines, Status.INCONCLUSIVE))
     origins = [_origin(standing) for standing in comparison.standings]
-    runs = Facts(tuple((letter(place), origin) for place, origin in enumerate(origins)))
+    runs = doc.Facts(tuple((letter(place), origin) for place, origin in enumerate(origins)))
     return doc.Document(
         kind=KIND,
         title=_scope(comparison),
@@ -128,8 +115,8 @@ def _leaderboard(comparison: Comparison) -> Section:
     if plot := _similarity_plot(comparison):
         blocks.append(plot)
     else:
-        blocks.append(Paragraph(f"{PRIMARY_METRIC} is undefined in every run."))
-    blocks += [Table("Leaderboard", columns, tuple(rows)), Notes(tuple(_leaderboard_notes(comparison)))]
+        blocks.append(doc.Paragraph(f"{PRIMARY_METRIC} is undefined in every run."))
+    blocks += [Table("Leaderboard", columns, tuple(rows)), doc.Notes(tuple(_leaderboard_notes(comparison)))]
     return Section("leaderboard", "Leaderboard", tuple(blocks), link="Leaderboard")
 
 
@@ -207,19 +194,29 @@ def _upstream(comparison: Comparison) -> Table:
     return Table("Upstream's table", columns, tuple(rows))
 
 
+def _by_pair(
+    comparison: Comparison, title: str, titles: Sequence[str], cells: Callable[[Pair], tuple[str, ...]]
+) -> Table:
+    """Give numbers of every pair, the p-value last."""
+    p = "p" if len(comparison.pairs) == 1 else "p (Holm)"
+    rows = tuple((_pair_name(pair), *cells(pair)) for pair in comparison.pairs)
+    return Table(title, (Column("pair", Kind.NAME), *doc.numbers(*titles, p)), rows)
+
+
 def _similarity(comparison: Comparison, found: NotWorse | None) -> Section:
     """Give the difference in trigger_similarity of every pair, and which run's is shown to be higher."""
     title = "Trigger similarity, pair by pair"
-    rows = tuple(
-        (
-            _pair_name(pair),
-            *wording.difference_cells(pair.similarity),
-            p_value(pair.similarity_p_of_all),
-            NOT_SHOWN if pair.better is None else Value(letter(pair.better), strong=True),
-        )
+
+    def cells(pair: Pair) -> tuple[str, ...]:
+        return (*wording.difference_cells(pair.similarity), p_value(pair.similarity_p_of_all))
+
+    table = _by_pair(comparison, title, ("difference", INTERVAL), cells)
+    higher = [
+        NOT_SHOWN if pair.better is None else Value(letter(pair.better), strong=True)
         for pair in comparison.pairs
-    )
-    columns = (_PAIR, *doc.numbers("difference", INTERVAL, _p(comparison)), Column("higher"))
+    ]
+    rows = tuple((*row, cell) for row, cell in zip(table.rows, higher, strict=True))
+    table = Table(title, (*table.columns, Column("higher")), rows)
     notes = [
         "difference: the first run less the second, in percentage points",
         f"higher: the run whose similarity is shown to be higher, by p below {SIGNIFICANCE:g}",
@@ -227,8 +224,7 @@ def _similarity(comparison: Comparison, found: NotWorse | None) -> Section:
     if len(comparison.pairs) > 1:
         notes.append("p (Holm): adjusted for the number of pairs; intervals: of each pair by itself")
     plot = _difference_plot(comparison.pairs[:_MOST_DRAWN], None if found is None else found.margin)
-    blocks = (plot, Table(title, columns, rows), Notes(tuple(notes)))
-    return Section("differences", title, blocks, link="Differences")
+    return Section("differences", title, (plot, table, doc.Notes(tuple(notes))), link="Differences")
 
 
 def _difference_plot(pairs: Sequence[Pair], margin: float | None) -> doc.Block:
@@ -253,7 +249,7 @@ def _difference_plot(pairs: Sequence[Pair], margin: float | None) -> doc.Block:
             )
         )
     if not rows:
-        return Paragraph(f"The difference in {PRIMARY_METRIC} is undefined in every pair.")
+        return doc.Paragraph(f"The difference in {PRIMARY_METRIC} is undefined in every pair.")
     largest = max(margin or 0.0, *(max(-row.low, row.high) for row in rows))
     limit = next(limit for limit in _LIMITS if largest <= limit)
     legend = {
@@ -272,50 +268,35 @@ def _difference_plot(pairs: Sequence[Pair], margin: float | None) -> doc.Block:
 def _agreement(comparison: Comparison) -> Section:
     """Count for every pair in which cases one run agrees with the official decision and one does not."""
     title = "Agreement with the official decision, case by case"
-    rows = tuple(
-        (
-            _pair_name(pair),
-            f"{pair.completed:,}",
-            f"{pair.agreement.wins:,}",
-            f"{pair.agreement.losses:,}",
-            f"{pair.agreement.ties:,}",
-            p_value(pair.agreement_p_of_all),
-        )
-        for pair in comparison.pairs
-    )
-    columns = (_PAIR, *doc.numbers("cases", "first right", "second right", "alike", _p(comparison)))
+
+    def cells(pair: Pair) -> tuple[str, ...]:
+        found = pair.agreement
+        counts = (pair.completed, found.wins, found.losses, found.ties)
+        return (*(f"{count:,}" for count in counts), p_value(pair.agreement_p_of_all))
+
+    table = _by_pair(comparison, title, ("cases", "first right", "second right", "alike"), cells)
     notes = [
         "right: agrees with the official decision where the other does not",
         "p: McNemar's exact test",
     ]
     if any(pair.only_first_failed or pair.only_second_failed for pair in comparison.pairs):
         notes.append("cases that failed in one of the two runs are in none of a pair's numbers")
-    return Section(
-        "agreement", title, (Table(title, columns, rows), Notes(tuple(notes))), link="Case by case"
-    )
+    return Section("agreement", title, (table, doc.Notes(tuple(notes))), link="Case by case")
 
 
 def _validity(comparison: Comparison) -> Section:
     """Give for every pair the difference in the validity of calls, over the cases in which both call."""
     title = "Validity of the calls, where both call"
-    rows = tuple(
-        (
-            _pair_name(pair),
-            f"{pair.validity.wins + pair.validity.losses + pair.validity.ties:,}",
-            *wording.difference_cells(pair.accuracy),
-            f"{pair.validity.wins:,}",
-            f"{pair.validity.losses:,}",
-            p_value(pair.validity_p_of_all),
-        )
-        for pair in comparison.pairs
-    )
-    columns = (_PAIR, *doc.numbers("both call", "difference", INTERVAL, "first", "second", _p(comparison)))
-    notes = Notes(("first, second: cases in which only that run's calls are valid",))
-    return Section("validity", title, (Table(title, columns, rows), notes))
 
+    def cells(pair: Pair) -> tuple[str, ...]:
+        found = pair.validity
+        both = f"{found.wins + found.losses + found.ties:,}"
+        only_one = (f"{found.wins:,}", f"{found.losses:,}")
+        return (both, *wording.difference_cells(pair.accuracy), *only_one, p_value(pair.validity_p_of_all))
 
-def _p(comparison: Comparison) -> str:
-    return "p" if len(comparison.pairs) == 1 else "p (Holm)"
+    table = _by_pair(comparison, title, ("both call", "difference", INTERVAL, "first", "second"), cells)
+    notes = doc.Notes(("first, second: cases in which only that run's calls are valid",))
+    return Section("validity", title, (table, notes))
 
 
 def _pair_name(pair: Pair) -> str:
@@ -342,7 +323,7 @@ def _changes(comparison: Comparison) -> Section:
     alike = tuple(_both(pair) for pair in comparison.pairs if not pair.changes)
     blocks: list[doc.Block] = [_changes_of(pair, is_open=len(comparison.pairs) == 1) for pair in differing]
     if alike:
-        blocks.append(Paragraph(Listed(alike), "No case differs between"))
+        blocks.append(doc.Paragraph(doc.Listed(alike), "No case differs between"))
     return Section("changes", "Cases that differ", tuple(blocks), link="Cases that differ")
 
 
@@ -383,19 +364,19 @@ def _words(state: State) -> str:
     return state.value.replace("_", " ")
 
 
-def _cases(change: Change) -> Listed:
-    return Listed(tuple(map(str, change.cases)), change.count - len(change.cases))
+def _cases(change: Change) -> doc.Listed:
+    return doc.Listed(tuple(map(str, change.cases)), change.count - len(change.cases))
 
 
-def _by_class(failures: Mapping[FailureClass, int]) -> Listed:
+def _by_class(failures: Mapping[FailureClass, int]) -> doc.Listed:
     ordered = sorted(failures.items(), key=lambda item: (-item[1], item[0].value))
-    return Listed(tuple(f"{kind.value} {count:,}" for kind, count in ordered))
+    return doc.Listed(tuple(f"{kind.value} {count:,}" for kind, count in ordered))
 
 
 def _setup(differences: Sequence[SetupDifference]) -> Section:
     """Say in what the runs were made differently."""
     pairs = tuple((wording.name(item.name), _by_value(item.values)) for item in differences)
-    content: doc.Block = Facts(pairs) if pairs else Paragraph("Nothing that is known.")
+    content: doc.Block = doc.Facts(pairs) if pairs else doc.Paragraph("Nothing that is known.")
     return Section("setup", "Made differently", (content,), link="Made differently")
 
 
@@ -419,7 +400,7 @@ def _provenance(comparison: Comparison, origins: Sequence[str]) -> Section:
             ("cases left out", f"{standing.left_out:,}"),
             *wording.provenance(summary),
         )
-        parameters = Facts(tuple(wording.parameters(summary)))
-        blocks = (Facts(pairs), Notes(("Parameters of all requests",)), parameters)
+        parameters = doc.Facts(tuple(wording.parameters(summary)))
+        blocks = (doc.Facts(pairs), doc.Notes(("Parameters of all requests",)), parameters)
         folds.append(doc.Fold(letter(place), origin, blocks))
     return Section("provenance", "Provenance", tuple(folds), Depth.PAGE, "Provenance")

@@ -28,18 +28,13 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Several short things, of which a format shows the first ones and counts the rest.
-
-    Attributes:
-        items: The things.
-        left: How many more there are than `items`.
-        are_rows: Whether they are numbers of rows, each of which may be among the failed cases.
-        note: What there is to say behind them, or nothing.
-    """
+    """Several short things, of which a format shows the first ones and counts the rest."""
 
     items: tuple[str, ...]
     left: int = 0
+    """How many more there are than `items`."""
     are_rows: bool = False
+    """Whether they are numbers of rows, each of which may be among the failed cases."""
     note: str = ""
 
 
@@ -64,30 +59,21 @@ NAMES = (Kind.NAME, Kind.IDENTIFIER, Kind.FOREIGN)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table.
-
-    Attributes:
-        title: Its heading.
-        kind: What it holds.
-        spare: Whether it can go where there is little room, because something else says the same.
-        below: Whether it goes below the column before it where there is little room.
-    """
+    """A column of a table."""
 
     title: str
     kind: Kind = Kind.WORDS
     spare: bool = False
+    """Whether it can go where there is little room, because something else says the same."""
     below: bool = False
+    """Whether it goes below the column before it where there is little room."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table.
+    """A table; of a ranked one, a short format may leave the last rows out.
 
-    Attributes:
-        title: What it shows, for those who do not see what stands around it.
-        columns: Its columns; those that name the row come first.
-        rows: The cells, as many in each row as there are columns.
-        ranked: Whether the first rows matter most, so that a short format may leave the others out.
+    Its title is for those who do not see what stands around it. The columns that name a row come first.
     """
 
     title: str
@@ -187,21 +173,13 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One row of a plot.
-
-    Attributes:
-        key: The letter of a run or of a pair, or nothing.
-        name: What is estimated.
-        said: The row in words, for those who do not see it.
-        shown: The value in words.
-        value: The value, from `low` to `high`.
-        band: Two values between which the ground is coloured, or None.
-        uprights: Values that a line marks.
-    """
+    """One row of a plot: a value with its interval, values that a line marks, a band on the ground."""
 
     key: str
+    """The letter of a run or of a pair, or nothing."""
     name: str
     said: str
+    """The row in words, for those who do not see it."""
     shown: str
     value: float
     low: float
@@ -212,16 +190,11 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Estimates with their intervals above one axis, drawn by a page; a table says them too.
-
-    Attributes:
-        rows: The estimates.
-        ticks: The values that the axis names, with their names; the first and the last are its ends.
-        legend: What each kind of sign means.
-    """
+    """Estimates with their intervals above one axis, drawn by a page; a table says them too."""
 
     rows: tuple[Estimate, ...]
     ticks: tuple[tuple[float, str], ...]
+    """The values that the axis names, with their names; the first and the last are its ends."""
     legend: Mapping[Mark, str]
 
 
@@ -251,16 +224,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A whole report.
-
-    Attributes:
-        kind: What kind of report it is.
-        title: What it is about.
-        lead: What a reader meets first: the verdict, and what must be known beside it.
-        sections: All else.
-        about: Where and when, or nothing.
-        cases: The failed cases, in row order, for a format that can show them; None where a report has none.
-    """
+    """A whole report: what kind it is, what it is about, where and when; the verdict leads."""
 
     kind: str
     title: str
@@ -268,6 +232,7 @@ class Document:
     sections: tuple[Section, ...]
     about: str = ""
     cases: Iterable[FailedCase] | None = None
+    """The failed cases, in row order, for a format that can show them; None where a report has none."""
 
     @property
     def heading(self) -> str:

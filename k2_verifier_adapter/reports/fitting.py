@@ -16,23 +16,20 @@ C = TypeVar("C")
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much is shown of what may be long.
-
-    Attributes:
-        letters: Characters of one text.
-        rows: Rows of a table; at 0, nothing but the heading is left of a section.
-        lines: Lines that must be seen, or explain something.
-        parts: Findings, and parts to open.
-        listed: Things listed in one cell.
-        spare: Whether columns that can go are shown.
-    """
+    """How much is shown of what may be long."""
 
     letters: int
+    """Characters of one text."""
     rows: int
+    """Rows of a table; at 0, nothing but the heading is left of a section."""
     lines: int
+    """Lines that must be seen, or explain something."""
     parts: int
+    """Findings, and parts to open."""
     listed: int
+    """Things listed in one cell."""
     spare: bool = True
+    """Whether columns that can go are shown."""
 
     def text(self, text: str) -> str:
         """Give a text on one line, shortened."""

@@ -14,19 +14,7 @@ from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Status, Verdict
 from k2_verifier_adapter.reports import document as doc
 from k2_verifier_adapter.reports import wording
-from k2_verifier_adapter.reports.document import (
-    Column,
-    Depth,
-    Facts,
-    Kind,
-    Listed,
-    Mark,
-    Notes,
-    Paragraph,
-    Section,
-    Table,
-    Value,
-)
+from k2_verifier_adapter.reports.document import Column, Depth, Kind, Mark, Section, Table, Value
 from k2_verifier_adapter.reports.failed_cases import FailedCase
 from k2_verifier_adapter.reports.json_report import failures_as_json, statuses_in_words
 from k2_verifier_adapter.reports.wording import FIRST_CASES, INTERVAL
@@ -76,19 +64,19 @@ def _lead(summary: Summary) -> Iterator[doc.Block]:
     if summary.baseline is not None:
         yield against_baseline("baseline", "Against the baseline", summary.baseline, "run - baseline")
     if warnings := wording.warnings(summary):
-        yield Notes(tuple(f"WARNING: {line}" for line in warnings), Status.INCONCLUSIVE)
+        yield doc.Notes(tuple(f"WARNING: {line}" for line in warnings), Status.INCONCLUSIVE)
     yield _figures(summary)
     if summary.redacted:
-        yield Paragraph("Redacted: what may repeat prompts, tools or answers is left out")
-    yield Paragraph(wording.request_counts(summary), "Requests")
+        yield doc.Paragraph("Redacted: what may repeat prompts, tools or answers is left out")
+    yield doc.Paragraph(wording.request_counts(summary), "Requests")
     if incomplete := wording.incomplete(summary):
-        yield Notes((incomplete,), Status.INCONCLUSIVE)
+        yield doc.Notes((incomplete,), Status.INCONCLUSIVE)
 
 
 def _verdict_blocks(summary: Summary, verdict: Verdict) -> Iterator[doc.Block]:
     if verdict.checks and verdict.status is Status.NONE:
         unused = [f"{check.metric} {percent(check.threshold)}" for check in verdict.checks]
-        yield Paragraph(", ".join(unused), "Thresholds not applied")
+        yield doc.Paragraph(", ".join(unused), "Thresholds not applied")
     elif verdict.checks:
         intervals = {metric.name: wording.bounds(metric.interval) for metric in summary.metrics}
         yield _checks(verdict, intervals)
@@ -99,13 +87,13 @@ def _verdict_blocks(summary: Summary, verdict: Verdict) -> Iterator[doc.Block]:
             if further is None
             else f"Inconclusive; about {plural(further, 'further answer')} would settle it."
         )
-        yield Paragraph(settled)
+        yield doc.Paragraph(settled)
     # The official model's agreement with itself says nothing about synthetic rows.
     if summary.self_agreement is not None and not summary.facts.rows.synthetic:
         said = wording.agreement_bounds(summary.self_agreement)
         value = next(metric.value for metric in summary.metrics if metric.name == PRIMARY_METRIC)
         vendor = "" if value is None else f"; this vendor: {percent(value)}"
-        yield Paragraph(f"{said}{vendor}", "The official model against itself")
+        yield doc.Paragraph(f"{said}{vendor}", "The official model against itself")
 
 
 def _checks(verdict: Verdict, intervals: dict[str, str]) -> Table:
@@ -179,11 +167,11 @@ def _metrics(summary: Summary) -> Section:
         row: list[doc.Cell] = [metric.name, value, wording.bounds(metric.interval), f"{metric.n:,}"]
         rows.append((*row, _without_repaired(metric)) if repaired else tuple(row))
     plot = _plot(summary)
-    drawn = plot if plot.rows else Paragraph("No rate is defined: no response completed.")
+    drawn = plot if plot.rows else doc.Paragraph("No rate is defined: no response completed.")
     blocks: list[doc.Block] = [drawn, Table("Metrics", columns, tuple(rows))]
     if repaired:
         note = f"unrepaired: without {plural(repaired, 'response')} whose history was repaired"
-        blocks.append(Notes((note,)))
+        blocks.append(doc.Notes((note,)))
     return Section("metrics", "Metrics", tuple(blocks), link="Metrics")
 
 
@@ -267,13 +255,13 @@ def _findings(summary: Summary) -> Iterator[Section]:
 
 
 def _finding(finding: Finding, summary: Summary) -> doc.Item:
-    blocks: list[doc.Block] = [Paragraph(finding.evidence)]
+    blocks: list[doc.Block] = [doc.Paragraph(finding.evidence)]
     if gains := list(_gains(finding, summary)):
-        blocks.append(Paragraph("; ".join(gains), "If fixed"))
+        blocks.append(doc.Paragraph("; ".join(gains), "If fixed"))
     if finding.cases:
         left = max(0, finding.count - len(finding.cases))
-        cases = Listed(tuple(map(str, finding.cases)), left, are_rows=True)
-        blocks.append(Paragraph(cases, "Cases (rows, from 0)"))
+        cases = doc.Listed(tuple(map(str, finding.cases)), left, are_rows=True)
+        blocks.append(doc.Paragraph(cases, "Cases (rows, from 0)"))
     return doc.Item(finding.hypothesis, tuple(blocks), tuple(finding.checks))
 
 
@@ -304,12 +292,14 @@ def _failures(summary: Summary) -> Iterator[Section]:
     rows = []
     for entry in entries:
         first = tuple(map(str, entry["cases"][:_FIRST_CASES]))
-        cases = Listed(first, len(entry["cases"]) - len(first), are_rows=True, note=statuses_in_words(entry))
+        cases = doc.Listed(
+            first, len(entry["cases"]) - len(first), are_rows=True, note=statuses_in_words(entry)
+        )
         count = Value(f"{entry['count']:,}", bar=entry["count"] / most)
         rows.append((entry["class"], count, entry["group"], cases))
     table = Table("Failure classes", columns, tuple(rows))
     note = "count: responses, or failed requests, that show a class; one may show several"
-    yield Section("failures", "Failure classes", (table, Notes((note,))), link="Failures")
+    yield Section("failures", "Failure classes", (table, doc.Notes((note,))), link="Failures")
 
 
 def _what_if(summary: Summary) -> Iterator[Section]:
@@ -323,7 +313,7 @@ def _what_if(summary: Summary) -> Iterator[Section]:
         (item.failure_class.value, *map(wording.share, item.metrics.as_json().values())) for item in found
     )
     now = {metric.name: wording.share(metric.value) for metric in summary.metrics}
-    said = Paragraph(", ".join(f"{name} {now[name]}" for name in names), "Now")
+    said = doc.Paragraph(", ".join(f"{name} {now[name]}" for name in names), "Now")
     table = Table("What if", columns, rows, ranked=True)
     yield Section("what-if", "What if one class were fixed", (said, table), Depth.DETAIL)
 
@@ -333,7 +323,7 @@ def _tools(summary: Summary) -> Iterator[Section]:
     rows: list[tuple[doc.Cell, ...]] = []
     for name, counts in summary.tally.tools.worst():
         kinds = sorted(counts.responses.items(), key=lambda item: (-item[1], item[0].value))
-        shown = Listed(tuple(f"{kind.value} {number:,}" for kind, number in kinds))
+        shown = doc.Listed(tuple(f"{kind.value} {number:,}" for kind, number in kinds))
         rows.append((wording.name(name), f"{counts.calls:,}", f"{counts.invalid:,}", shown))
     tool, classes = Column("tool", Kind.FOREIGN), Column("responses by failure class")
     columns = (tool, *doc.numbers("calls", "invalid"), classes)
@@ -344,12 +334,12 @@ def _tools(summary: Summary) -> Iterator[Section]:
 
 def _details(summary: Summary) -> Iterator[Section]:
     effort = (*_responses(summary), *wording.effort(summary))
-    yield Section("responses", "Responses, tokens and latency", (Facts(effort),), Depth.DETAIL)
+    yield Section("responses", "Responses, tokens and latency", (doc.Facts(effort),), Depth.DETAIL)
     if summary.log is not None:
-        yield Section("log", "Results file", (Facts(tuple(_log(summary.log))),), Depth.DETAIL)
-    origin = Facts(tuple(wording.provenance(summary)))
+        yield Section("log", "Results file", (doc.Facts(tuple(_log(summary.log))),), Depth.DETAIL)
+    origin = doc.Facts(tuple(wording.provenance(summary)))
     yield Section("provenance", "Provenance", (origin,), Depth.DETAIL, "Provenance")
-    parameters = Facts(tuple(wording.parameters(summary)))
+    parameters = doc.Facts(tuple(wording.parameters(summary)))
     yield Section("parameters", "Parameters of all requests", (parameters,), Depth.DETAIL)
 
 

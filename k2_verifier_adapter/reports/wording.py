@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
-from k2_verifier_adapter.core.metrics import PRIMARY_METRIC, Metric
+from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
 from k2_verifier_adapter.core.presets import SelfAgreement
 from k2_verifier_adapter.core.printable import amount, percent, plural, points, printable
 from k2_verifier_adapter.core.statistics.intervals import Interval
@@ -180,8 +180,3 @@ def verdict_line(summary: Summary) -> str:
         said.append(f"{metric_name} {amount(metric, metric.value)}" + (f" ({interval})" if interval else ""))
     named = name(summary.facts.subset) if summary.facts.subset else name(summary.facts.model)
     return f"{named}: verdict {word} ({behind_verdict(summary)}); {', '.join(said)}"
-
-
-def value_in_words(metric: Metric) -> str:
-    """Give a metric's value and interval for those who do not see it drawn."""
-    return f"{amount(metric, metric.value)}, {INTERVAL} {bounds(metric.interval)}"
