@@ -5,10 +5,8 @@ The names are part of the file formats: reports, review metadata and simulator p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 
 class Group(str, Enum):
@@ -179,24 +177,3 @@ class Failure:
             "in_history": self.in_history,
         }
         return {name: value for name, value in fields.items() if value is not None}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Failure:
-        """Read the JSON form back.
-
-        Raises:
-            KeyError, ValueError, TypeError: If it is not one.
-        """
-        leaked_call = value.get("leaked_call")
-        return cls(
-            FailureClass(value["class"]),
-            value["detail"],
-            call=value.get("call"),
-            tool=value.get("tool"),
-            path=value.get("path"),
-            keyword=value.get("keyword"),
-            marker=value.get("marker"),
-            where=value.get("where"),
-            leaked_call=None if leaked_call is None else LeakedCall(leaked_call),
-            in_history=value.get("in_history"),
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -63,15 +62,6 @@ class Note:
         """Give the JSON form."""
         fields = {"note": self.kind.value, "detail": self.detail, "call": self.call, "tool": self.tool}
         return {name: value for name, value in fields.items() if value is not None}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Note:
-        """Read the JSON form back.
-
-        Raises:
-            KeyError, ValueError, TypeError: If it is not one.
-        """
-        return cls(NoteKind(value["note"]), value["detail"], value["call"], value.get("tool"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,11 +147,6 @@ class Finding:
     explains: TwoMetrics
     checks: tuple[str, ...]
 
-    @property
-    def share(self) -> float:
-        """The count as a share of the base."""
-        return self.count / self.base
-
 
 def diagnose(tally: Tally, context: Context, rules: Sequence[Rule]) -> tuple[Finding, ...]:
     """Find the probable causes, those that explain most of the loss first.
