@@ -96,10 +96,10 @@ class Tally:
             self.unrepaired.add(judgement)
         if judgement.bucket is FinishBucket.OTHERS and judgement.finish_reason is not None:
             count_text(self.others_detail, judgement.finish_reason)
-        self._note(case_index, judgement.failures)
-        self._note_cause(case_index, judgement.primary)
-        for fix in judgement.fixes:
-            self.changes.setdefault(fix.failure_class, Counts()).add_change(judgement, fix)
+        if judgement.failures:
+            self._note(case_index, judgement.failures, judgement.primary)
+            for fix in judgement.fixes:
+                self.changes.setdefault(fix.failure_class, Counts()).add_change(judgement, fix)
         if judgement.failures or judgement.notes:
             self.traits.update(traits_of(judgement))
         if judgement.failures or judgement.tools:
@@ -113,9 +113,8 @@ class Tally:
             self.unrepaired.add_failed(request)
         if request.status is not None:
             self.failed_statuses[request.status] += 1
-        self._note(request.case_index, (request.failure,))
         kind = request.failure.failure_class
-        self._note_cause(request.case_index, kind)
+        self._note(request.case_index, (request.failure,), kind)
         if request.as_no_call_against:
             self.changes.setdefault(kind, Counts()).add_completion(request)
 
@@ -155,15 +154,13 @@ class Tally:
             self._open_case = case_index
         self._open.append(item)
 
-    def _note(self, case_index: int, failures: Iterable[Failure]) -> None:
+    def _note(self, case_index: int, failures: Iterable[Failure], primary: FailureClass | None) -> None:
         for kind in {failure.failure_class: None for failure in failures}:
             self.failure_counts[kind] += 1
             _keep(self.failure_cases, kind, (case_index,), MAX_LISTED_CASES)
-
-    def _note_cause(self, case_index: int, kind: FailureClass | None) -> None:
-        if kind is not None:
-            self.primary_counts[kind] += 1
-            _keep(self.primary_cases, kind, (case_index,), MAX_EVIDENCE)
+        if primary is not None:
+            self.primary_counts[primary] += 1
+            _keep(self.primary_cases, primary, (case_index,), MAX_EVIDENCE)
 
     def merge(self, other: Tally) -> None:
         """Take in another tally over other cases; the order changes nothing but that of the cases."""

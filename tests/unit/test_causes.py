@@ -8,13 +8,12 @@ import pytest
 from judged_answers import END, GOOD, LEAKED, call, case_of, judged, text
 
 from k2_verifier_adapter.core.cases import decode_row
-from k2_verifier_adapter.core.failure_classes import Failure, Group
+from k2_verifier_adapter.core.failure_classes import Group
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.judgement import NoteKind
 from k2_verifier_adapter.core.judging.arguments import is_repairable
 from k2_verifier_adapter.core.judging.causes import INVALID_CALL, REST, WITHOUT_CALL
-from k2_verifier_adapter.core.judging.judge import judgement_of_log
 from k2_verifier_adapter.core.records import judgement_as_json
 from k2_verifier_adapter.core.requests import token_limit_of
 
@@ -389,13 +388,3 @@ def test_the_stored_form_keeps_causes_notes_and_tools(make):
     assert set(stored["if_fixed"]) == {fix.failure_class.value for fix in judgement.fixes}
     assert len(stored["notes"]) == len(judgement.notes)
     assert set(stored["tools"]) == {use.name for use in judgement.tools}
-
-
-def test_a_judgement_taken_from_a_log_has_its_causes():
-    """What a log says of a response that it does not hold is counted under its causes."""
-    failures = (Failure(C.MISSING_REQUIRED, ""), Failure(C.EXTRA_CALL, ""))
-    judgement = judgement_of_log(
-        case_of(calls=False), finish_reason="tool_calls", tool_calls_valid=False, failures=failures
-    )
-    assert (judgement.primary, judgement.calls, judgement.successful) == (C.MISSING_REQUIRED, True, False)
-    assert [fix.failure_class for fix in judgement.fixes] == [C.MISSING_REQUIRED, C.EXTRA_CALL]
