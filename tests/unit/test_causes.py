@@ -8,8 +8,8 @@ import pytest
 from judged_answers import END, GOOD, LEAKED, call, case_of, judged, text
 
 from k2_verifier_adapter.core.cases import decode_row
-from k2_verifier_adapter.core.failure_classes import Group
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
+from k2_verifier_adapter.core.failure_classes import Group
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.judgement import NoteKind
 from k2_verifier_adapter.core.judging.arguments import is_repairable
