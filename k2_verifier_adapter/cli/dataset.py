@@ -85,7 +85,9 @@ def build(
 
     prompts, runs = _sources(samples, baselines, archive, subset)
     plain = [source.path for source in (prompts, *runs) if source is not None]
-    total = None if archive else sum(path.stat().st_size for path in plain if path.is_file())
+    # Of what is compressed, the size inside is not known.
+    is_known = all(path.name.endswith(".jsonl") and path.is_file() for path in plain)
+    total = sum(path.stat().st_size for path in plain) if is_known else None
     with progress(f"Building {subset}", total) as advance:
         built = build_subset(subset, output, prompts, runs, threshold=threshold, advance=advance)
     click.echo(render_text(build_document(built), colour=colour_wanted(), width=UNFOLDED), nl=False)

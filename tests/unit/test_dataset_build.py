@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import gzip
 import io
 import json
 import os
@@ -153,6 +154,18 @@ def plain_run(decisions):
 
 class TestRows:
     """The rows that are written."""
+
+    def test_gzipped_files(self, bench):
+        """Samples and results build the same rows gzipped as plain."""
+        lines = [result(1, calling()), result(2, answering())], [sample(1), sample(2)]
+        bench.build(*lines)
+        plain = bench.rows()
+        packed = []
+        for name in ("samples.jsonl", "results.jsonl"):
+            packed.append(bench.path / f"{name}.gz")
+            packed[-1].write_bytes(gzip.compress((bench.path / name).read_bytes()))
+        build_subset("packed", bench.output, Source(packed[0]), [Source(packed[1])])
+        assert bench.rows("packed") == plain
 
     def test_columns(self, bench):
         """A row holds the hosted columns: the sample's request and the official answer to it."""

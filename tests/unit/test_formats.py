@@ -17,7 +17,7 @@ from k2_verifier_adapter.core.requests import RequestIdentity
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
 from k2_verifier_adapter.errors import BadRowsError, DataError, UsageError
 from k2_verifier_adapter.formats.files import atomic_write
-from k2_verifier_adapter.formats.rows import BUNDLED, find_file, load_cases
+from k2_verifier_adapter.formats.rows import BUNDLED, find_file, find_subsets, load_cases
 from k2_verifier_adapter.formats.runs import (
     RunPaths,
     choose_run,
@@ -50,6 +50,13 @@ def write_lines(path: Path, *rows: Any, end: str = "\n") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for item in rows]
     path.write_bytes("".join(line + end for line in lines).encode())
+    return path
+
+
+def write_gzip(path: Path, *rows: Any) -> Path:
+    """Write JSON lines, gzipped."""
+    write_lines(path, *rows)
+    path.write_bytes(gzip.compress(path.read_bytes()))
     return path
 
 
@@ -100,6 +107,21 @@ def test_parquet_equals_jsonl(tmp_path: Path) -> None:
     parquet = load_cases(write_parquet(tmp_path / "r.parquet", rows), "s", OPTIONS)
     assert parquet.cases == jsonl.cases
     assert parquet.info.sha256 == jsonl.info.sha256
+
+
+def test_gzipped_lines_equal_plain_ones(tmp_path: Path) -> None:
+    """Rows are found and read gzipped as they are plain, bad ones included; what is cut off is an error."""
+    plain = load_cases(write_lines(tmp_path / "r.jsonl", row("a"), row("b")), "s", OPTIONS)
+    folder = tmp_path / "packed"
+    path = write_gzip(folder / "mine_test.jsonl.gz", row("a"), row("b"))
+    assert find_subsets(folder) == find_subsets(path) == ["mine"]
+    packed = load_cases(folder, "mine", OPTIONS)
+    assert (packed.cases, packed.info.sha256) == (plain.cases, plain.info.sha256)
+    with pytest.raises(BadRowsError, match="line 2: is not JSON"):
+        load_cases(write_gzip(tmp_path / "bad.jsonl.gz", row(), "x"), "s", OPTIONS)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"mine_test\.jsonl\.gz: cannot be read"):
+        load_cases(path, "mine", OPTIONS)
 
 
 @pytest.mark.parametrize("column", ["messages", "tools", "official_tool_calls"])
