@@ -17,8 +17,8 @@ from k2_verifier_adapter.core.verdict import Status
 from k2_verifier_adapter.reports import document as doc
 from k2_verifier_adapter.reports import wording
 from k2_verifier_adapter.reports.comparison_json import OFFICIAL, UPSTREAM_COLUMNS, upstream_table
-from k2_verifier_adapter.reports.document import Column, Depth, Kind, Mark, Section, Table, Value
-from k2_verifier_adapter.reports.run_document import against_baseline, rate_estimate, rates_plot
+from k2_verifier_adapter.reports.document import Column, Depth, Kind, Section, Table, Value
+from k2_verifier_adapter.reports.run_document import against_baseline, drawn_rate, shares_axis
 from k2_verifier_adapter.reports.wording import INTERVAL
 
 KIND = "K2 vendor comparison"
@@ -27,12 +27,11 @@ NOT_SHOWN = "not shown"
 _EDGE = round(SIGNIFICANCE, 4)
 _LONGEST_TITLE = 200
 _LONGEST_VALUES, _SHORTEST_VALUE = 300, 20
-_MOST_DRAWN = 100
 _MOST_KINDS = 50
 """All that there are: two official decisions, and five states of either run."""
 
-_SHARES = ((0.8, 0.05), (0.5, 0.1), (0.0, 0.25))
-"""First tick and step of an axis of shares, the narrowest first."""
+_FIRST_SHARES = (0.8, 0.5, 0.0)
+"""Where an axis of shares begins, the narrowest first."""
 
 _LIMITS = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Ends of an axis of differences, the narrowest first."""
@@ -89,15 +88,22 @@ def _origin(standing: Standing) -> str:
 def _leaderboard(comparison: Comparison) -> Section:
     """Give both metrics of every run over the common cases, the highest trigger_similarity first."""
     rows: list[tuple[doc.Cell, ...]] = []
+    drawn = []
     for place in comparison.ranking:
         standing = comparison.standings[place]
         similarity, accuracy = standing.metrics[PRIMARY_METRIC], standing.metrics["schema_accuracy"]
+        facts = standing.participant.summary.facts
+        # On synthetic rows neither says anything.
+        standard = None if facts.rows.synthetic else facts.standard
+        threshold = None if standard is None else standard.threshold
+        agreement = None if standard is None else standard.self_agreement
+        drawn.append(drawn_rate(similarity, threshold, agreement))
         rows.append(
             (
                 letter(place),
                 wording.name(standing.participant.label),
                 wording.name(standing.participant.provider or "-"),
-                amount(similarity, similarity.value),
+                Value(amount(similarity, similarity.value), drawn=drawn[-1]),
                 wording.bounds(similarity.interval),
                 amount(accuracy, accuracy.value),
                 wording.bounds(accuracy.interval),
@@ -108,16 +114,25 @@ def _leaderboard(comparison: Comparison) -> Section:
         Column("run", Kind.NAME),
         Column("model", Kind.FOREIGN, spare=True),
         Column("provider", Kind.FOREIGN, spare=True),
-        *doc.numbers("similarity", INTERVAL, "accuracy", INTERVAL),
+        Column("similarity", Kind.NUMBER, axis=_similarity_axis(drawn)),
+        *doc.numbers(INTERVAL, "accuracy", INTERVAL),
         Column("verdict"),
     )
-    blocks: list[doc.Block] = []
-    if plot := _similarity_plot(comparison):
-        blocks.append(plot)
-    else:
-        blocks.append(doc.Paragraph(f"{PRIMARY_METRIC} is undefined in every run."))
-    blocks += [Table("Leaderboard", columns, tuple(rows)), doc.Notes(tuple(_leaderboard_notes(comparison)))]
-    return Section("leaderboard", "Leaderboard", tuple(blocks), link="Leaderboard")
+    table = Table("Leaderboard", columns, tuple(rows))
+    notes = doc.Notes(tuple(_leaderboard_notes(comparison)))
+    return Section("leaderboard", "Leaderboard", (table, notes), link="Leaderboard")
+
+
+def _similarity_axis(drawn: Sequence[doc.Interval | None]) -> doc.Axis | None:
+    """Make the narrowest axis on which all is seen; None where nothing is defined."""
+    known = [item for item in drawn if item is not None]
+    if not known:
+        return None
+    thresholds = [item.threshold for item in known if item.threshold is not None]
+    bands = [item.band for item in known if item.band is not None]
+    least = min([*(item.low for item in known), *thresholds, *(low for low, _ in bands)])
+    first = next(first for first in _FIRST_SHARES if first <= least)
+    return shares_axis(first, threshold=bool(thresholds), agreement=bool(bands))
 
 
 def _leaderboard_notes(comparison: Comparison) -> Iterator[str]:
@@ -143,32 +158,6 @@ def _standard(comparison: Comparison) -> str | None:
     if standard.self_agreement is not None:
         said.append(f"the official model against itself {wording.agreement_bounds(standard.self_agreement)}")
     return wording.sentence("; ".join(said)) or None
-
-
-def _similarity_plot(comparison: Comparison) -> doc.Plot | None:
-    """Draw the trigger_similarity of all runs, against threshold and the official model against itself."""
-    estimates = []
-    for place in comparison.ranking[:_MOST_DRAWN]:
-        standing = comparison.standings[place]
-        metric, facts = standing.metrics[PRIMARY_METRIC], standing.participant.summary.facts
-        if metric.value is None or metric.interval is None:
-            continue
-        # On synthetic rows neither says anything.
-        standard = None if facts.rows.synthetic else facts.standard
-        estimates.append(
-            rate_estimate(
-                metric,
-                name=wording.name(standing.participant.label),
-                key=letter(place),
-                threshold=None if standard is None else standard.threshold,
-                agreement=None if standard is None else standard.self_agreement,
-            )
-        )
-    if not estimates:
-        return None
-    least = min(min([row.low, *(row.band or ()), *(at for at, _ in row.uprights)]) for row in estimates)
-    first, step = next(found for found in _SHARES if found[0] <= least)
-    return rates_plot(tuple(estimates), first=first, step=step, value=PRIMARY_METRIC)
 
 
 def _upstream(comparison: Comparison) -> Table:
@@ -198,71 +187,51 @@ def _by_pair(
     comparison: Comparison, title: str, titles: Sequence[str], cells: Callable[[Pair], tuple[str, ...]]
 ) -> Table:
     """Give numbers of every pair, the p-value last."""
-    p = "p" if len(comparison.pairs) == 1 else "p (Holm)"
     rows = tuple((_pair_name(pair), *cells(pair)) for pair in comparison.pairs)
-    return Table(title, (Column("pair", Kind.NAME), *doc.numbers(*titles, p)), rows)
+    return Table(title, (Column("pair", Kind.NAME), *doc.numbers(*titles, _p(comparison))), rows)
 
 
 def _similarity(comparison: Comparison, found: NotWorse | None) -> Section:
     """Give the difference in trigger_similarity of every pair, and which run's is shown to be higher."""
     title = "Trigger similarity, pair by pair"
-
-    def cells(pair: Pair) -> tuple[str, ...]:
-        return (*wording.difference_cells(pair.similarity), p_value(pair.similarity_p_of_all))
-
-    table = _by_pair(comparison, title, ("difference", INTERVAL), cells)
-    higher = [
-        NOT_SHOWN if pair.better is None else Value(letter(pair.better), strong=True)
-        for pair in comparison.pairs
-    ]
-    rows = tuple((*row, cell) for row, cell in zip(table.rows, higher, strict=True))
-    table = Table(title, (*table.columns, Column("higher")), rows)
+    margin = None if found is None else found.margin
+    rows = []
+    for pair in comparison.pairs:
+        shown, interval = wording.difference_cells(pair.similarity)
+        difference = Value(shown, drawn=_drawn_difference(pair, margin))
+        higher = NOT_SHOWN if pair.better is None else Value(letter(pair.better), strong=True)
+        rows.append((_pair_name(pair), difference, interval, p_value(pair.similarity_p_of_all), higher))
+    columns = (
+        Column("pair", Kind.NAME),
+        Column("difference", Kind.NUMBER, axis=_differences_axis(comparison.pairs, margin)),
+        *doc.numbers(INTERVAL, _p(comparison)),
+        Column("higher"),
+    )
     notes = [
         "difference: the first run less the second, in percentage points",
         f"higher: the run whose similarity is shown to be higher, by p below {SIGNIFICANCE:g}",
     ]
     if len(comparison.pairs) > 1:
         notes.append("p (Holm): adjusted for the number of pairs; intervals: of each pair by itself")
-    plot = _difference_plot(comparison.pairs[:_MOST_DRAWN], None if found is None else found.margin)
-    return Section("differences", title, (plot, table, doc.Notes(tuple(notes))), link="Differences")
+    blocks = (Table(title, columns, tuple(rows)), doc.Notes(tuple(notes)))
+    return Section("differences", title, blocks, link="Differences")
 
 
-def _difference_plot(pairs: Sequence[Pair], margin: float | None) -> doc.Block:
-    """Draw the differences in trigger_similarity around 0, and how much worse the first run may be."""
-    uprights = ((0.0, Mark.ZERO), *(() if margin is None else ((-margin, Mark.THRESHOLD),)))
-    rows = []
-    for pair in pairs:
-        difference = pair.similarity
-        if difference is None:
-            continue
-        shown, interval = wording.difference_cells(difference)
-        rows.append(
-            doc.Estimate(
-                key=_pair_name(pair),
-                name="",
-                said=f"{_pair_name(pair)}: {shown} percentage points, {INTERVAL} {interval}",
-                shown=shown,
-                value=difference.value,
-                low=difference.low,
-                high=difference.high,
-                uprights=uprights,
-            )
-        )
-    if not rows:
-        return doc.Paragraph(f"The difference in {PRIMARY_METRIC} is undefined in every pair.")
-    largest = max(margin or 0.0, *(max(-row.low, row.high) for row in rows))
+def _drawn_difference(pair: Pair, margin: float | None) -> doc.Interval | None:
+    found = pair.similarity
+    threshold = None if margin is None else -margin
+    return None if found is None else doc.Interval(found.value, found.low, found.high, threshold)
+
+
+def _differences_axis(pairs: Sequence[Pair], margin: float | None) -> doc.Axis | None:
+    """Make the narrowest axis around 0 on which all is seen; None where no difference is defined."""
+    known = [pair.similarity for pair in pairs if pair.similarity is not None]
+    if not known:
+        return None
+    largest = max(margin or 0.0, *(max(-found.low, found.high) for found in known))
     limit = next(limit for limit in _LIMITS if largest <= limit)
-    legend = {
-        Mark.VALUE: "difference, in percentage points",
-        Mark.INTERVAL: INTERVAL,
-        Mark.ZERO: "no difference",
-    }
-    if margin is not None:
-        legend[Mark.THRESHOLD] = f"how much worse A may be: {points(-margin)}"
-    ticks = tuple(
-        (tick, f"{100 * tick:+g}" if tick else "0") for tick in (-limit, -limit / 2, 0.0, limit / 2, limit)
-    )
-    return doc.Plot(tuple(rows), ticks, legend)
+    threshold = "" if margin is None else f"how much worse A may be: {points(-margin)}"
+    return doc.Axis(-limit, limit, (f"{-100 * limit:g}", f"{100 * limit:+g}"), threshold)
 
 
 def _agreement(comparison: Comparison) -> Section:
@@ -297,6 +266,10 @@ def _validity(comparison: Comparison) -> Section:
     table = _by_pair(comparison, title, ("both call", "difference", INTERVAL, "first", "second"), cells)
     notes = doc.Notes(("first, second: cases in which only that run's calls are valid",))
     return Section("validity", title, (table, notes))
+
+
+def _p(comparison: Comparison) -> str:
+    return "p" if len(comparison.pairs) == 1 else "p (Holm)"
 
 
 def _pair_name(pair: Pair) -> str:

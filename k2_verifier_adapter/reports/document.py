@@ -1,4 +1,4 @@
-"""A report as data: sections of tables, charts, notes, names with values, each with its status.
+"""A report as data: sections of tables, notes, names with values, each with its status.
 
 A builder makes a document once (`run_document`, `comparison_document`, `dataset_document`); text, Markdown
 and HTML lay it out. What a reader is to see at once, such as what has failed, is said by a `Status`, so that
@@ -7,7 +7,7 @@ no format looks for words. Nothing is escaped or shortened here: every format do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
@@ -17,13 +17,25 @@ from k2_verifier_adapter.reports.failed_cases import FailedCase
 
 
 @dataclass(frozen=True, slots=True)
+class Interval:
+    """What a page draws beside a value: its interval, and what to hold it against."""
+
+    value: float
+    low: float
+    high: float
+    threshold: float | None = None
+    band: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Value:
-    """A text with a meaning: how good it is, that it matters most, a bar from 0 to 1 that a page draws."""
+    """A text with a meaning: how good it is, that it matters most, what a page draws beside it."""
 
     text: str
     status: Status | None = None
     strong: bool = False
-    bar: float | None = None
+    drawn: Interval | float | None = None
+    """An interval, or a bar from 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,17 @@ NAMES = (Kind.NAME, Kind.IDENTIFIER, Kind.FOREIGN)
 
 
 @dataclass(frozen=True, slots=True)
+class Axis:
+    """On what the values of a column are drawn, from its low end to its high one, and what the signs mean."""
+
+    low: float
+    high: float
+    ends: tuple[str, str] = ("", "")
+    threshold: str = ""
+    band: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table."""
 
@@ -67,6 +90,8 @@ class Column:
     """Whether it can go where there is little room, because something else says the same."""
     below: bool = False
     """Whether it goes below the column before it where there is little room."""
+    axis: Axis | None = None
+    """On what a page draws its values; None for a column of words and numbers alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,44 +186,7 @@ class Figures:
     figures: tuple[tuple[str, str, tuple[str, ...]], ...]
 
 
-class Mark(Enum):
-    """What is drawn in a plot, and explained by its legend."""
-
-    VALUE = "value"
-    INTERVAL = "interval"
-    THRESHOLD = "threshold"
-    ZERO = "zero"
-    BAND = "band"
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """One row of a plot: a value with its interval, values that a line marks, a band on the ground."""
-
-    key: str
-    """The letter of a run or of a pair, or nothing."""
-    name: str
-    said: str
-    """The row in words, for those who do not see it."""
-    shown: str
-    value: float
-    low: float
-    high: float
-    band: tuple[float, float] | None = None
-    uprights: tuple[tuple[float, Mark], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """Estimates with their intervals above one axis, drawn by a page; a table says them too."""
-
-    rows: tuple[Estimate, ...]
-    ticks: tuple[tuple[float, str], ...]
-    """The values that the axis names, with their names; the first and the last are its ends."""
-    legend: Mapping[Mark, str]
-
-
-Block: TypeAlias = Facts | Figures | Fold | Items | Judged | Notes | Paragraph | Plot | Table
+Block: TypeAlias = Facts | Figures | Fold | Items | Judged | Notes | Paragraph | Table
 
 
 class Depth(Enum):

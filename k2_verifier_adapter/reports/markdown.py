@@ -86,7 +86,7 @@ def _block(block: doc.Block, size: Size) -> Iterator[str]:
         case doc.Fold():
             title = f"{_text(block.title, size)}: {_text(block.note, size)}"
             yield _folded(title, _blocks(block.blocks, size))
-        case doc.Figures() | doc.Plot():
+        case doc.Figures():
             # A table says the same.
             pass
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.reports import document as doc
-from k2_verifier_adapter.reports.charts import bar, forest
+from k2_verifier_adapter.reports.charts import legend, picture
 from k2_verifier_adapter.reports.document import Kind
 from k2_verifier_adapter.reports.elements import Markup, element, join
 from k2_verifier_adapter.reports.failed_cases import MOST_CASES, FailedCase
@@ -191,8 +191,6 @@ class _Layout:
                 yield element("details", title, *content, open=block.is_open, class_="pair")
             case doc.Figures():
                 yield element("dl", *(_figure(*figure) for figure in block.figures), class_="tiles")
-            case doc.Plot():
-                yield forest(block)
 
     def answer(self, judged: doc.Judged, size: Size) -> Markup:
         """Lay out the answer to a question, with what led to it."""
@@ -213,21 +211,27 @@ class _Layout:
 
     def table(self, table: doc.Table, size: Size) -> Iterator[Markup]:
         """Lay a table out; what is too wide for a screen scrolls by itself, with the keyboard too."""
-        bars = [any(_bar_of(row[place]) for row in table.rows) for place in range(len(table.columns))]
         heads = []
-        for column, has_bars in zip(table.columns, bars, strict=True):
+        for column in table.columns:
             heads.append(element("th", column.title, scope="col", class_=column.kind.value))
-            # A bar is for the eyes alone.
-            heads += [element("td", class_="bars", aria_hidden="true")] if has_bars else []
+            if column.axis is not None:
+                ends = [element("span", end) for end in column.axis.ends]
+                heads.append(element("td", *ends, class_="picture", aria_hidden="true"))
         body = []
         for row in table.rows[: size.rows]:
             cells: list[Markup] = []
-            for column, has_bars, cell in zip(table.columns, bars, row, strict=True):
+            for column, cell in zip(table.columns, row, strict=True):
                 cells.append(self.table_cell(column, cell, size))
-                cells += [element("td", bar(_bar_of(cell)), class_="bars")] if has_bars else []
+                if column.axis is not None:
+                    drawn = cell.drawn if isinstance(cell, doc.Value) else None
+                    shown = None if drawn is None else picture(drawn, column.axis)
+                    cells.append(element("td", shown, class_="picture"))
             body.append(element("tr", *cells))
         content = element("table", element("thead", element("tr", *heads)), element("tbody", *body))
         yield element("div", content, class_="scroll", role="region", aria_label=table.title, tabindex="0")
+        signs = [sign for column in table.columns if column.axis is not None for sign in legend(column.axis)]
+        if signs:
+            yield element("p", *signs, class_="legend")
         yield from _more(len(table.rows) - len(body))
 
     def table_cell(self, column: doc.Column, cell: doc.Cell, size: Size) -> Markup:
@@ -270,10 +274,6 @@ def _notes(notes: doc.Notes, size: Size) -> Iterator[Markup]:
         items = [element("li", line) for line in lines]
         yield element("ul", *items, class_=f"warnings verdict {notes.status.value}")
     yield from _more(len(notes.lines) - len(lines))
-
-
-def _bar_of(cell: doc.Cell) -> float:
-    return cell.bar or 0.0 if isinstance(cell, doc.Value) else 0.0
 
 
 def _more(number: int) -> Iterator[Markup]:

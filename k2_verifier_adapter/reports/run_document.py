@@ -14,7 +14,7 @@ from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Status, Verdict
 from k2_verifier_adapter.reports import document as doc
 from k2_verifier_adapter.reports import wording
-from k2_verifier_adapter.reports.document import Column, Depth, Kind, Mark, Section, Table, Value
+from k2_verifier_adapter.reports.document import Column, Depth, Kind, Section, Table, Value
 from k2_verifier_adapter.reports.failed_cases import FailedCase
 from k2_verifier_adapter.reports.json_report import failures_as_json, statuses_in_words
 from k2_verifier_adapter.reports.wording import FIRST_CASES, INTERVAL
@@ -159,16 +159,22 @@ def _figures(summary: Summary) -> doc.Figures:
 
 def _metrics(summary: Summary) -> Section:
     repaired = summary.tally.counts.completed - summary.tally.unrepaired.completed
-    titles = ("value", INTERVAL, "n", *(["unrepaired"] if repaired else []))
-    columns = (Column("metric", Kind.IDENTIFIER), *doc.numbers(*titles))
+    # On synthetic rows neither says anything.
+    synthetic = summary.facts.rows.synthetic
+    thresholds = {} if synthetic else {check.metric: check.threshold for check in summary.verdict.checks}
+    agreement = None if synthetic else summary.self_agreement
     rows = []
     for metric in summary.metrics:
-        value = Value(amount(metric, metric.value), strong=metric.name == PRIMARY_METRIC)
+        is_primary = metric.name == PRIMARY_METRIC
+        drawn = drawn_rate(metric, thresholds.get(metric.name), agreement if is_primary else None)
+        value = Value(amount(metric, metric.value), strong=is_primary, drawn=drawn)
         row: list[doc.Cell] = [metric.name, value, wording.bounds(metric.interval), f"{metric.n:,}"]
         rows.append((*row, _without_repaired(metric)) if repaired else tuple(row))
-    plot = _plot(summary)
-    drawn = plot if plot.rows else doc.Paragraph("No rate is defined: no response completed.")
-    blocks: list[doc.Block] = [drawn, Table("Metrics", columns, tuple(rows))]
+    axis = shares_axis(0, threshold=bool(thresholds), agreement=agreement is not None)
+    value_column = Column("value", Kind.NUMBER, axis=axis)
+    others = doc.numbers(INTERVAL, "n", *(["unrepaired"] if repaired else []))
+    columns = (Column("metric", Kind.IDENTIFIER), value_column, *others)
+    blocks: list[doc.Block] = [Table("Metrics", columns, tuple(rows))]
     if repaired:
         note = f"unrepaired: without {plural(repaired, 'response')} whose history was repaired"
         blocks.append(doc.Notes((note,)))
@@ -180,72 +186,25 @@ def _without_repaired(metric: Metric) -> str:
     return "" if metric.name in (ERROR_RATE, FLIP_RATE) else amount(metric, metric.without_repaired)
 
 
-def _plot(summary: Summary) -> doc.Plot:
-    """Draw every rate against its threshold and the official model against itself."""
-    # On synthetic rows neither says anything.
-    synthetic = summary.facts.rows.synthetic
-    thresholds = {} if synthetic else {check.metric: check.threshold for check in summary.verdict.checks}
-    agreement = None if synthetic else summary.self_agreement
-    rows = tuple(
-        rate_estimate(
-            metric,
-            name=metric.name,
-            threshold=thresholds.get(metric.name),
-            agreement=agreement if metric.name == PRIMARY_METRIC else None,
-        )
-        for metric in summary.metrics
-        if metric.interval is not None
+def drawn_rate(
+    metric: Metric, threshold: float | None, agreement: SelfAgreement | None
+) -> doc.Interval | None:
+    """Draw a rate with its interval, against a threshold and the official model against itself."""
+    if metric.interval is None or metric.value is None:
+        return None
+    band = None if agreement is None else (agreement.lowest, agreement.mean)
+    return doc.Interval(metric.value, metric.interval.low, metric.interval.high, threshold, band)
+
+
+def shares_axis(first: float, *, threshold: bool, agreement: bool) -> doc.Axis:
+    """Make an axis of shares, from a first one to 1."""
+    return doc.Axis(
+        low=first,
+        high=1,
+        ends=(f"{first:.0%}", "100%"),
+        threshold="threshold" if threshold else "",
+        band="the official model against itself, lowest to mean" if agreement else "",
     )
-    return rates_plot(rows)
-
-
-def rate_estimate(
-    metric: Metric, *, name: str, key: str = "", threshold: float | None, agreement: SelfAgreement | None
-) -> doc.Estimate:
-    """Make a plot's row of a rate that has an interval.
-
-    Args:
-        metric: The rate.
-        name: What stands beside it.
-        key: The letter of its run, or nothing.
-        threshold: What it is held against, or None.
-        agreement: The official model against itself, or None.
-    """
-    interval, value = metric.interval, metric.value
-    assert interval is not None, "only rates with an interval are drawn"
-    assert value is not None, "a value without denominator has no interval"
-    shown = amount(metric, value)
-    said = [f"{key}, {name}: {metric.name}" if key else metric.name, f" {shown}"]
-    said.append(f", {INTERVAL} {wording.bounds(interval)}")
-    if agreement is not None:
-        bounds = f"{percent(agreement.lowest)} to {percent(agreement.mean)}"
-        said.append(f"; the official model against itself {bounds}")
-    if threshold is not None:
-        said.append(f"; threshold {percent(threshold)}")
-    return doc.Estimate(
-        key=key,
-        name=name,
-        said="".join(said),
-        shown=shown,
-        value=value,
-        low=interval.low,
-        high=interval.high,
-        band=None if agreement is None else (agreement.lowest, agreement.mean),
-        uprights=() if threshold is None else ((threshold, Mark.THRESHOLD),),
-    )
-
-
-def rates_plot(
-    rows: tuple[doc.Estimate, ...], *, first: float = 0, step: float = 0.25, value: str = "value"
-) -> doc.Plot:
-    """Draw rates above an axis from a first share to 1."""
-    legend = {Mark.VALUE: value, Mark.INTERVAL: INTERVAL}
-    if any(row.uprights for row in rows):
-        legend[Mark.THRESHOLD] = "threshold"
-    if any(row.band for row in rows):
-        legend[Mark.BAND] = "the official model against itself, lowest to mean"
-    ticks = [first + step * number for number in range(round((1 - first) / step) + 1)]
-    return doc.Plot(rows, tuple((tick, f"{tick:.0%}") for tick in ticks), legend)
 
 
 def _findings(summary: Summary) -> Iterator[Section]:
@@ -284,7 +243,7 @@ def _failures(summary: Summary) -> Iterator[Section]:
         return
     columns = (
         Column("class", Kind.IDENTIFIER),
-        Column("count", Kind.NUMBER),
+        Column("count", Kind.NUMBER, axis=doc.Axis(0, 1)),
         Column("group", spare=True),
         Column(FIRST_CASES),
     )
@@ -295,7 +254,7 @@ def _failures(summary: Summary) -> Iterator[Section]:
         cases = doc.Listed(
             first, len(entry["cases"]) - len(first), are_rows=True, note=statuses_in_words(entry)
         )
-        count = Value(f"{entry['count']:,}", bar=entry["count"] / most)
+        count = Value(f"{entry['count']:,}", drawn=entry["count"] / most)
         rows.append((entry["class"], count, entry["group"], cases))
     table = Table("Failure classes", columns, tuple(rows))
     note = "count: responses, or failed requests, that show a class; one may show several"

@@ -107,7 +107,7 @@ def _block(block: doc.Block) -> Iterator[RenderableType]:
         case doc.Fold():
             yield _line(f"{block.title}: {block.note}")
             yield from _blocks(block.blocks)
-        case doc.Figures() | doc.Plot():
+        case doc.Figures():
             # A table says the same.
             pass
 

@@ -102,7 +102,7 @@ def test_the_points_of_a_plot_stand_where_their_numbers_say(browser, pages):
     """The circles of a difference plot lie on the side of 0 that their sign says, in the order of their values."""
     browser.open(pages["ten"])
     rows = browser.evaluate(
-        """[...document.querySelectorAll('#differences .row')].slice(0, -1).map((row) => {
+        """[...document.querySelectorAll('#differences tbody tr')].map((row) => {
             const middle = (node) => { const box = node.getBoundingClientRect(); return box.x + box.width / 2; };
             return [parseFloat(row.querySelector('.number').textContent),
                     middle(row.querySelector('circle')) - middle(row.querySelector('.zero'))];
