@@ -410,6 +410,12 @@ class TestJudging:
         assert (counts.official_stop, counts.official_others, counts.official_tool_calls) == (1, 1, 1)
         assert counts.official_schema_errors == 1
 
+    def test_an_unusual_end_of_both(self, score):
+        """An answer that ends as the official one did is no failure, however unusual the end."""
+        lines = [line(1, answering(finish_reason="abort")), line(2, answering(finish_reason="eos"))]
+        summary = score(lines, [line(number, answering(finish_reason="abort")) for number in (1, 2)])
+        assert summary.tally.failure_cases == {FailureClass.FINISH_REASON_UNKNOWN: {1: None}}
+
 
 class TestRows:
     """Rows as the official side."""
