@@ -146,16 +146,15 @@ class Counts:
             self.tool_calls += sign * calls
             self.successful += sign * successful
 
-    def add_completion(self, request: FailedRequest) -> None:
-        """Count how a failed request that counts as "did not call" would change, had it been answered.
+    def add_completion(self) -> None:
+        """Count how a failed request that counts as a missed call would change, had it been answered.
 
         Answered, it decides as the official API does, with valid calls.
         """
-        if request.as_no_call_against:
-            self.fn -= 1
-            self.tp += 1
-            self.tool_calls += 1
-            self.successful += 1
+        self.fn -= 1
+        self.tp += 1
+        self.tool_calls += 1
+        self.successful += 1
 
     def __add__(self, other: Counts) -> Counts:
         """Merge two counts into new ones."""

@@ -116,7 +116,7 @@ class Tally:
         kind = request.failure.failure_class
         self._note(request.case_index, (request.failure,), kind)
         if request.as_no_call_against:
-            self.changes.setdefault(kind, Counts()).add_completion(request)
+            self.changes.setdefault(kind, Counts()).add_completion()
 
     @property
     def failed(self) -> int:

@@ -275,4 +275,4 @@ def test_only_the_simulator_listens():
         for path in package.rglob("*.py")
         if listening.search(path.read_text("utf-8"))
     }
-    assert found == {"simulator/serving.py"}
+    assert found == {"simulator/server.py"}
