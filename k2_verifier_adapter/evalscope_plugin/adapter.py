@@ -86,9 +86,7 @@ def benchmark_meta() -> BenchmarkMeta:
 
 
 class K2VerifierAdapter(AgentAdapter):
-    """Rows to samples, the summary of what was judged to EvalScope's report.
-
-    What lies between is the evaluator's.
+    """Rows to samples, and the summary of what the evaluator judged to EvalScope's report.
 
     Attributes:
         parameters: The benchmark's own parameters, checked.
@@ -110,11 +108,7 @@ class K2VerifierAdapter(AgentAdapter):
                 self.benchmark_meta.extra_params[parameter.name] = parameter.spec()
 
     def load(self) -> tuple[DatasetDict, None]:
-        """Load the subsets from local files, the bundled rows or the hub.
-
-        Raises:
-            DataError: If a source cannot be read or a row cannot be used.
-        """
+        """Load the subsets from local files, the bundled rows or the hub, or raise `DataError`."""
         logger.info(f"{BENCHMARK} is served by k2-verifier-adapter {__version__}")
         loading.check_dataset_args(self._task_config.dataset_args.get(BENCHMARK, {}), self.benchmark_meta)
         parameters = self.parameters
@@ -140,11 +134,10 @@ class K2VerifierAdapter(AgentAdapter):
         """
         del sample_scores
         summary = self.summaries[subset]
-        repaired = sum(case.repairs.beyond_upstream for case in self.rows[subset].cases)
         run = {
             "parameters": dict(summary.facts.parameters),
             "rows": summary.facts.rows.as_json(),
-            "repaired_cases": repaired,
+            "repaired_cases": sum(case.repairs.beyond_upstream for case in self.rows[subset].cases),
             "adapter": summary.facts.adapter,
         }
         return [
@@ -194,11 +187,5 @@ def _agg_score(metric: Metric, summary: Summary, run: dict[str, Any]) -> AggScor
             "confidence": 0.95,
             "method": metric.interval.method,
         }
-    metadata.update(run)
     assert metric.value is not None
-    return AggScore(
-        score=metric.value,
-        metric_name=metric.name,
-        num=metric.n,
-        metadata=metadata,
-    )
+    return AggScore(score=metric.value, metric_name=metric.name, num=metric.n, metadata={**metadata, **run})

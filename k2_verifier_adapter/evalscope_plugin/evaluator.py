@@ -32,28 +32,15 @@ from k2_verifier_adapter.core.responses import reported_tokens
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.errors import StorageError
-from k2_verifier_adapter.evalscope_plugin import masking
+from k2_verifier_adapter.evalscope_plugin import masking, planning, run_files
 from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter
 from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, run_pool
 from k2_verifier_adapter.evalscope_plugin.client.retries import FailFast
-from k2_verifier_adapter.evalscope_plugin.client.transport import TransportOptions, utc_now
+from k2_verifier_adapter.evalscope_plugin.client.transport import utc_now
 from k2_verifier_adapter.evalscope_plugin.model_clients import ModelClient, client_for, transport_options
-from k2_verifier_adapter.evalscope_plugin.planning import (
-    RequestPlanner,
-    WorkItem,
-    collect,
-    expected_cost,
-    tokens_of,
-    user_parameters,
-)
+from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner, WorkItem
 from k2_verifier_adapter.evalscope_plugin.reviews import sample_score
-from k2_verifier_adapter.evalscope_plugin.run_files import (
-    SubsetFiles,
-    explain,
-    nothing_to_resume,
-    write_reports,
-    writing_alone,
-)
+from k2_verifier_adapter.evalscope_plugin.run_files import SubsetFiles, write_reports, writing_alone
 from k2_verifier_adapter.formats.runs import RunPaths, read_facts
 from k2_verifier_adapter.version import BENCHMARK, __version__
 
@@ -93,16 +80,16 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self._client: ModelClient
         self._planner: RequestPlanner
         self._files: dict[str, SubsetFiles] = {}
+        self._opened = contextlib.ExitStack()
         run, subsets = Path(self.outputs.outputs_dir), self._subset_paths()
-        if self.use_cache and nothing_to_resume(run, subsets):
+        if self.use_cache and run_files.nothing_to_resume(run, subsets):
             self.use_cache = self.task_config.use_cache = None
         with writing_alone(subsets):
             pass  # EvalScope is about to replace the settings kept there: not those of a run under way.
 
     def eval(self) -> Report:
         """Run the evaluation; whatever happens, what was answered is on disk."""
-        with writing_alone(self._subset_paths()), contextlib.ExitStack() as opened:
-            opened.callback(self._close_files)
+        with writing_alone(self._subset_paths()), self._opened:
             try:
                 report = super().eval()
                 summaries = self.benchmark.summaries
@@ -113,33 +100,28 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 refused = StorageError.of(error, run) if isinstance(error, OSError) else error
                 if refused is None:
                     raise
-                raise explain(refused, run, self._files.values()) from error
+                raise run_files.explain(refused, run, self._files.values()) from error
             return report
 
     def _subset_paths(self) -> list[RunPaths]:
         run = Path(self.outputs.outputs_dir)
         return [RunPaths(run, self.model_name, subset) for subset in self.benchmark.subset_list]
 
-    def _close_files(self) -> None:
-        for files in self._files.values():
-            files.close()
-
     def _collect_work_items(self, dataset_dict: dict[str, Dataset]) -> PoolContext:
         """Match every sample with its stored answer; refuse answers to other requests."""
         self._client = client_for(self.model, self.task_config)
-        user = user_parameters(self.task_config, self._client.api)
+        user = planning.user_parameters(self.task_config, self._client.api)
         self._planner = RequestPlanner(self._client.model_name, user, self._client.masker)
         collected: list[tuple[RunPaths, list[WorkItem]]] = []
+        resume, repeats = bool(self.use_cache), self.benchmark.repeats
         for subset, dataset in dataset_dict.items():
             paths = RunPaths(Path(self.outputs.outputs_dir), self.model_name, subset)
-            items = collect(
-                self._planner, paths, dataset, self.benchmark.repeats, resume=bool(self.use_cache)
-            )
+            items = planning.collect(self._planner, paths, dataset, repeats, resume=resume)
             collected.append((paths, items))
         # Only now, when nothing is refused any more, is anything written.
         for paths, items in collected:
             self._open_files(paths, items)
-            logger.info(f"{paths.subset}: {expected_cost(items)}")
+            logger.info(f"{paths.subset}: {planning.expected_cost(items)}")
         return PoolContext([item for _, items in collected for item in items])
 
     def _open_files(self, paths: RunPaths, items: list[WorkItem]) -> None:
@@ -164,13 +146,11 @@ class K2VerifierEvaluator(DefaultEvaluator):
             standard=rows.standard or preset_for(subset).standard,
         )
         logger.info(f"{subset}: sent with {dict(facts.parameters)}")
-        self._files[subset] = SubsetFiles(
-            paths,
-            self.cache_manager.get_review_cache_path(subset),
-            facts,
-            [cases[index] for index in sorted(cases)],
-            resume=bool(self.use_cache),
-        )
+        reviews = self.cache_manager.get_review_cache_path(subset)
+        in_order = [cases[index] for index in sorted(cases)]
+        files = SubsetFiles(paths, reviews, facts, in_order, resume=bool(self.use_cache))
+        self._opened.callback(files.close)
+        self._files[subset] = files
 
     def _run_pool(self, context: PoolContext) -> dict[str, list[tuple[None, SampleScore]]]:
         """Answer and judge everything."""
@@ -237,12 +217,14 @@ class K2VerifierEvaluator(DefaultEvaluator):
             self._files[item.subset].save_prediction(int(item.sample.id), self._client.model_name, outcome)
             judged = judge_record(item.case, outcome)
             completion = {} if isinstance(judged, FailedRequest) else judged.response.completion
-            budget.use(tokens_of(item.case, completion, outcome.response))
+            budget.use(planning.tokens_of(item.case, completion, outcome.response))
             self._count_performance(item, outcome, completion)
             done(item, self._score(item, judged))
 
+        preset = max(map(preset_for, self._files), key=lambda preset: preset.timeout_s)
+        options = transport_options(self.task_config.generation_config, preset, parameters)
         concurrency = self.task_config.eval_batch_size
-        session = self._client.session(self._transport_options(), concurrency, budget)
+        session = self._client.session(options, concurrency, budget)
         run_pool(waiting, answer, concurrency=concurrency, context=session)
         for subset, count in left.items():
             logger.warning(
@@ -250,10 +232,6 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 f"--use-cache {self.outputs.outputs_dir}"
             )
         return dict.fromkeys(left, f"{budget.spent} reached")
-
-    def _transport_options(self) -> TransportOptions:
-        preset = max(map(preset_for, self._files), key=lambda preset: preset.timeout_s)
-        return transport_options(self.task_config.generation_config, preset, self.benchmark.parameters)
 
     def _score(self, item: WorkItem, judged: Item) -> SampleScore | None:
         """Keep what was judged of an answer; one that is no completion has no score."""

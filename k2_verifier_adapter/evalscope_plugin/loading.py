@@ -39,11 +39,7 @@ _REACH_TIMEOUT_S = 3.0
 
 
 def check_dataset_args(dataset_args: Mapping[str, Any], meta: BenchmarkMeta) -> None:
-    """Refuse misspelled dataset arguments, which EvalScope ignores in silence.
-
-    Raises:
-        UsageError: If an argument is unknown.
-    """
+    """Raise `UsageError` for a misspelled dataset argument, which EvalScope ignores in silence."""
     known = {*vars(meta), "local_path", "extra_params", "filters"}
     for name in dataset_args:
         if name not in known:
@@ -53,11 +49,7 @@ def check_dataset_args(dataset_args: Mapping[str, Any], meta: BenchmarkMeta) -> 
 
 
 def load_rows(adapter: AgentAdapter, subset: str, options: HistoryOptions) -> LoadedRows:
-    """Load all rows of a subset from wherever the configuration says.
-
-    Raises:
-        DataError: If they cannot be loaded.
-    """
+    """Load all rows of a subset from wherever the configuration says, or raise `DataError`."""
     source = adapter.dataset_id
     looks_local = source.startswith((".", "/", "~")) or source.endswith((".jsonl", ".parquet"))
     if looks_local or source == BUNDLED or os.path.exists(source):  # noqa: PTH110 - a hub id is no path
@@ -133,10 +125,7 @@ def choose_rows(adapter: AgentAdapter, rows: LoadedRows, stratified: int | None)
         stratified: Seed of the stratified draw; None for EvalScope's way.
 
     Returns:
-        The rows to ask, in the order to ask them, and which part of the subset they are.
-
-    Raises:
-        UsageError: If the limit leaves no row.
+        The rows to send, in this order, and which part of the subset they are.
     """
     cases = list(rows.cases)
     if adapter.shuffle:

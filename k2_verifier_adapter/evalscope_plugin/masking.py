@@ -38,32 +38,24 @@ def masked_settings(to_dict: ToDict) -> ToDict:
 
     def masked_to_dict(task_config: TaskConfig) -> dict[str, Any]:
         dumped = to_dict(task_config)
-        if BENCHMARK not in task_config.datasets:
-            return dumped
-        hidden: dict[str, Any] = replace_secrets(dumped, lambda _name, _value: _SHOWN)
-        return hidden
+        if BENCHMARK in task_config.datasets:
+            dumped = replace_secrets(dumped, lambda _name, _value: _SHOWN)
+        return dumped
 
     return masked_to_dict
 
 
 def check_and_mask(task_config: TaskConfig) -> None:
-    """Refuse addresses that hold credentials, and hide the task's credentials in every log from now on.
-
-    Raises:
-        UsageError: If the API URL or a proxy's URL cannot be used; the message does not show it.
-    """
+    """Refuse addresses that hold credentials, and hide the task's credentials in every log from now on."""
     refuse_credentials_in(task_config.api_url or os.environ.get("EVALSCOPE_BASE_URL"))
     _check_proxies()
     mask_logs(secrets_of(task_config))
 
 
 def refuse_credentials_in(api_url: str | None) -> None:
-    """Refuse an API URL with a user, a password, a query or a fragment.
+    """Raise `UsageError` for an API URL with a user, a password, a query or a fragment, without showing it.
 
     EvalScope appends its path to the text of the URL, behind a query; and a URL is shown.
-
-    Raises:
-        UsageError: If there is any; the message does not show it.
     """
     try:
         parts = urlsplit(api_url or "")
@@ -164,9 +156,6 @@ class _MaskedRecords:
 
     At the one place that all loggers share: EvalScope's own has several handlers, made anew for each
     run, and its clients log on their own.
-
-    Attributes:
-        masker: Takes out the secrets hidden so far.
     """
 
     def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
@@ -188,10 +177,8 @@ class _MaskedRecords:
         if masked != text:
             record.msg, record.args = masked, None
         if record.exc_info:
-            traceback = _FORMATTER.formatException(record.exc_info)
-            masked = self.masker.text(traceback)
-            if masked != traceback:
-                record.exc_text = masked
+            # What a formatter finds there it does not format again.
+            record.exc_text = self.masker.text(_FORMATTER.formatException(record.exc_info))
         return record
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from evalscope.api.messages import dict_to_chat_message
 from evalscope.api.model import GenerateConfig, Model, ModelAPI, ModelOutput
@@ -43,43 +43,17 @@ from k2_verifier_adapter.version import __version__
 
 logger = get_logger()
 
-Outcome = ResponseRecord | FailedRequest
+ModelClient: TypeAlias = "HttpClient | EvalScopeClient"
+Outcome: TypeAlias = ResponseRecord | FailedRequest
 
 _UNSENT_HEADERS = ("x-stainless-", "user-agent", "content-length", "host")
-
-
-class ModelClient(Protocol):
-    """Answers requests.
-
-    Attributes:
-        api: The model API behind it.
-        model_name: The model name that requests carry.
-        host: Host and port of the endpoint, or None where there is no URL.
-        masker: Takes out the secrets.
-    """
-
-    api: ModelAPI
-    model_name: str
-    host: str | None
-    masker: Masker
-
-    def session(self, options: TransportOptions, concurrency: int, budget: Budget) -> Any:
-        """Give the async context in which `send` may be called."""
-
-    async def send(self, request: Request, case: Case, repeat: int = 0) -> Outcome:
-        """Have one request answered; nothing that comes back holds a secret.
-
-        Raises:
-            BudgetSpentError: If the session's budget is spent.
-        """
 
 
 def client_for(model: Model, task_config: TaskConfig) -> ModelClient:
     """Choose the HTTP client for an OpenAI-compatible API, and EvalScope's own for any other."""
     endpoint = raw_endpoint(model.api, task_config.generation_config)
-    client: ModelClient
     if endpoint is not None:
-        client = HttpClient(model.api, endpoint)
+        client: ModelClient = HttpClient(model.api, endpoint)
     else:
         logger.warning(
             f"{type(model.api).__name__} is not EvalScope's OpenAI-compatible API: requests go through "
@@ -93,7 +67,14 @@ def client_for(model: Model, task_config: TaskConfig) -> ModelClient:
 
 
 class HttpClient:
-    """Sends the exact request and gives the raw response."""
+    """Sends the exact request and gives the raw response; what comes back holds no secret.
+
+    Attributes:
+        api: The model API behind it.
+        model_name: The model name that requests carry.
+        host: Host and port of the endpoint, or None where there is no URL.
+        masker: Takes out the secrets.
+    """
 
     def __init__(self, api: ModelAPI, endpoint: Endpoint) -> None:
         self.api = api
@@ -120,7 +101,7 @@ class HttpClient:
 
 
 class EvalScopeClient:
-    """Sends through `model.generate`; the completion is rebuilt from EvalScope's output."""
+    """The same through `model.generate`; the completion is rebuilt from EvalScope's output."""
 
     def __init__(self, model: Model, masker: Masker) -> None:
         self.masker = masker
@@ -185,9 +166,6 @@ def raw_endpoint(api: ModelAPI, config: GenerateConfig) -> Endpoint | None:
     """Give the endpoint of an OpenAI-compatible API; None for any other.
 
     An API that overrides `generate` does something of its own with a request, and is asked through it.
-
-    Raises:
-        UsageError: If the URL cannot be used.
     """
     if not isinstance(api, OpenAICompatibleAPI) or type(api).generate is not OpenAICompatibleAPI.generate:
         return None
@@ -225,11 +203,7 @@ def raw_endpoint(api: ModelAPI, config: GenerateConfig) -> Endpoint | None:
 def transport_options(
     config: GenerateConfig, preset: Preset, parameters: Mapping[str, Any]
 ) -> TransportOptions:
-    """Read timeout, retries, the size limit and the rate limit.
-
-    Raises:
-        UsageError: If a value of the generation config is out of range.
-    """
+    """Read timeout, retries, the size limit and the rate limit; `UsageError` if one is out of range."""
     timeout = preset.timeout_s if config.timeout is None else config.timeout
     retries = 0 if config.retries is None else config.retries
     interval = 0.0 if config.retry_interval is None else float(config.retry_interval)

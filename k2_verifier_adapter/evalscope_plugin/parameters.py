@@ -59,11 +59,7 @@ class Parameter:
         }
 
     def check(self, value: Any) -> Any:
-        """Give a value as the parameter's type.
-
-        Raises:
-            UsageError: If it is none of the choices, of another type, or out of range.
-        """
+        """Give a value as the parameter's type; `UsageError` if it cannot be one, or is out of range."""
         expected = self._expectation(value)
         if expected is not None:
             raise UsageError(f"extra_params.{self.name} is {value!r}, expected {expected}")
@@ -176,11 +172,7 @@ PARAMETERS = (
 
 
 def check_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the value of every parameter, checked; the default of one that is not given.
-
-    Raises:
-        UsageError: If a value cannot be used, or would have no effect.
-    """
+    """Give every parameter's value, or its default; `UsageError` if one cannot be used or has no effect."""
     values = {
         parameter.name: parameter.check(given.get(parameter.name, parameter.default))
         for parameter in PARAMETERS

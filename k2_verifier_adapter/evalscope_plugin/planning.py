@@ -135,16 +135,27 @@ def collect(
 ) -> list[WorkItem]:
     """Match every sample of a subset with its stored answer, if stored answers belong to this run.
 
-    Raises:
-        CacheMismatchError: If stored answers are to other requests.
+    Answers to other requests than today's are refused (`CacheMismatchError`).
     """
     stored = _stored_records(paths) if resume else {}
     items = []
+    differing = []
     for sample in dataset:
         case: Case = sample.metadata[CASE_KEY]
         repeat = int(sample.id) % repeats
-        items.append(WorkItem(paths.subset, sample, case, repeat, stored.get((case.index, repeat))))
-    _refuse_other_requests(planner, items, paths)
+        record = stored.get((case.index, repeat))
+        items.append(WorkItem(paths.subset, sample, case, repeat, record))
+        if record is not None:
+            difference = planner.request(paths.subset, case).identity.difference_from(record.request)
+            if difference is not None:
+                differing.append(f"case {case.index}: {difference}")
+    if differing:
+        answered = sum(item.stored is not None for item in items)
+        raise CacheMismatchError(
+            f"{paths.predictions}: {len(differing)} of {answered} stored responses answer other "
+            f"requests than today's ({' | '.join(differing[:3])}). Restore the settings and rows of that "
+            "run, or start a new one without --use-cache."
+        )
     return items
 
 
@@ -190,22 +201,6 @@ def _reported_prompt_tokens(record: ResponseRecord | None) -> int:
 def _rounded(number: int) -> int:
     """Round to two significant digits: more would claim a precision that the estimate lacks."""
     return round(number, 2 - len(str(number))) if number > 99 else number
-
-
-def _refuse_other_requests(planner: RequestPlanner, items: Sequence[WorkItem], paths: RunPaths) -> None:
-    stored = [(item, item.stored) for item in items if item.stored is not None]
-    differing = []
-    for item, record in stored:
-        identity = planner.request(item.subset, item.case).identity
-        difference = identity.difference_from(record.request)
-        if difference is not None:
-            differing.append(f"case {item.case.index}: {difference}")
-    if differing:
-        raise CacheMismatchError(
-            f"{paths.predictions}: {len(differing)} of {len(stored)} stored responses answer other "
-            f"requests than today's ({' | '.join(differing[:3])}). Restore the settings and rows of that "
-            "run, or start a new one without --use-cache."
-        )
 
 
 def _stored_records(paths: RunPaths) -> Mapping[tuple[int, int], ResponseRecord]:

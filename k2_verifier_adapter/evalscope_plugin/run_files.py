@@ -51,10 +51,8 @@ def begun(run: Path) -> bool:
 def nothing_to_resume(run: Path, subsets: Sequence[RunPaths]) -> bool:
     """Whether a session that is to be resumed died before EvalScope had noted its settings.
 
-    EvalScope 1.14.1 resumes nothing without them. No answer is stored then, so a new run is the same.
-
-    Raises:
-        UsageError: If no session began here at all: likely a misspelled path.
+    EvalScope 1.14.1 resumes nothing without them. No answer is stored then, so a new run is the same. Where
+    no session began at all, the path is likely misspelled: `UsageError`.
     """
     if (run / OutputsStructure.CONFIGS_DIR / "task_config.yaml").exists():
         return False

@@ -27,16 +27,11 @@ from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UnknownFlagError, UsageError
-from k2_verifier_adapter.evalscope_plugin import masking
+from k2_verifier_adapter.evalscope_plugin import masking, planning
 from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 from k2_verifier_adapter.evalscope_plugin.model_clients import client_for, raw_endpoint, transport_options
 from k2_verifier_adapter.evalscope_plugin.parameters import check_parameters
-from k2_verifier_adapter.evalscope_plugin.planning import (
-    RequestPlanner,
-    collect,
-    expected_cost,
-    user_parameters,
-)
+from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.run_files import begun, storage_errors_told
 from k2_verifier_adapter.evalscope_plugin.takeover import require_active
 from k2_verifier_adapter.formats.runs import RunPaths
@@ -95,9 +90,7 @@ def estimate_eval(
 ) -> list[Estimate]:
     """Say what `run_eval` would send with the same arguments; sends nothing and writes nothing.
 
-    Raises:
-        UsageError: If EvalScope refuses a flag or a setting.
-        K2VerifierError: Whatever else the run would raise before its first request.
+    Raises what the run would raise before its first request.
     """
     require_active()
     with _refusals():
@@ -106,13 +99,14 @@ def estimate_eval(
         adapter = get_benchmark(BENCHMARK, task)
         datasets = adapter.load_dataset()
         client = client_for(get_model_with_task_config(task_config=task), task)
-        planner = RequestPlanner(client.model_name, user_parameters(task, client.api), client.masker)
+        planner = RequestPlanner(client.model_name, planning.user_parameters(task, client.api), client.masker)
         found = []
         for subset, dataset in datasets.items():
             paths = RunPaths(Path(task.use_cache or task.work_dir), task.model_id, subset)
-            items = collect(planner, paths, dataset, adapter.repeats, resume=bool(task.use_cache))
+            items = planning.collect(planner, paths, dataset, adapter.repeats, resume=bool(task.use_cache))
             shared = planner.shared_parameters(subset, [item.case for item in items])
-            found.append(Estimate(subset, client.model_name, client.host, shared, expected_cost(items)))
+            cost = planning.expected_cost(items)
+            found.append(Estimate(subset, client.model_name, client.host, shared, cost))
     return found
 
 
@@ -149,11 +143,7 @@ def _refusals() -> Iterator[None]:
 
 
 def explicit_flags(arguments: Sequence[str]) -> dict[str, Any]:
-    """Parse flags of `evalscope eval`; give only those that were set.
-
-    Raises:
-        UsageError: If EvalScope does not know a flag or its value.
-    """
+    """Parse flags of `evalscope eval`; give only those that were set, or raise `UsageError`."""
     parser = argparse.ArgumentParser(prog="k2-verifier eval", add_help=False, exit_on_error=False)
     add_argument(parser)
     for action in parser._actions:  # noqa: SLF001 - argparse has no public way to drop defaults
@@ -215,11 +205,7 @@ class ProbeResult:
 def probe(
     api_url: str, api_key: str | None, model: str, case: Case, subset: str = "k2_thinking"
 ) -> ProbeResult:
-    """Send one case, with the subset's preset and one retry, and say what came back.
-
-    Raises:
-        UsageError: If the URL cannot be used.
-    """
+    """Send one case, with the subset's preset and one retry, and say what came back."""
     task = TaskConfig(
         model=model,
         api_url=api_url,

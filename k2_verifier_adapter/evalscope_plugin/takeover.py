@@ -16,13 +16,9 @@ HOOK_FILE = "k2_verifier_adapter_hook.pth"
 
 @dataclass(frozen=True)
 class TakeoverStatus:
-    """Whether this adapter serves the name in this interpreter.
+    """Whether a lookup of the name gives this adapter, why, and what takes over in other interpreters.
 
-    Attributes:
-        active: Whether a lookup of the name gives this adapter.
-        reason: Why it does or does not, one line.
-        start_up_file: Path of the start-up file that every interpreter of this installation reads,
-            or None if only `import k2_verifier_adapter` takes over.
+    Without a start-up file, which every interpreter reads, only `import k2_verifier_adapter` does.
     """
 
     active: bool
@@ -32,26 +28,22 @@ class TakeoverStatus:
 
 def status() -> TakeoverStatus:
     """Look the name up as EvalScope does, and say who serves it. Imports EvalScope."""
-    start_up_file = find_start_up_file()
+    active = False
     if is_disabled():
-        return TakeoverStatus(
-            active=False,
-            reason=f"switched off by {DISABLE_VARIABLE}={os.environ[DISABLE_VARIABLE]!r}",
-            start_up_file=start_up_file,
-        )
-    try:
-        import evalscope.benchmarks
-        from evalscope.api.registry import BENCHMARK_REGISTRY
+        reason = f"switched off by {DISABLE_VARIABLE}={os.environ[DISABLE_VARIABLE]!r}"
+    else:
+        try:
+            import evalscope.benchmarks
+            from evalscope.api.registry import BENCHMARK_REGISTRY
 
-        meta = BENCHMARK_REGISTRY.get(BENCHMARK)
-    except Exception as error:  # noqa: BLE001 - any failure of EvalScope's import is the answer
-        return TakeoverStatus(
-            active=False, reason=f"EvalScope cannot be imported: {error!r}", start_up_file=start_up_file
-        )
-    served_by = getattr(getattr(meta, "data_adapter", None), "__module__", "nothing")
-    active = served_by.startswith("k2_verifier_adapter.")
-    reason = f"{BENCHMARK} is served by {served_by} (EvalScope {evalscope.__version__})"
-    return TakeoverStatus(active=active, reason=reason, start_up_file=start_up_file)
+            meta = BENCHMARK_REGISTRY.get(BENCHMARK)
+        except Exception as error:  # noqa: BLE001 - any failure of EvalScope's import is the answer
+            reason = f"EvalScope cannot be imported: {error!r}"
+        else:
+            served_by = getattr(getattr(meta, "data_adapter", None), "__module__", "nothing")
+            active = served_by.startswith("k2_verifier_adapter.")
+            reason = f"{BENCHMARK} is served by {served_by} (EvalScope {evalscope.__version__})"
+    return TakeoverStatus(active=active, reason=reason, start_up_file=find_start_up_file())
 
 
 def find_start_up_file() -> str | None:
@@ -64,11 +56,7 @@ def find_start_up_file() -> str | None:
 
 
 def require_active() -> TakeoverStatus:
-    """Give the status, if this adapter serves the name.
-
-    Raises:
-        TakeoverError: If EvalScope's own benchmark would run instead.
-    """
+    """Give the status; `TakeoverError` if EvalScope's own benchmark would run instead."""
     found = status()
     if not found.active:
         raise TakeoverError(f"EvalScope's own {BENCHMARK} benchmark would run instead: {found.reason}")

@@ -68,11 +68,7 @@ class Budget:
         return self._reason
 
     def take(self) -> None:
-        """Take one request out of the budget, just before it is sent.
-
-        Raises:
-            BudgetSpentError: If there is none left; it must not be sent.
-        """
+        """Take one request out of the budget, just before it is sent; `BudgetSpentError` if none is left."""
         if self._max_requests and self.sent >= self._max_requests:
             self._end(f"max_requests {self._max_requests}")
         if self.spent is not None:
@@ -115,13 +111,10 @@ class Pacer:
         *,
         on_change: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Open the gate.
+        """Open the gate for `concurrency` requests in flight; 0 requests per minute is no limit.
 
-        Args:
-            budget: What may be spent; a pause ends where it is spent.
-            concurrency: Requests in flight at most.
-            requests_per_minute: Requests that start in a minute at most, evenly spaced; 0 for no limit.
-            on_change: Told, in a line, when the vendor's rate limit lowers the number in flight.
+        A pause ends where the budget is spent. `on_change` is told, in a line, when the vendor's rate limit
+        lowers the number in flight.
         """
         self._budget = budget
         self._concurrency = concurrency
@@ -141,11 +134,7 @@ class Pacer:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[float]:
-        """Wait for the turn of one attempt, and take it out of the budget; gives its start.
-
-        Raises:
-            BudgetSpentError: If the budget is spent before it is this attempt's turn.
-        """
+        """Wait for the turn of one attempt, and take it out of the budget, or raise; gives its start."""
         while self._in_flight >= self.limit:
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
@@ -210,17 +199,9 @@ def run_pool(
 ) -> None:
     """Work on all items, `concurrency` at a time, on one event loop in a thread of its own.
 
-    A thread, so that it also runs where the caller's thread has a running loop (a notebook).
-
-    Args:
-        items: What to work on, in this order.
-        work: Works on one item; it runs on the loop, so what it touches needs no lock.
-        concurrency: Items in work at the same time.
-        context: Entered around all work.
-
-    Raises:
-        BaseException: The first exception that `work` raises; the other items are cancelled. An
-            interrupt of the calling thread cancels them, too.
+    A thread, so that it also runs where the caller's thread has a running loop (a notebook). `work` runs on
+    the loop, so what it touches needs no lock; its first exception, or an interrupt of the calling thread,
+    cancels all other work and is raised.
     """
     finished: Future[None] = Future()
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()

@@ -189,10 +189,13 @@ class _Stream:
         return self._done or self._assembler.failed
 
     async def end(self, response: aiohttp.ClientResponse) -> None:
-        """Take what the end of the stream still holds, and free the connection."""
-        if self._done:
-            await _drain(response)
-        elif not self._assembler.failed:
+        """Take what the end of the stream still holds, so that the connection can be used again."""
+        if self._done and not response.content.at_eof():
+            try:
+                await asyncio.wait_for(response.content.readany(), _AFTER_DONE_S)
+            except (asyncio.TimeoutError, aiohttp.ClientError):
+                response.close()
+        elif not self._done and not self._assembler.failed:
             for data in self._decoder.close():
                 if not is_done(data):
                     self._assembler.add(data)
@@ -218,16 +221,6 @@ def _whole_completion(body: bytes) -> Reading:
     except NoCompletionError as error:
         detail = f"a stream was asked for and the body is no event stream: {error.detail}"
         raise NoCompletionError(error.failure_class, detail) from None
-
-
-async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Read to the end of the body, so that the connection can be used again."""
-    if response.content.at_eof():
-        return
-    try:
-        await asyncio.wait_for(response.content.readany(), _AFTER_DONE_S)
-    except (asyncio.TimeoutError, aiohttp.ClientError):
-        response.close()
 
 
 def describe(error: BaseException) -> str:

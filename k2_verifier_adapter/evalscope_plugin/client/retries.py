@@ -55,10 +55,7 @@ _HOPELESS: Mapping[int | FailureClass, tuple[int, str]] = {
     403: (_AT_ONCE, "the API key may not use this model"),
     404: (_AT_ONCE, "check the model name (--model) and the API URL (--api-url)"),
     422: (_REFUSED, "the endpoint refuses the parameters"),
-    FailureClass.CONNECTION_FAILED: (
-        _AT_ONCE,
-        "check the API URL (--api-url); is the server running?",
-    ),
+    FailureClass.CONNECTION_FAILED: (_AT_ONCE, "check the API URL (--api-url); is the server running?"),
     FailureClass.NOT_A_COMPLETION: (
         _AT_ONCE,
         "is this the URL of an OpenAI-compatible API, up to and including /v1?",
@@ -168,11 +165,7 @@ class FailFast:
         self._succeeded = True
 
     def failed(self, failure: Failure, status: int | None) -> None:
-        """Note a request that failed for good.
-
-        Raises:
-            EndpointError: If the first requests all failed alike and none succeeded.
-        """
+        """Note a request that failed for good; `EndpointError` if the first ones all failed alike."""
         if self._succeeded:
             return
         kind = failure.failure_class

@@ -13,7 +13,6 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from types import TracebackType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -137,12 +136,7 @@ class Transport:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
 
@@ -151,13 +145,7 @@ class Transport:
     ) -> ResponseRecord | FailedRequest:
         """Send one request, as often as the retry policy says; nothing that comes back holds a secret.
 
-        Args:
-            request: The request.
-            case_index: The row that it is of, for the record.
-            repeat: Which repetition, likewise.
-
-        Raises:
-            BudgetSpentError: If a maximum is reached before it is answered or given up.
+        A `BudgetSpentError` says that a maximum was reached before it was answered or given up.
         """
         retries = RetryBudget(self._options.retry, self._rng)
         first = time.monotonic()
@@ -236,16 +224,14 @@ class Transport:
         text = " ".join(body.decode("utf-8", "replace").split())
         detail = f"HTTP {status}: {excerpt(text, 500)}" if text else f"HTTP {status}"
         retry_after = retry_after_seconds(response.headers.get("Retry-After"), time.time())
-        if 300 <= status < 400:
-            target = response.headers.get("Location", "nowhere")
-            detail = f"HTTP {status}: redirected to {target}; give that address as the API URL"
-            return self._failed(FailureClass.NOT_A_COMPLETION, detail, status)
         if status == 429:
             return self._failed(FailureClass.RATE_LIMITED, detail, status, retry_after)
-        if status >= 500:
-            return self._failed(FailureClass.HTTP_5XX, detail, status, retry_after)
         if status >= 400:
-            return self._failed(FailureClass.HTTP_4XX, detail, status, retry_after)
+            kind = FailureClass.HTTP_5XX if status >= 500 else FailureClass.HTTP_4XX
+            return self._failed(kind, detail, status, retry_after)
+        if status >= 300:
+            target = response.headers.get("Location", "nowhere")
+            detail = f"HTTP {status}: redirected to {target}; give that address as the API URL"
         return self._failed(FailureClass.NOT_A_COMPLETION, detail, status)
 
     def _failed(
