@@ -7,7 +7,7 @@ import contextlib
 import platform
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +24,7 @@ from evalscope.report import Report
 from evalscope.utils.logger import get_logger
 from evalscope.utils.tqdm_utils import TqdmLogging
 
-from k2_verifier_adapter.core.judged import Item, judge_record
+from k2_verifier_adapter.core.judged import judge_record
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
@@ -49,12 +49,9 @@ logger = get_logger()
 
 @dataclass(slots=True)
 class PoolContext:
-    """What EvalScope's phases hand from one to the next.
+    """What EvalScope's phases hand from one to the next: all samples of all subsets.
 
-    Attributes:
-        work_items: All samples of all subsets.
-        cached_scores_by_subset: Always empty: stored answers are judged again, from the raw response.
-        review_pending_by_subset: Always empty: there is no batch scoring.
+    No score is cached, for stored answers are judged again, and there is no batch scoring to wait for.
     """
 
     work_items: list[WorkItem]
@@ -153,9 +150,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self._files[subset] = files
 
     def _run_pool(self, context: PoolContext) -> dict[str, list[tuple[None, SampleScore]]]:
-        """Answer and judge everything."""
-        results: dict[str, list[tuple[None, SampleScore]]] = {subset: [] for subset in self._files}
-        waiting: list[WorkItem] = []
+        """Have everything answered, and judge it."""
         with TqdmLogging(
             total=len(context.work_items),
             desc=f"Evaluating[{self.benchmark_name}]",
@@ -165,19 +160,13 @@ class K2VerifierEvaluator(DefaultEvaluator):
             log_interval=HEARTBEAT_INTERVAL_SEC,
             track_progress=True,
         ) as bar:
-
-            def done(item: WorkItem, score: SampleScore | None) -> None:
-                if score is not None:
-                    results[item.subset].append((None, score))
-                bar.update(1)
-
+            waiting = [item for item in context.work_items if item.stored is None]
             for item in context.work_items:
-                if item.stored is None:
-                    waiting.append(item)
-                else:
-                    done(item, self._score(item, judge_record(item.case, item.stored)))
+                if item.stored is not None:
+                    self._judge(item, item.stored)
+                    bar.update(1)
             try:
-                stopped = self._answer(waiting, done) if waiting else {}
+                stopped = self._answer(waiting, bar) if waiting else {}
             except BaseException:
                 # On a full disk this fails, too; what ended the run is what the user must hear of.
                 with contextlib.suppress(StorageError):
@@ -187,12 +176,10 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self.benchmark.summaries = {
             subset: summarize(files.facts, files.cases, files.items) for subset, files in self._files.items()
         }
-        return results
+        return {subset: [(None, score) for score in files.scores] for subset, files in self._files.items()}
 
-    def _answer(
-        self, waiting: list[WorkItem], done: Callable[[WorkItem, SampleScore | None], None]
-    ) -> dict[str, str]:
-        """Ask for all that have no answer; give the maximum that was reached, by subset left unfinished."""
+    def _answer(self, waiting: list[WorkItem], bar: TqdmLogging) -> dict[str, str]:
+        """Send all that has no answer; give the maximum that was reached, by subset left unfinished."""
         failfast = FailFast(len(waiting))
         parameters = self.benchmark.parameters
         budget = Budget(parameters["max_requests"], parameters["max_total_tokens"], parameters["max_minutes"])
@@ -208,18 +195,17 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 return
             if isinstance(outcome, FailedRequest):
                 self._record_failure(item.subset, outcome)
-                done(item, None)
+                bar.update(1)
                 if outcome.attempts:
                     failfast.failed(outcome.failure, outcome.status)
                 return
             failfast.succeeded()
             # What was paid for is on disk before it is judged.
             self._files[item.subset].save_prediction(int(item.sample.id), self._client.model_name, outcome)
-            judged = judge_record(item.case, outcome)
-            completion = {} if isinstance(judged, FailedRequest) else judged.response.completion
+            completion = self._judge(item, outcome)
             budget.use(planning.tokens_of(item.case, completion, outcome.response))
             self._count_performance(item, outcome, completion)
-            done(item, self._score(item, judged))
+            bar.update(1)
 
         preset = max(map(preset_for, self._files), key=lambda preset: preset.timeout_s)
         options = transport_options(self.task_config.generation_config, preset, parameters)
@@ -233,14 +219,14 @@ class K2VerifierEvaluator(DefaultEvaluator):
             )
         return dict.fromkeys(left, f"{budget.spent} reached")
 
-    def _score(self, item: WorkItem, judged: Item) -> SampleScore | None:
-        """Keep what was judged of an answer; one that is no completion has no score."""
+    def _judge(self, item: WorkItem, record: ResponseRecord) -> Mapping[str, Any]:
+        """Judge an answer and keep what was judged; give its completion, empty if it is none."""
+        judged = judge_record(item.case, record)
         if isinstance(judged, FailedRequest):
             self._record_failure(item.subset, judged)
-            return None
-        score = sample_score(item.sample, item.case, judged)
-        self._files[item.subset].keep_review(score, item.case, judged)
-        return score
+            return {}
+        self._files[item.subset].keep_review(sample_score(item.sample, item.case, judged), item.case, judged)
+        return judged.response.completion
 
     def _record_failure(self, subset: str, failed: FailedRequest) -> None:
         self._execution_tracker.record_error(subset)
@@ -280,7 +266,9 @@ def _say_verdicts(lines: Iterable[str]) -> None:
     """Log the verdicts; the stock command line says them once more as its last lines."""
     for line in lines:
         logger.info(line)
-        if _is_the_stock_command(Path(sys.argv[0])):
+        program = Path(sys.argv[0])
+        # `evalscope`, or `python -m evalscope.cli.cli`.
+        if program.stem == "evalscope" or program.parts[-3:] == ("evalscope", "cli", "cli.py"):
             # EvalScope's tables come behind the evaluation, and a verdict is what one looks for at the end.
             atexit.register(_print, line)
 
@@ -289,8 +277,3 @@ def _print(line: str) -> None:
     # Whoever ends the process may have closed the stream before.
     if sys.stderr is not None and not sys.stderr.closed:
         print(line, file=sys.stderr)  # noqa: T201 - EvalScope's own tables are printed, too
-
-
-def _is_the_stock_command(program: Path) -> bool:
-    """Whether a program is `evalscope`, or `python -m evalscope.cli.cli`."""
-    return program.stem == "evalscope" or program.parts[-3:] == ("evalscope", "cli", "cli.py")

@@ -123,9 +123,6 @@ def choose_rows(adapter: AgentAdapter, rows: LoadedRows, stratified: int | None)
         adapter: Knows shuffle, seed and limit.
         rows: All rows of a subset.
         stratified: Seed of the stratified draw; None for EvalScope's way.
-
-    Returns:
-        The rows to send, in this order, and which part of the subset they are.
     """
     cases = list(rows.cases)
     if adapter.shuffle:

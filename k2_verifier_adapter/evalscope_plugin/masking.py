@@ -134,7 +134,8 @@ def _with_scheme(proxy: str) -> str:
 
 def mask_logs(secrets: Iterable[str]) -> None:
     """Mask these secrets in every log record of this process from now on, whoever writes it."""
-    _records().hide(frozenset(secrets))
+    records = _records()
+    records.masker = Masker({*records.masker.secrets, *secrets})
 
 
 def masked_message(message: str) -> str:
@@ -161,11 +162,6 @@ class _MaskedRecords:
     def __init__(self, make: Callable[..., logging.LogRecord]) -> None:
         self._make = make
         self.masker = Masker(())
-
-    def hide(self, secrets: frozenset[str]) -> None:
-        """Mask these, too."""
-        if not secrets <= set(self.masker.secrets):
-            self.masker = Masker({*self.masker.secrets, *secrets})
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self._make(*args, **kwargs)

@@ -164,14 +164,17 @@ def expected_cost(items: Sequence[WorkItem]) -> str:
 
     Prompt tokens are estimated from lengths, by the measure of stored answers where those tell theirs.
     """
-    to_send = [item for item in items if item.stored is None]
-    stored = [item for item in items if item.stored is not None]
-    measured = [
-        (item, tokens) for item in stored[:_ENOUGH] if (tokens := _reported_prompt_tokens(item.stored))
-    ]
-    estimated = sum(_estimate(item.case) for item, _ in measured)
-    scale = sum(tokens for _, tokens in measured) / estimated if estimated else 1.0
-    tokens = _rounded(round(scale * sum(_estimate(item.case) for item in to_send)))
+    to_send = [item.case for item in items if item.stored is None]
+    stored = [(item.case, item.stored) for item in items if item.stored is not None]
+    measured = []
+    for case, record in stored[:_ENOUGH]:
+        response = parse_completion(record.response)
+        if isinstance(response, Response) and (used := reported_tokens(response.completion, "prompt_tokens")):
+            measured.append((used, _estimate(case)))
+    scale = sum(used for used, _ in measured) / sum(guess for _, guess in measured) if measured else 1.0
+    tokens = round(scale * sum(map(_estimate, to_send)))
+    if tokens > 99:
+        tokens = round(tokens, 2 - len(str(tokens)))  # More digits would claim what the estimate lacks.
     by = f"scaled by {len(measured):,} stored answers" if measured else "estimated from their length"
     known = f" ({len(stored):,} answers are stored)" if stored else ""
     requests = f"{len(to_send):,} requests to send{known}"
@@ -187,20 +190,6 @@ def tokens_of(case: Case, completion: Mapping[str, Any], text: str) -> int:
 
 def _estimate(case: Case) -> float:
     return estimate_prompt_tokens(case.messages_json, case.tools_json)
-
-
-def _reported_prompt_tokens(record: ResponseRecord | None) -> int:
-    if record is None:
-        return 0
-    response = parse_completion(record.response)
-    if not isinstance(response, Response):
-        return 0
-    return reported_tokens(response.completion, "prompt_tokens")
-
-
-def _rounded(number: int) -> int:
-    """Round to two significant digits: more would claim a precision that the estimate lacks."""
-    return round(number, 2 - len(str(number))) if number > 99 else number
 
 
 def _stored_records(paths: RunPaths) -> Mapping[tuple[int, int], ResponseRecord]:

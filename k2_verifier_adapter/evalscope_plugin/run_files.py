@@ -108,14 +108,8 @@ class SubsetFiles:
         """Begin a session: note what is to be done, forget the failures of an earlier session.
 
         Everything is opened before anything is sent. In between, the files of the earlier session are
-        taken for an unfinished run, never for a part of this one.
-
-        Args:
-            paths: Where this model's answers to this subset are kept.
-            reviews: Path of EvalScope's review file.
-            facts: What is known of the run.
-            cases: The cases to evaluate.
-            resume: Whether earlier predictions belong to this run; if not, they are put aside.
+        taken for an unfinished run, never for a part of this one. Without `resume`, earlier predictions do
+        not belong to this run, and are put aside. `reviews` is the path of EvalScope's review file.
         """
         self.paths, self.facts, self.cases = paths, facts, cases
         self.unsaved = 0
@@ -163,6 +157,11 @@ class SubsetFiles:
     def keep_review(self, score: SampleScore, case: Case, judged: JudgedResponse) -> None:
         """Keep what the review file will say of one sample."""
         self._reviews.append((score, case, judged))
+
+    @property
+    def scores(self) -> list[SampleScore]:
+        """EvalScope's scores of the judged responses."""
+        return [score for score, _, _ in self._reviews]
 
     @property
     def items(self) -> list[Item]:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 import threading
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,13 +21,12 @@ from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from evalscope.run import run_task
 
 from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.judged import judge_record
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.secrets import Masker
-from k2_verifier_adapter.errors import K2VerifierError, RunInterruptedError, UnknownFlagError, UsageError
+from k2_verifier_adapter.errors import RunInterruptedError, UnknownFlagError, UsageError
 from k2_verifier_adapter.evalscope_plugin import masking, planning
 from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 from k2_verifier_adapter.evalscope_plugin.model_clients import client_for, raw_endpoint, transport_options
@@ -134,12 +134,14 @@ def _refusals() -> Iterator[None]:
     """Raise `UsageError`, of one line, in the place of what EvalScope raises about a setting."""
     try:
         yield
-    except K2VerifierError:
-        raise
     except Exception as error:
-        if not _raised_by_evalscope(error):
-            raise
-        raise UsageError(f"EvalScope refuses: {_in_short(error)}") from error
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("evalscope", "pydantic"):
+            raise  # what this package raises is clear already, and its bugs keep their traceback
+        message = masking.masked_message(str(error))
+        lines = [line.strip() for line in message.splitlines() if line.strip()]
+        kept = [line for line in lines if not line.startswith("For further information")]
+        raise UsageError(f"EvalScope refuses: {'; '.join(kept[:6]) or type(error).__name__}") from error
 
 
 def explicit_flags(arguments: Sequence[str]) -> dict[str, Any]:
@@ -179,21 +181,6 @@ def _termination_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _raised_by_evalscope(error: BaseException) -> bool:
-    """Whether EvalScope itself raised, about a setting; this package's bugs keep their traceback."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    module = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
-    return module.partition(".")[0] in ("evalscope", "pydantic")
-
-
-def _in_short(error: BaseException) -> str:
-    lines = [line.strip() for line in masking.masked_message(str(error)).splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith("For further information")]
-    return "; ".join(kept[:6]) or type(error).__name__
-
-
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """What one request brought: whether a completion whose calls, if any, are valid; and what to tell."""
@@ -227,16 +214,13 @@ def probe(
     outcome = asyncio.run(send())
     judged = outcome if isinstance(outcome, FailedRequest) else judge_record(case, outcome)
     if isinstance(judged, FailedRequest):
-        return ProbeResult(ok=False, lines=[_told(judged.failure)])
+        failure = judged.failure
+        return ProbeResult(ok=False, lines=[f"{failure.failure_class.value}: {failure.detail}"])
     judgement = judged.judgement
     official = "calls" if case.official.should_call else "does not call"
     answered = f"case {case.index} answered in {judged.duration_s:.2f} s"
     lines = [f"{answered}: finish_reason {judgement.finish_reason} (the official API {official})"]
     if judgement.calls:
         lines.append("the calls are valid" if judgement.successful else "the calls are not valid")
-    lines += map(_told, judgement.failures)
+    lines += [f"{failure.failure_class.value}: {failure.detail}" for failure in judgement.failures]
     return ProbeResult(ok=not judgement.schema_error, lines=lines)
-
-
-def _told(failure: Failure) -> str:
-    return f"{failure.failure_class.value}: {failure.detail}"

@@ -60,13 +60,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A completion that was read.
-
-    Attributes:
-        text: The completion as ASCII-escaped JSON text.
-        anomalies: Stream failure classes noticed on the way.
-        ttft_s: Seconds from the request to the first output of a stream, else None.
-    """
+    """A completion as ASCII-escaped JSON text; of a stream, its anomalies and its seconds to first output."""
 
     text: str
     anomalies: tuple[FailureClass, ...] = ()
