@@ -86,10 +86,11 @@ def test_a_resumed_run_replaces_them(tmp_path):
 def test_a_report_that_cannot_be_made_costs_no_other(tmp_path, monkeypatch):
     """A defect in one format is logged; the run, its other reports and EvalScope's own are there."""
 
-    def broken(summary, cases):
+    def broken(report):
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(run_files, "render_html", broken)
+    formats = [replace(form, render=broken) if form.name == "html" else form for form in run_files.FORMATS]
+    monkeypatch.setattr(run_files, "FORMATS", formats)
     with SimulatedVendor(bundled_rows(8), PROFILES["official"]).running() as endpoint:
         report = evaluate(endpoint.url, tmp_path, limit=8)
     assert report.execution_summary.succeeded == 8
