@@ -26,6 +26,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from workload import generate_rows
+
 SEED = 20_25_11
 MODEL = "kimi-k2-simulated"
 PIECES = 20
@@ -85,7 +87,6 @@ def hold(rows: int, concurrency: int, profile: str) -> dict[str, Any]:
     """Run, and compare the report with the ledger."""
     from evalscope.config import TaskConfig
     from evalscope.run import run_task
-    from synthetic_rows import generate_rows
 
     from k2_verifier_adapter.formats.runs import choose_run, read_run
     from k2_verifier_adapter.offline.stored import summary_of

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from processes import ADAPTER, BUILT_IN, environment_of, script
+from workload import generate_rows
 
 ROWS = 2000
 LINES = 20_000
@@ -49,7 +50,7 @@ def load(folder: Path) -> dict[str, Any]:
     found = {}
     for name, (side, source) in ways.items():
         arguments = ["load", "--source", source]
-        if name.endswith("the cache"):
+        if side == ADAPTER and source.is_dir():
             arguments.append("--cached")
         runs = [
             json.loads(script("parts.py", arguments, side, folder).splitlines()[-1]) for _ in range(REPEATS)
@@ -73,11 +74,7 @@ def load_in_process(source: Path, *, cached: bool) -> dict[str, float]:
             limit=limit,
         )
         adapter = get_benchmark("k2_verifier", config)
-        if (
-            cached
-            and "k2_verifier_adapter" in type(adapter).__module__
-            and type(adapter).__module__.startswith("k2")
-        ):
+        if cached:
             from k2_verifier_adapter.core.history import HistoryOptions
             from k2_verifier_adapter.evalscope_plugin import loading
             from k2_verifier_adapter.formats.rows import decode_records, records_of
@@ -100,8 +97,6 @@ def judge(folder: Path) -> dict[str, Any]:
 
 
 def _rows_with_calls(number: int) -> Iterator[dict[str, Any]]:
-    from synthetic_rows import generate_rows
-
     for row in generate_rows(4 * number, SEED, distinct_tools=True, mean_chars=_MEAN_CHARS):
         if row["official_tool_calls"]:
             yield row
@@ -154,8 +149,6 @@ def _results(folder: Path, lines: int, repeats: int = 1) -> tuple[Path, Path]:
         lines: Lines of the results file.
         repeats: Lines of each row.
     """
-    from synthetic_rows import generate_rows
-
     rows_path, results_path = folder / "rows.jsonl", folder / "results.jsonl"
     rows = list(generate_rows(min(lines, 2000), SEED, distinct_tools=True, mean_chars=7_000))
     with rows_path.open("wb") as file:
@@ -220,7 +213,7 @@ def start(folder: Path) -> dict[str, Any]:
     commands = {
         "--help": ["--help"],
         "score": ["score", str(results), "--rows", str(rows)],
-        "report": ["report", str(_small_run(folder, rows))],
+        "report": ["report", str(_small_run(folder))],
     }
     found = {}
     for name, arguments in commands.items():
@@ -241,14 +234,13 @@ def start(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _small_run(folder: Path, rows: Path) -> Path:
+def _small_run(folder: Path) -> Path:
     """Leave a run directory of ten rows."""
     work_dir = folder / "run"
     _run(
         [sys.executable, "-m", "k2_verifier_adapter", "demo", "--limit", "10", "--work-dir", str(work_dir)],
         folder,
     )
-    del rows
     return work_dir
 
 

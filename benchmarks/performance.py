@@ -21,7 +21,7 @@ from typing import Any
 
 import parts
 import throughput
-from machine import describe, describe_machine
+from processes import describe, describe_machine
 
 
 def main() -> int:

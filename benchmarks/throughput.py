@@ -33,9 +33,8 @@ from pathlib import Path
 from typing import Any
 
 from client import WARM_UP_ROWS
-from latency import NONE, ideal_s
-from machine import busy_s, children_cpu_s
-from processes import ADAPTER, BUILT_IN, SERVED_BY, SIDES, endpoint, script, stats_of
+from endpoint import NONE, ideal_s
+from processes import ADAPTER, BUILT_IN, SERVED_BY, SIDES, busy_s, children_cpu_s, endpoint, script, stats_of
 
 MUCH_CPU_PERCENT = 5.0
 SHORT_ROWS = 200
@@ -158,7 +157,6 @@ def _measure(scenario: Scenario, folder: Path) -> dict[str, Any]:
         "ratios": _ratios(medians[BUILT_IN], medians[ADAPTER]),
         "ratios_of_best": _ratios(best[BUILT_IN], best[ADAPTER]),
         "others_cpu_percent": None if None in busy else round(statistics.mean(busy), 1),
-        "ratios_by_repeat": [_ratios(*pair) for pair in zip(runs[BUILT_IN], runs[ADAPTER], strict=True)],
         "runs": runs,
     }
 

@@ -13,9 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+
+from synthetic.rows import generate_rows
 
 SUBSET = "k2_thinking"
 COLUMNS = (
@@ -87,8 +92,6 @@ def prepare(folder: Path, count: int) -> dict[str, Any]:
 
 def _rows(count: int) -> Iterator[tuple[dict[str, Any], int]]:
     """Generate more rows than are needed, each with its number."""
-    from synthetic_rows import generate_rows
-
     rows = generate_rows(2 * count + 100, SEED, distinct_tools=True, mean_chars=MEAN_CHARS)
     for number, row in enumerate(rows):
         yield {name: row[name] for name in COLUMNS}, number
