@@ -41,8 +41,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import calibration_sequential
 import calibration_verdict
 import numpy as np
 from calibration_pairs import margin, margin_tables, pairs, pairs_tables, power, power_tables
@@ -65,7 +67,15 @@ from tables import error_of, percent
 
 Cells = list[dict[str, Any]]
 
-PARTS: Mapping[str, tuple[Callable[[Draws], Cells], Callable[[Cells], list[str]]]] = {
+Part = tuple[Callable[[Draws], Cells], Callable[[Cells], list[str]]]
+
+
+def _parts(module: ModuleType, *names: str) -> dict[str, Part]:
+    """Give the parts of a module, each a function that computes and one that lays out its tables."""
+    return {name: (getattr(module, name), getattr(module, f"{name}_tables")) for name in names}
+
+
+PARTS: Mapping[str, Part] = {
     "intervals": (intervals, intervals_tables),
     "rules": (rules, rules_tables),
     "calls": (calls, calls_tables),
@@ -77,20 +87,8 @@ PARTS: Mapping[str, tuple[Callable[[Draws], Cells], Callable[[Cells], list[str]]
     "repeats": (repeats, repeats_tables),
     "clusters": (clusters, clusters_tables),
     "shares": (shares, shares_tables),
-    **{
-        name: (getattr(calibration_verdict, name), getattr(calibration_verdict, f"{name}_tables"))
-        for name in (
-            "vendors",
-            "false_alarms",
-            "boundary",
-            "powers",
-            "official_runs",
-            "lowest",
-            "sequential",
-            "peeking",
-            "forecasts",
-        )
-    },
+    **_parts(calibration_verdict, "vendors", "false_alarms", "boundary", "powers", "official_runs", "lowest"),
+    **_parts(calibration_sequential, "sequential", "peeking", "forecasts"),
 }
 REPETITIONS = 50_000
 SHORT_REPETITIONS = 500

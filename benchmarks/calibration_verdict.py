@@ -11,7 +11,7 @@ import numpy.typing as npt
 from candidates import Array, Z, f1_of
 from sampling import Draws
 from scipy import optimize, special, stats
-from tables import error_of, percent, table
+from tables import percent, table
 from vendors import (
     FAITHFUL,
     KINDS,
@@ -27,21 +27,13 @@ from vendors import (
     tempered,
 )
 
-from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.differences import LEVEL
-from k2_verifier_adapter.core.forecast import of_rows
-from k2_verifier_adapter.core.metrics import CALL_SURPLUS, PRIMARY_METRIC
 from k2_verifier_adapter.core.presets import PRESETS
 from k2_verifier_adapter.core.self_agreement import MARGIN, chance_to_pass
 from k2_verifier_adapter.core.statistics.decisions import CaseDecisions, surplus_test
-from k2_verifier_adapter.core.statistics.sequential import plan
-from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.core.verdict import (
     DEFAULT_ACCURACY,
     DEFAULT_SURPLUS,
-    Requirements,
-    Status,
-    strict_verdict,
 )
 
 Cells = list[dict[str, Any]]
@@ -53,14 +45,10 @@ SIZES = (100, 200, 500, 1000, 2000)
 MOST_EXACT = 1_000
 """Runs of a cell for which the exact test of several official runs, which takes long, is computed."""
 
-MOST_FOLLOWED = 20_000
-DESIGNS = {maximum: plan(maximum) for maximum in (500, CASES)}
 
 POWER = 0.8
 LEVELS = (0.05, LEVEL)
 """The differences are raised at the second; the first is usual where powers are compared."""
-
-SEQUENTIAL_F1S = (0.53, 0.63, 0.80)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +268,14 @@ def _on_margin(subset: Subset, family: str) -> Kind:
     return kinds(optimize.brentq(lambda w: f1(cells(subset, kinds(w), 1)) - target, 1e-3, 0.9))
 
 
+def at_surplus(subset: Subset, share: float) -> Kind:
+    """Give a vendor of so many more calls than the official API, or fewer."""
+    if share < 0:
+        return Kind("drops", lambda p: (1 + share) * p)
+    added = share * subset.base / (1 - subset.base)
+    return Kind("adds", lambda p: p + added * (1 - p))
+
+
 def boundary(draws: Draws) -> Cells:
     """See how often a vendor just on a limit passes, and how often it fails."""
     found = []
@@ -293,12 +289,7 @@ def boundary(draws: Draws) -> Cells:
                 | {"passes": float(status.passes.mean()), "fails": float(status.fails.mean())}
             )
     for subset, share in product(SUBSETS, (-DEFAULT_SURPLUS, DEFAULT_SURPLUS)):
-        added = share * subset.base / (1 - subset.base)
-        kind = (
-            Kind("", lambda p, w=1 + share: w * p)
-            if share < 0
-            else Kind("", lambda p, w=added: p + w * (1 - p))
-        )
+        kind = at_surplus(subset, share)
         for runs, cases in product(RUNS, (100, 500, 2000)):
             drawn = Draw(draws.rng, subset, kind, runs).at_random(cases, draws.repetitions)
             status = surplus_status(drawn)
@@ -390,174 +381,6 @@ def powers_tables(found: Cells) -> list[str]:
         "",
         *table(head, rows),
     ]
-
-
-# --- sequential: stop when it is decided ----------------------------------------------------------
-
-
-def _at_f1(subset: Subset, target: float) -> Kind:
-    """Give a vendor of so high an F1 that calls as often as the official API: noisier, or sharper."""
-    if target < subset.agreement:
-        return at_random(optimize.brentq(lambda w: f1(cells(subset, at_random(w), 1)) - target, 0, 1))
-    factor = optimize.brentq(
-        lambda w: f1(cells(subset, Kind("", lambda p: tempered(p, w)), 1)) - target, 1, 20
-    )
-    return Kind("sharper", lambda p: tempered(p, factor))
-
-
-def sequential(draws: Draws) -> Cells:
-    """Follow runs along their looks until all checks are decided, or one fails."""
-    subset, found = SUBSETS[0], []
-    kinds = [(f"F1 {target:.2f}", _at_f1(subset, target)) for target in SEQUENTIAL_F1S]
-    kinds += [("on the threshold", _at_f1(subset, subset.threshold)), *((kind.name, kind) for kind in KINDS)]
-    for (name, kind), runs, maximum in product(kinds, (1, 5), DESIGNS):
-        drawn = Draw(draws.rng, subset, kind, runs)
-        design = DESIGNS[maximum]
-        looks = np.array(design.looks, dtype=float)
-        passing = np.array([level.passing for level in design.levels])
-        failing = np.array([level.failing for level in design.levels])
-        size = min(draws.repetitions, MOST_FOLLOWED)
-        seen = drawn.stratified(looks, size)
-        only = similarity_status(seen, subset.threshold, passing, failing)
-        every = overall(seen, subset.threshold, passing, failing)
-        cell = {"vendor": name, "runs": runs, "maximum": maximum}
-        for which, status in (("similarity", only), ("all", every)):
-            stopped = _stopped(status, looks)
-            cell |= {f"{which}_{what}": value for what, value in stopped.items()}
-        fixed = similarity_status(Runs(seen.counts[:, -1], seen.valid[:, -1]), subset.threshold)
-        cell |= {"fixed_passes": float(fixed.passes.mean())}
-        if runs == 1:
-            first = _first(every)
-            at = np.arange(size), first
-            flags = raised(Runs(seen.counts[at], seen.valid[at]), subset)
-            cell |= {name: float(flag.mean()) for name, flag in flags.items()}
-        found.append(cell)
-    return found
-
-
-def _first(status: Statuses) -> npt.NDArray[np.int64]:
-    settled = status.passes | status.fails
-    return np.where(settled.any(1), settled.argmax(1), settled.shape[1] - 1)
-
-
-def _stopped(status: Statuses, looks: Array) -> dict[str, float]:
-    first = _first(status)
-    every = np.arange(len(first))
-    fails = status.fails[every, first]
-    passes = status.passes[every, first] & ~fails
-    return {"cases": float(looks[first].mean()), "passes": float(passes.mean()), "fails": float(fails.mean())}
-
-
-def sequential_tables(found: Cells) -> list[str]:
-    lines = []
-    for maximum, design in DESIGNS.items():
-        lines += [f"{SUBSETS[0].name}, at most {maximum:,} cases, {design}; shares in %:", ""]
-        head = ["vendor", "official runs", "similarity alone: cases", "pass / fail", "fixed design passes"]
-        head += ["all checks: cases", "pass / fail", "calls_more", "calls_less", "agrees_too_much"]
-        rows = []
-        for cell in found:
-            if cell["maximum"] != maximum:
-                continue
-            row = [cell["vendor"], str(cell["runs"]), f"{cell['similarity_cases']:,.0f}"]
-            row += [f"{percent(cell['similarity_passes'])} / {percent(cell['similarity_fails'])}"]
-            row += [percent(cell["fixed_passes"]), f"{cell['all_cases']:,.0f}"]
-            row += [f"{percent(cell['all_passes'])} / {percent(cell['all_fails'])}"]
-            row += [
-                percent(cell[name], 2) if name in cell else ""
-                for name in ("calls_more", "calls_less", "agrees_too_much")
-            ]
-            rows.append(row)
-        lines += table(head, rows)
-    return lines
-
-
-# --- peeking: what happens without a design -------------------------------------------------------
-
-
-def peeking(draws: Draws) -> Cells:
-    """Look at the strict rule of the similarity every 50 cases, and stop as soon as it says anything."""
-    subset = SUBSETS[0]
-    looks = np.arange(50.0, CASES + 1, 50)
-    seen = Draw(draws.rng, subset, _at_f1(subset, subset.threshold)).stratified(
-        looks, min(draws.repetitions, 20_000)
-    )
-    return [_stopped(similarity_status(seen, subset.threshold), looks)]
-
-
-def peeking_tables(found: Cells) -> list[str]:
-    (cell,) = found
-    passes, fails = percent(cell["passes"]), percent(cell["fails"])
-    line = f"On the threshold, looked at every 50 cases, in %: passes {passes}, fails {fails} (nominal 2.5)."
-    return [line, ""]
-
-
-# --- forecast: is a forecast of 83 % right in 83 %? -----------------------------------------------
-
-
-def forecasts(draws: Draws) -> Cells:
-    """Forecast at 500 of 2,000 cases, and go on to see."""
-    subset, found = SUBSETS[0], []
-    repetitions = min(draws.repetitions, 100)
-    kinds = [Kind("", lambda p, w=share: (1 - w) * p) for share in np.linspace(0.02, 0.2, 7)]
-    kinds += [Kind("", lambda p, w=share: p + w * (1 - p)) for share in np.linspace(0.02, 0.2, 7)]
-    kinds += [_at_f1(subset, target) for target in (0.66, 0.68, 0.70, 0.72, 0.74, 0.77, 0.79, 0.81)]
-    looks = np.array([500.0, CASES])
-    for kind in kinds:
-        seen = Draw(draws.rng, subset, kind).stratified(looks, repetitions)
-        for name, status in (
-            (PRIMARY_METRIC, similarity_status(seen, subset.threshold)),
-            (CALL_SURPLUS, surplus_status(seen)),
-        ):
-            for run in range(repetitions):
-                if status.passes[run, 0] or status.fails[run, 0]:
-                    continue
-                verdict = strict_verdict(
-                    _tally(seen.counts[run, 0]), Requirements(similarity=subset.threshold)
-                )
-                (check,) = [item for item in verdict.checks if item.metric == name]
-                assert check.status is Status.INCONCLUSIVE
-                forecast = of_rows([check], 500, CASES)
-                assert forecast is not None
-                found.append(
-                    {"check": name, "passing": forecast.passing, "failing": forecast.failing}
-                    | {"passes": bool(status.passes[run, 1]), "fails": bool(status.fails[run, 1])}
-                )
-    return found
-
-
-def _tally(counts: Array) -> Tally:
-    fn, tp = map(int, counts[1])
-    tn, fp = map(int, counts[0])
-    sums = Counts(
-        completed=tp + fp + fn + tn, tp=tp, fp=fp, fn=fn, tn=tn, tool_calls=tp + fp, successful=tp + fp
-    )
-    tally = Tally(counts=sums)
-    tally.decisions.update(package_table(counts))
-    return tally
-
-
-def forecasts_tables(found: Cells) -> list[str]:
-    head = ["check", "forecast of a pass", "forecasts", "on average", "passed", "± standard error"]
-    rows = []
-    for name, low in product((PRIMARY_METRIC, CALL_SURPLUS), (0.0, 0.2, 0.4, 0.6, 0.8)):
-        of = [
-            cell
-            for cell in found
-            if cell["check"] == name and low <= cell["passing"] < low + 0.2 + (low == 0.8)
-        ]
-        if of:
-            came = float(np.mean([cell["passes"] for cell in of]))
-            said = float(np.mean([cell["passing"] for cell in of]))
-            rows.append(
-                [
-                    name,
-                    f"{low:.0%} - {low + 0.2:.0%}",
-                    str(len(of)),
-                    *map(percent, (said, came, error_of(came, len(of)))),
-                ]
-            )
-    title = "At 500 of 2,000 cases, over vendors that call up to 20 % more or less, or have F1 0.66 to 0.81:"
-    return [title, "", *table(head, rows)]
 
 
 # --- official runs: what a further one brings -----------------------------------------------------

@@ -211,16 +211,25 @@ class Draw:
         """Draw runs over cases that are drawn at random."""
         return self._judged(self._drawn(self.shares, np.full(size, cases)))
 
-    def stratified(self, looks: Array, size: int) -> Runs:
-        """Draw runs along a stratified order, seen at every look; the look is the last free axis."""
+    def along(self, looks: Array, size: int, *, stratified: bool = True) -> Runs:
+        """Draw runs along an order of the cases, seen at every look; the look is the last free axis.
+
+        A stratified order holds its share of official calls at every look; in one at random they are chance.
+        """
+        if not stratified:
+            steps = [
+                self._drawn(self.shares, np.full(size, cases))
+                for cases in np.diff(looks.astype(int), prepend=0)
+            ]
+            return self._judged(np.stack(steps, axis=1))
         first_calls = np.arange(self.runs + 1.0)[:, None] / self.runs
         called = np.round(self.subset.base * looks).astype(int)
-        steps = []
-        for calls, others in zip(
-            np.diff(called, prepend=0), np.diff(looks - called, prepend=0).astype(int), strict=True
-        ):
-            step = self._drawn(self.shares * first_calls, np.full(size, calls))
-            steps.append(step + self._drawn(self.shares * (1 - first_calls), np.full(size, others)))
+        others = np.diff(looks.astype(int) - called, prepend=0)
+        steps = [
+            self._drawn(self.shares * first_calls, np.full(size, calls))
+            + self._drawn(self.shares * (1 - first_calls), np.full(size, rest))
+            for calls, rest in zip(np.diff(called, prepend=0), others, strict=True)
+        ]
         return self._judged(np.stack(steps, axis=1))
 
     def _drawn(self, shares: Array, cases: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
