@@ -1,7 +1,7 @@
 """Do the intervals hold their rate, and what is a verdict worth at which number of cases? By simulation.
 
-    python benchmarks/calibration.py                        everything, about ten minutes on one core
-    python benchmarks/calibration.py --short                the same tables from few draws, under a minute
+    python benchmarks/calibration.py                        everything, a quarter of an hour on one core
+    python benchmarks/calibration.py --short                the same tables from few draws, two minutes
     python benchmarks/calibration.py --only intervals rules these parts only
     python benchmarks/calibration.py --output result.json   every cell as JSON, the tables on standard output
 
@@ -24,6 +24,7 @@
     boundary      how often a vendor just on a limit passes or fails
     powers        the cases from which a difference is told in 80 %
     official_runs how often a faithful vendor passes against several official runs
+    luck          what one draw of official answers does to a faithful vendor
     lowest        the thresholds that follow from the lowest pair of official runs and from their mean
     sequential    what it costs to stop when it is decided
     peeking       what happens without a design
@@ -75,6 +76,19 @@ def _parts(module: ModuleType, *names: str) -> dict[str, Part]:
     return {name: (getattr(module, name), getattr(module, f"{name}_tables")) for name in names}
 
 
+OVER_CASES = {
+    **_parts(
+        calibration_verdict,
+        "vendors",
+        "false_alarms",
+        "boundary",
+        "powers",
+        "official_runs",
+        "lowest",
+        "luck",
+    ),
+    **_parts(calibration_sequential, "sequential", "peeking", "forecasts"),
+}
 PARTS: Mapping[str, Part] = {
     "intervals": (intervals, intervals_tables),
     "rules": (rules, rules_tables),
@@ -87,11 +101,12 @@ PARTS: Mapping[str, Part] = {
     "repeats": (repeats, repeats_tables),
     "clusters": (clusters, clusters_tables),
     "shares": (shares, shares_tables),
-    **_parts(calibration_verdict, "vendors", "false_alarms", "boundary", "powers", "official_runs", "lowest"),
-    **_parts(calibration_sequential, "sequential", "peeking", "forecasts"),
+    **OVER_CASES,
 }
 REPETITIONS = 50_000
 SHORT_REPETITIONS = 500
+MOST_OF_CASES = 10_000
+"""Runs of a cell of the parts over the case model."""
 
 
 def main() -> int:
@@ -107,10 +122,11 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="write every cell as JSON")
     options = parser.parse_args()
     check_formulas()
-    repetitions = SHORT_REPETITIONS if options.short else options.repetitions
-    result: dict[str, Any] = {"repetitions": repetitions, "seed": options.seed, "parts": {}}
+    wanted = SHORT_REPETITIONS if options.short else options.repetitions
+    result: dict[str, Any] = {"repetitions": wanted, "seed": options.seed, "parts": {}}
     for name in options.only:
         compute, tables = PARTS[name]
+        repetitions = min(wanted, MOST_OF_CASES) if name in OVER_CASES else wanted
         started = time.perf_counter()
         cells = compute(Draws(np.random.default_rng([options.seed, *name.encode()]), repetitions))
         result["parts"][name] = cells

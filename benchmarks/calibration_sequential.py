@@ -32,7 +32,6 @@ from k2_verifier_adapter.core.verdict import Requirements, Status, strict_verdic
 
 Cells = list[dict[str, Any]]
 
-MOST_FOLLOWED = 20_000
 AT_RANDOM = "the same, rows in an order at random"
 DESIGNS = {maximum: plan(maximum) for maximum in (500, CASES)}
 SEQUENTIAL_F1S = (0.53, 0.63, 0.80)
@@ -63,7 +62,7 @@ def sequential(draws: Draws) -> Cells:
         looks = np.array(design.looks, dtype=float)
         passing = np.array([level.passing for level in design.levels])
         failing = np.array([level.failing for level in design.levels])
-        size = min(draws.repetitions, MOST_FOLLOWED)
+        size = draws.repetitions
         seen = drawn.along(looks, size, stratified=name != AT_RANDOM)
         only = similarity_status(seen, subset.threshold, passing, failing)
         every = overall(seen, subset.threshold, passing, failing)
@@ -123,7 +122,7 @@ def sequential_tables(found: Cells) -> list[str]:
 
 def peeking(draws: Draws) -> Cells:
     """Look at the strict rule of the similarity every 50 cases, and stop as soon as it says anything."""
-    subset, size = SUBSETS[0], min(draws.repetitions, MOST_FOLLOWED)
+    subset, size = SUBSETS[0], draws.repetitions
     looks = np.arange(50.0, CASES + 1, 50)
     draw = Draw(draws.rng, subset, _at_f1(subset, subset.threshold))
     found = []
@@ -147,7 +146,7 @@ def peeking_tables(found: Cells) -> list[str]:
 
 
 def forecasts(draws: Draws) -> Cells:
-    """Forecast a check at 500 of 2,000 cases, of vendors spread evenly around its limits, and go on to see."""
+    """Forecast a check at 500 of 2,000 cases, of vendors spread around its limits, and go on to see."""
     subset, found = SUBSETS[0], []
     repetitions = min(draws.repetitions, 100)
     looks = np.array([500.0, CASES])

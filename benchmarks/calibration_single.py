@@ -35,7 +35,6 @@ REPEATED_CASES = (50, 200, 1000)
 REPEATS = (1, 3, 5)
 REPEATED_F1S = (0.76, 0.9)
 MOST_REPEATED = 10_000
-MOST_CLUSTERED = 4_000
 AT_ONCE = 1000
 
 Cells = list[dict[str, Any]]
@@ -231,7 +230,7 @@ def clusters(draws: Draws) -> Cells:
     for accuracy, cases, times in product(ACCURACIES, REPEATED_CASES, CLUSTERED_REPEATS):
         for alike in ALIKE:
             held = above = 0.0
-            runs = min(draws.repetitions, MOST_CLUSTERED)
+            runs = min(draws.repetitions, MOST_REPEATED)
             for start in range(0, runs, AT_ONCE):
                 shape = min(AT_ONCE, runs - start), cases
                 calls = draws.rng.binomial(times, draws.rng.beta(*_U_SHAPED, shape)).astype(float)

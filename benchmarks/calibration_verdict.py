@@ -453,3 +453,33 @@ def lowest_tables(found: Cells) -> list[str]:
         for cell in found
     ]
     return ["Thresholds that follow from official runs, on average:", "", *table(head, rows)]
+
+
+# --- luck: the one draw of official answers that everybody is held against ------------------------
+
+
+def luck(draws: Draws) -> Cells:
+    """Fix the prompts and the official answers, and see how often a faithful vendor passes against them."""
+    found, size = [], min(draws.repetitions, 400)
+    for subset in SUBSETS:
+        p = subset.cases()
+        for _ in range(size):
+            cases = draws.rng.choice(p, CASES)
+            official = draws.rng.random(CASES) < cases
+            calls = draws.rng.random((size, CASES)) < cases
+            hits, misses = (calls & official).sum(1), (calls ^ official).sum(1)
+            bound = _f1_bound(hits.astype(float), misses.astype(float), np.asarray(-Z))
+            found.append({"subset": subset.name, "passes": float((bound >= subset.threshold).mean())})
+    return found
+
+
+def luck_tables(found: Cells) -> list[str]:
+    """Show how the share of passes spreads over the draws."""
+    quantiles = (0.05, 0.25, 0.5, 0.75, 0.95)
+    head = ["subset", "draws", "mean", *(f"{quantile:.0%} of the draws below" for quantile in quantiles)]
+    rows = []
+    for subset in SUBSETS:
+        of = [cell["passes"] for cell in found if cell["subset"] == subset.name]
+        spread = [percent(float(value)) for value in np.quantile(of, quantiles)]
+        rows.append([subset.name, str(len(of)), percent(float(np.mean(of))), *spread])
+    return ["A faithful vendor passes the similarity at 2,000 cases, in %:", "", *table(head, rows)]
