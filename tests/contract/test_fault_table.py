@@ -7,7 +7,6 @@ import contextlib
 import functools
 import re
 import socket
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -258,28 +257,6 @@ def test_a_refused_connection_is_survived():
 
         outcome = asyncio.run(main(start))
     assert (type(outcome), outcome.attempts, len(notes)) == (ResponseRecord, 2, 1)
-
-
-def test_retry_after_is_heeded():
-    """`Retry-After` decides, in seconds or as a date: a second is waited for, more than 600 ends the request."""
-    faults = ("http_429_retry_after_seconds", "http_429_retry_after_date")
-    hours = [SimulatedVendor([ROW], profile_with({fault: 1}), retry_after_s=700) for fault in faults]
-    for (outcome,) in ask_each([(vendor, [PLAIN]) for vendor in hours], retries=RETRIES):
-        assert (outcome.failure.failure_class, outcome.attempts) == (C.RATE_LIMITED, 1)
-    soon = [SimulatedVendor([ROW], profile_with({f"{fault}@1": 1}), retry_after_s=1) for fault in faults]
-    began = time.monotonic()
-    for (outcome,) in ask_each([(vendor, [PLAIN]) for vendor in soon], retries=RETRIES):
-        assert (type(outcome), outcome.attempts) == (ResponseRecord, 2)
-    assert time.monotonic() - began > 0.9
-
-
-def test_a_redirect_is_not_followed():
-    """Of a redirect, the target is named and nothing is sent there."""
-    vendor = _vendor("not_a_completion_redirect")
-    for outcome in ask(vendor, [PLAIN, STREAMED]):
-        assert outcome.failure.failure_class is C.NOT_A_COMPLETION
-        assert "HTTP 307: redirected to /moved/v1/chat/completions" in outcome.failure.detail
-    assert {request.path for request in vendor.requests} == {"/v1/chat/completions"}
 
 
 def test_the_words_of_a_refusal_arrive_whole():
