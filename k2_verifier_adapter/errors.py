@@ -27,12 +27,7 @@ class UsageError(K2VerifierError):
 
 
 class UnknownFlagError(UsageError):
-    """A flag is none of EvalScope's.
-
-    Attributes:
-        flag: The flag.
-        known: Those of EvalScope.
-    """
+    """A flag is none of EvalScope's."""
 
     def __init__(self, flag: str, known: list[str]) -> None:
         self.flag = flag
@@ -45,11 +40,7 @@ class DataError(K2VerifierError):
 
 
 class BadRowsError(DataError):
-    """At least one row cannot be used; all bad rows are listed.
-
-    Attributes:
-        problems: One `RowProblem` text a bad row, in file order.
-    """
+    """At least one row cannot be used; all of them are listed, in file order."""
 
     def __init__(self, source: str, problems: list[str], total: int, *, shown: int = 20) -> None:
         self.source = source
@@ -64,12 +55,7 @@ class BadRowsError(DataError):
 
 
 class StorageError(DataError):
-    """A file cannot be written: the disk is full or read-only, or its place cannot be written to.
-
-    Attributes:
-        path: The file or directory.
-        cause: What the operating system said.
-    """
+    """A file cannot be written: the disk is full or read-only, or its place cannot be written to."""
 
     def __init__(self, path: str | os.PathLike[str], cause: OSError, *notes: str) -> None:
         """Make the message: what, why, and the notes, which say what is lost and what to do."""
@@ -87,9 +73,7 @@ class StorageError(DataError):
     def of(cls, error: OSError, place: str | os.PathLike[str]) -> StorageError | None:
         """Take an error of the operating system for one of storage; None if it is about something else.
 
-        Args:
-            error: The error; a failed `write` does not name its file.
-            place: What to name then.
+        The place is named where the error names no file, as that of a failed `write`.
         """
         if error.errno not in _FULL | _REFUSED:
             return None
@@ -110,11 +94,7 @@ class TakeoverError(K2VerifierError):
 
 
 class RunInterruptedError(K2VerifierError):
-    """The user interrupted a run; what was answered is stored.
-
-    Attributes:
-        run: Path of the run directory.
-    """
+    """The user interrupted a run; what was answered is stored in its directory."""
 
     def __init__(self, run: str) -> None:
         self.run = run

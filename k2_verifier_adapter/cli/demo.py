@@ -79,11 +79,7 @@ def demo(*, profile_name: str, limit: int | None, work_dir: Path | None) -> None
 
 
 def _unused_directory(work_dir: Path | None) -> Path:
-    """Choose the directory; one that holds files may hold another run.
-
-    Raises:
-        UsageError: If it is not empty.
-    """
+    """Choose the directory; one that holds files may hold another run, and is refused."""
     from k2_verifier_adapter.errors import UsageError
 
     if work_dir is None:
@@ -104,11 +100,7 @@ def _make(directory: Path) -> None:
 
 
 def _require_start_up_hook() -> None:
-    """Refuse to show EvalScope's own benchmark as if it were this one.
-
-    Raises:
-        TakeoverError: If the subprocess would run it.
-    """
+    """Refuse to show EvalScope's own benchmark as if it were this one."""
     from k2_verifier_adapter.errors import TakeoverError
     from k2_verifier_adapter.evalscope_plugin.takeover import require_active
 

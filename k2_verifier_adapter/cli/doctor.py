@@ -32,13 +32,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        state: `ok`, `warning` or `failed`.
-        name: What was looked at.
-        detail: What was found.
-    """
+    """One thing that was looked at; its state is `ok`, `warning` or `failed`."""
 
     state: str
     name: str

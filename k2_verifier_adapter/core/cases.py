@@ -28,12 +28,7 @@ NOT_PARAMETERS = frozenset({"model", "messages", "tools"})
 
 
 class RowError(ValueError):
-    """One field of one row cannot be used.
-
-    Attributes:
-        field: Name of the field, with the position inside it where known (`messages[3].role`).
-        reason: What is wrong, with the value and what was expected.
-    """
+    """One field of one row (`messages[3].role`) cannot be used, and why."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"field {field!r}: {reason}")
@@ -43,13 +38,7 @@ class RowError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class OfficialAnswer:
-    """What the official API answered to the same request.
-
-    Attributes:
-        should_call: The official decision: finish_reason was `tool_calls`.
-        finish_reason: The official finish_reason, or None if the row does not say.
-        tool_calls_json: JSON text of the official tool calls, or None if the row has none.
-    """
+    """What the official API answered to the same request; None where the row does not say."""
 
     should_call: bool
     finish_reason: str | None = None
@@ -64,12 +53,7 @@ class Case:
         index: 0-based position of the row in its source.
         data_index: Upstream's 1-based number of the sample; one more than `index` unless the row
             says otherwise, as rows do that were built from a subset of the samples.
-        messages_json: The messages to send, as UTF-8 JSON text.
-        tools_json: The tools to send, as UTF-8 JSON text, or None if the row has no `tools`.
-        official: The official answer.
         parameters: Request parameters that belong to the row's baseline.
-        repairs: Repairs that were made in the messages.
-        synthetic: Whether the row was made for tests and demonstrations.
     """
 
     index: int
@@ -123,12 +107,9 @@ class CaseLike(Protocol):
 def decode_row(row: Mapping[str, Any], index: int, options: HistoryOptions) -> Case:
     """Decode and check one row.
 
-    Args:
-        row: The record: `messages` and `tools` as JSON text or as lists, `should_call_tool`,
-            `official_finish_reason`, optional `official_tool_calls` (or `tool_calls`),
-            `parameters`, `data_index` and `synthetic`.
-        index: 0-based position of the row in its source.
-        options: History repairs to make.
+    `messages` and `tools` are JSON text or lists; the other columns are `should_call_tool`,
+    `official_finish_reason` and, where there are any, `official_tool_calls` (or `tool_calls`), `parameters`,
+    `data_index` and `synthetic`.
 
     Raises:
         RowError: If a field is missing or has a shape that cannot be sent or compared.

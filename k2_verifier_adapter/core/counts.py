@@ -167,7 +167,6 @@ class ToolCounts:
 
     Attributes:
         calls: Calls under finish_reason `tool_calls`.
-        invalid: Those that are not valid.
         responses: Responses by the failure class that they show of this tool: of its calls, of a call
             that leaked, or of one that is missing or too much. Ids are left out, and so is a call that
             is missed for another cause.

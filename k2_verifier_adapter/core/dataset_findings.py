@@ -63,11 +63,8 @@ class Finding:
     """One thing found.
 
     Attributes:
-        kind: What.
-        file: Name of the file that it was found in.
-        lines: 1-based line numbers in it.
+        lines: 1-based line numbers in the file.
         detail: What exactly, where the kind does not say it all.
-        count: How many are meant.
     """
 
     kind: FindingKind
@@ -95,13 +92,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be used.
-
-    Attributes:
-        place: Where it stands.
-        field: The field at fault, or None where it is the row as a whole.
-        reason: What is wrong.
-    """
+    """A row that cannot be used, and why; without a field, it is the row as a whole."""
 
     place: Place
     field: str | None
@@ -117,8 +108,6 @@ class RunUsed:
     """An official run that rows were built from.
 
     Attributes:
-        name: The file's name.
-        sha256: Digest of the file.
         completed: Number of lines that hold a completion.
         requested_models: Lines by the model that was asked for.
         served_models: Completions by the model that they say answered.
@@ -136,16 +125,11 @@ class SubsetBuild:
     """What was built, or would have been if any row had remained.
 
     Attributes:
-        subset: The subset.
-        rows_path: The rows file.
-        baseline_path: The baseline file.
-        rows: Number of rows.
         calls: Number of rows with an official call.
         standard: What the rows' numbers are held against.
         runs: The official runs, the baseline first.
         pairs: How far every two of them agree.
-        findings: What left rows out, or is worth knowing of them.
-        other_findings: The same for the runs that only measure self-agreement.
+        other_findings: Findings on the runs that only measure self-agreement.
     """
 
     subset: str
@@ -162,14 +146,7 @@ class SubsetBuild:
 
 @dataclass(frozen=True, slots=True)
 class RowNote:
-    """Something in a row that does not keep it from being used.
-
-    Attributes:
-        place: Where the row stands.
-        subject: What in the row: a tool, a call.
-        failure_class: What is wrong with it.
-        detail: What exactly.
-    """
+    """Something in a row, a tool or a call, that does not keep the row from being used."""
 
     place: Place
     subject: str
@@ -182,23 +159,14 @@ class SubsetCheck:
     """What is in the rows of one subset.
 
     Attributes:
-        subset: The subset.
-        file: Its rows file, or None if there is none.
         error: Why the rows cannot be used as a whole, or None.
         hint: What the file seems to be instead, or None.
-        bad_rows: Rows that cannot be used.
-        rows: Rows that can.
-        calls: Those with an official call.
-        synthetic: Those that are synthetic.
-        finish_reasons: Those by official finish_reason; `not given` where the row has none.
-        repairs: Those by repair; `tool_call_ids` is only made where it is asked for.
+        finish_reasons: Usable rows by official finish_reason; `not given` where the row has none.
+        repairs: Usable rows by repair; `tool_call_ids` is only made where it is asked for.
         parameters: For each parameter, its values as JSON text, with the number of rows.
         tools: Tools, each row's counted.
-        distinct_schemas: Different schemas among them.
         tool_notes: Tools whose schema is missing, broken, or takes too long to check.
-        with_official_calls: Rows with an official call that carry it.
         call_notes: Official calls that are not valid.
-        standard: What the numbers are held against, or None.
     """
 
     subset: str

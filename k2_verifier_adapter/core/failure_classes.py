@@ -136,7 +136,6 @@ class Failure:
     """One observed failure of one response.
 
     Attributes:
-        failure_class: What went wrong.
         detail: One line for a person: the offending value and what was expected.
         call: 0-based position of the tool call in the response, or None if not about one call.
         tool: Name of the tool that was called, that was leaked, or that was not called; None if it is

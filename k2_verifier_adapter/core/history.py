@@ -26,12 +26,7 @@ class MalformedHistory(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class HistoryOptions:
-    """The repairs that the user asked for.
-
-    Attributes:
-        malformed_history: Replace malformed historical arguments by `{}`, or keep them.
-        normalize_tool_call_ids: Rename historical ids to `functions.NAME:IDX`.
-    """
+    """The repairs that the user asked for."""
 
     malformed_history: MalformedHistory = MalformedHistory.SANITIZE
     normalize_tool_call_ids: bool = False
@@ -63,13 +58,7 @@ class Repairs:
 
 
 def repair_messages(messages: list[Any], options: HistoryOptions) -> Repairs:
-    """Make the declared repairs in place and count them.
-
-    Args:
-        messages: The decoded messages of one row, of any shape; what is not an object with the
-            expected members is left alone.
-        options: Which repairs to make.
-    """
+    """Make the declared repairs in place and count them; what has not the expected shape is left alone."""
     input_role = _rename_input_role(messages)
     malformed = (
         _empty_malformed_arguments(messages) if options.malformed_history is MalformedHistory.SANITIZE else 0

@@ -35,11 +35,7 @@ class JudgedResponse:
 
     Attributes:
         case_index: 0-based row number.
-        repeat: 0-based repetition.
-        response: Choice 0 of the completion.
-        judgement: What it is worth.
         duration_s: Seconds that the answer took; None if a log does not say.
-        attempts: Attempts that it took.
         raw: Whether the response is the endpoint's own, not parsed by EvalScope before.
     """
 
@@ -69,15 +65,8 @@ def judge_response(
 ) -> Item:
     """Judge what was answered to a request; what is no completion is a failed request.
 
-    Args:
-        case: The case that was asked.
-        response: What was read from the stored text or from the line of a log.
-        parameters: Those of the request; None if they are not known.
-        stream_anomalies: Stream failure classes noticed while the response was assembled.
-        repeat: 0-based repetition.
-        duration_s: Seconds that the answer took; None if it is not known.
-        attempts: Attempts that it took.
-        raw: Whether the response is the endpoint's own, not parsed by EvalScope before.
+    The arguments by name are what `JudgedResponse` and `Judgement` keep of them; `parameters` are those of
+    the request, None if they are not known.
     """
     if isinstance(response, NotACompletion):
         failure = Failure(response.failure_class, response.reason)
@@ -102,11 +91,6 @@ def judge_record(case: NumberedCase, record: ResponseRecord) -> Item:
 
 
 def judge_all(cases: Mapping[int, Case], records: Iterable[ResponseRecord]) -> Iterator[Item]:
-    """Judge stored responses.
-
-    Args:
-        cases: The evaluated cases by 0-based row number.
-        records: The stored responses.
-    """
+    """Judge stored responses; the cases are given by 0-based row number."""
     for record in records:
         yield judge_record(cases[record.case_index], record)

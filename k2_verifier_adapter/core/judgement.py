@@ -18,13 +18,7 @@ LONGEST_NAME = 200
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """What a response would be worth to the two metrics without one of its failures.
-
-    Attributes:
-        failure_class: The class that is fixed.
-        calls: Whether it would count as a call.
-        valid: Whether its calls would all be valid; without meaning where it is no call.
-    """
+    """What a response would be worth without a class of failure; `valid` is about calls only."""
 
     failure_class: FailureClass
     calls: bool
@@ -44,14 +38,7 @@ class NoteKind(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One note on one call.
-
-    Attributes:
-        kind: What it says.
-        detail: One line for a person.
-        call: 0-based position of the tool call in the response.
-        tool: Name of the tool, or None if it has none.
-    """
+    """One note on one call, which is named by its 0-based position in the response."""
 
     kind: NoteKind
     detail: str
@@ -66,13 +53,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """The calls of one tool in one response.
-
-    Attributes:
-        name: The tool's name as it was called, a long one shortened.
-        calls: Its calls.
-        invalid: Those that are not valid.
-    """
+    """The calls of one tool in one response; a long name is shortened."""
 
     name: str
     calls: int
@@ -85,11 +66,8 @@ class Judgement:
 
     Attributes:
         finish_reason: The literal finish_reason, None if in no bucket.
-        bucket: The bucket that it is counted in.
         tool_calls_valid: As upstream's field: None unless finish_reason is `tool_calls` and calls
             are present; else whether every call is valid.
-        should_call: The official decision.
-        official_bucket: The bucket of the official finish_reason.
         official_valid: Whether the official calls are valid; None if the official answer is no
             call. Official calls that the row does not carry count as valid.
         same_names: Whether both sides call the same multiset of names; None unless both call and
@@ -101,7 +79,6 @@ class Judgement:
             there is no failure.
         fixes: What the response would be worth without a class, for those classes whose fix would
             change it.
-        notes: What is worth knowing of its calls, but is no failure.
         tools: The calls by tool; empty unless finish_reason is `tool_calls`.
     """
 
@@ -141,11 +118,7 @@ class FailedRequest:
     """One request that gave no completion; it is never judged.
 
     Attributes:
-        case_index: 0-based row number.
         failure: The transport failure, its detail fit for a report (no secrets).
-        status: HTTP status, or None if none came.
-        attempts: Requests sent for it.
-        repeat: 0-based repetition of the case.
         duration_s: Seconds from the first attempt to the end of the last.
         as_no_call_against: The official decision, if the request is to count as "did not call", as
             some scripts have it; None, this project's rule, if not.

@@ -19,12 +19,7 @@ class FailedRule(str, Enum):
 
 @dataclass(slots=True)
 class Places:
-    """Where something was found.
-
-    Attributes:
-        count: How often.
-        listed: The first places, at most `MAX_PLACES`: each a `data_index` or a line number.
-    """
+    """How often something was found, and the first places: each a `data_index` or a line number."""
 
     count: int = 0
     listed: array[int] = field(default_factory=lambda: array("Q"))
@@ -48,9 +43,7 @@ class OfficialFacts:
 
     Attributes:
         rows: Official answers and failed official requests.
-        failed: Failed official requests among them.
         unused: Official answers that no line of the results answers.
-        unusable: Lines that could not be used, by line number.
         duplicates: Further lines of a `data_index`, by `data_index`; the first that completed counts.
     """
 
@@ -66,21 +59,15 @@ class LogFacts:
     """What was found in the results file.
 
     Attributes:
-        failed_rule: What failed requests count as.
         lines: Lines that are not empty.
         scored: Lines that were scored, failed requests included.
-        unreadable: Lines that are no JSON object, by line number.
-        without_data_index: Lines without a usable `data_index`, by line number.
         duplicates: Lines whose `data_index` stood already further up, with others between, by
             `data_index`; the first counts. Lines that follow each other are repeats.
-        without_official: Lines without an official answer, by `data_index`.
-        official_failed: Lines whose official request failed, by `data_index`.
         other_request: Scored lines whose request holds other messages or tools than the official
             one, by `data_index`.
         finish_reason_differs: Scored lines whose logged `finish_reason` is not the response's.
         tool_calls_valid_differs: Scored lines whose logged `tool_calls_valid` is not confirmed.
         no_completion: Lines logged as a success whose response is no completion.
-        official: What was found in the official file.
     """
 
     failed_rule: FailedRule = FailedRule.LEFT_OUT

@@ -23,7 +23,6 @@ class Metric:
     """One metric of one run.
 
     Attributes:
-        name: As in EvalScope's report.
         value: The value, or None where it is undefined (denominator 0).
         n: The denominator; for a count, the completed responses it is a count of.
         interval: 95 % interval, or None for counts and for values without one.
@@ -39,14 +38,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """How a metric is computed.
-
-    Attributes:
-        name: The metric's name.
-        value: Value from counts; None where undefined.
-        n: Denominator from counts.
-        is_count: Whether the value is a number of responses.
-    """
+    """How a metric is computed from counts; `n` gives its denominator."""
 
     name: str
     value: Callable[[Counts], float | None]

@@ -18,11 +18,7 @@ class Observed:
     """What the responses say of themselves.
 
     Attributes:
-        models: Responses by the `model` field of the completion.
         providers: Responses by the `provider` field, which routers set.
-        system_fingerprints: Responses by `system_fingerprint`.
-        usage: Sums of the token counts.
-        durations_s: Seconds that each answer took.
         not_raw: Responses that passed through EvalScope's own parsing.
         retried: Responses that took more than one attempt.
     """

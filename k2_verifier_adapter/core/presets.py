@@ -20,7 +20,6 @@ class SelfAgreement:
 
     Attributes:
         lowest: Of the pair of runs that agree least.
-        mean: Over all pairs.
         error: The mean's standard error over cases; None if it is not known.
     """
 
@@ -35,11 +34,7 @@ class SelfAgreement:
 
     @classmethod
     def from_json(cls, value: Any) -> SelfAgreement | None:
-        """Read the form that files hold back; None for None.
-
-        Raises:
-            KeyError, TypeError: If it is neither.
-        """
+        """Read the stored form back; None for None. A KeyError or TypeError says that it is neither."""
         if value is None:
             return None
         error = value.get("standard_error")
@@ -52,7 +47,6 @@ class Standard:
 
     Attributes:
         threshold: Acceptance threshold of `trigger_similarity`, or None.
-        self_agreement: The official model against itself, or None if unknown.
         source: Where the two come from, one line.
     """
 
@@ -70,11 +64,7 @@ class Standard:
 
     @classmethod
     def from_json(cls, value: Any) -> Standard | None:
-        """Read the form that files hold back; None for None.
-
-        Raises:
-            KeyError, TypeError: If it is neither.
-        """
+        """Read the stored form back; None for None. A KeyError or TypeError says that it is neither."""
         if value is None:
             return None
         threshold = value["threshold"]
@@ -94,7 +84,6 @@ class Preset:
         timeout_s: Seconds that one attempt may go without progress; long enough for
             `max_tokens` tokens at about 15 to 20 tokens a second from a server that sends
             everything at the end.
-        standard: What its numbers are held against, or None where upstream states nothing.
     """
 
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({"stream": True}))

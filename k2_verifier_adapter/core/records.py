@@ -20,12 +20,9 @@ class ResponseRecord:
     """One answered request, as stored with EvalScope's prediction.
 
     Attributes:
-        case_index: 0-based row number.
-        repeat: 0-based repetition of the case.
         response: The raw completion as ASCII-escaped JSON text; of a stream, the completion that
             its chunks were assembled to.
         stream_anomalies: Stream failure classes noticed while it was assembled.
-        request: What was asked.
         attempts: Requests sent until the answer came.
         duration_s: Seconds from the request that was answered to the end of the answer.
         ttft_s: Seconds to the first content, reasoning or call; None if not streamed.

@@ -25,13 +25,7 @@ _ESCAPE = len(rb"\u4e2d")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One chat completion request, ready to send.
-
-    Attributes:
-        body: The JSON body as bytes.
-        stream: Whether the body asks for an event stream.
-        identity: What the request is, for comparison with a stored response's.
-    """
+    """One chat completion request, ready to send."""
 
     body: bytes
     stream: bool
@@ -43,7 +37,6 @@ class RequestIdentity:
     """What makes two requests the same.
 
     Attributes:
-        sha256: Digest of the whole body.
         row_sha256: Digest of messages and tools alone, to tell a changed row from changed parameters.
         parameters: Everything in the body but messages and tools, `model` included.
     """
@@ -115,12 +108,9 @@ def merge_parameters(
 
 
 def build_request(case: Case, model: str, parameters: Mapping[str, Any]) -> Request:
-    """Build the request of a case.
+    """Build the request of a case, whose messages and tools are copied byte by byte.
 
-    Args:
-        case: The case; its messages and tools are copied byte by byte.
-        model: The model name to ask for.
-        parameters: Merged parameters; a `model`, `messages` or `tools` among them is ignored.
+    A `model`, `messages` or `tools` among the merged parameters is ignored.
     """
     sent = {"model": model}
     sent.update((name, value) for name, value in parameters.items() if name not in _FROM_CASE)

@@ -32,7 +32,6 @@ class Response:
         finish_reason: The literal finish_reason; None if it is null, absent, empty or no string
             at all is given (upstream: in no bucket).
         message: The message object, or None if it is null, absent or no object.
-        completion: The whole completion object.
     """
 
     finish_reason: str | None
@@ -64,12 +63,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class NotACompletion:
-    """Why a body is not a completion, so that the request counts as failed.
-
-    Attributes:
-        failure_class: The transport class.
-        reason: One line that says what came instead.
-    """
+    """Why a body is not a completion, so that the request counts as failed."""
 
     failure_class: FailureClass
     reason: str
@@ -145,12 +139,7 @@ def _not_a_completion(reason: str) -> NotACompletion:
 
 
 def reported_tokens(completion: Mapping[str, Any], name: str) -> int:
-    """Read a count out of a completion's `usage`; 0 where it gives none that can be one.
-
-    Args:
-        completion: The completion.
-        name: `prompt_tokens`, `completion_tokens` or `total_tokens`.
-    """
+    """Read a count out of a completion's `usage`; 0 where it gives none that can be one."""
     usage = completion.get("usage")
     value = usage.get(name) if isinstance(usage, Mapping) else None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_TOKENS:

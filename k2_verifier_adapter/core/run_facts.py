@@ -37,11 +37,7 @@ class RowsInfo:
 
     @classmethod
     def from_json(cls, value: Any) -> RowsInfo:
-        """Read the form that files hold back.
-
-        Raises:
-            KeyError, TypeError, ValueError: If it is not one.
-        """
+        """Read the stored form back; a KeyError, TypeError or ValueError says that it is not one."""
         source, digest, synthetic = text(value["source"]), text(value["sha256"]), bool(value["synthetic"])
         return cls(source, digest, synthetic, RowsSample.from_json(value.get("sample")))
 
@@ -52,19 +48,12 @@ class RunFacts:
 
     Attributes:
         model: The model id of the run, as EvalScope names its files.
-        subset: The subset.
         parameters: The request parameters that all requests share.
-        rows: Which rows.
         planned: Requests that the run was to make: rows times repeats.
-        repeats: Repetitions of each row.
         started_at: Start of the first session, ISO 8601.
         finished_at: End of the last session, or None while running or after a crash.
         complete: Whether the last session ended by itself (failed requests included).
         endpoint_host: Host and port that was asked; None for an API without URL.
-        adapter: Version of this package.
-        evalscope: Version of EvalScope.
-        python: Version of Python.
-        standard: What the subset's numbers are held against, or None if nothing is known.
         stopped: Which maximum of the user's ended the last session early, or None.
     """
 
@@ -108,11 +97,7 @@ def facts_as_json(facts: RunFacts) -> dict[str, Any]:
 
 
 def facts_from_json(value: Mapping[str, Any]) -> RunFacts:
-    """Read the stored form of the facts back.
-
-    Raises:
-        KeyError, TypeError, ValueError: If it is not one.
-    """
+    """Read the stored form back; a KeyError, TypeError or ValueError says that it is not one."""
     return RunFacts(
         model=text(value["model"]),
         subset=text(value["subset"]),

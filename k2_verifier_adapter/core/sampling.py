@@ -24,7 +24,6 @@ class RowsSample:
     """The part of a source's rows that a run asks about.
 
     Attributes:
-        method: How they were chosen.
         seed: Seed of the choice; None for the first rows, and where EvalScope shuffles without one.
         rows: Rows that were chosen.
         of: Rows of the source.
@@ -48,11 +47,7 @@ class RowsSample:
 
     @classmethod
     def from_json(cls, value: Any) -> RowsSample | None:
-        """Read the form that files hold back; None for None.
-
-        Raises:
-            KeyError, TypeError, ValueError: If it is neither.
-        """
+        """Read the stored form back, or None; a KeyError, TypeError or ValueError says that it is neither."""
         if value is None:
             return None
         seed, rows, of = value["seed"], whole(value["rows"]), whole(value["of"])
@@ -64,28 +59,16 @@ class RowsSample:
 def draw_stratified(decisions: Mapping[int, bool], size: int, seed: int) -> frozenset[int]:
     """Draw rows without replacement, as many official calls among them, in proportion, as in all rows.
 
-    In each stratum the rows come first whose SHA-256 of seed and number is the smallest. So the draw is
-    the same wherever it is made, does not depend on the order of the rows, and a larger one of the same
-    seed holds a smaller one.
-
-    Args:
-        decisions: The official decision of each row, by the row's number.
-        size: Rows to draw, at least 1; all rows if there are no more.
-        seed: Another seed draws other rows.
-
-    Returns:
-        The numbers drawn.
+    In each stratum the rows come first whose SHA-256 of seed and number is the smallest. So the draw is the
+    same wherever it is made, does not depend on the order of the rows, and a larger one of the same seed
+    holds a smaller one. The official decisions are given by row number; with fewer rows than `size`, all are
+    drawn.
     """
     return frozenset(stratified_order(decisions, seed)[:size])
 
 
 def stratified_order(decisions: Mapping[int, bool], seed: int) -> list[int]:
-    """Put all rows into an order whose first rows, however many, are the stratified draw of that size.
-
-    Args:
-        decisions: The official decision of each row, by the row's number.
-        seed: Another seed gives another order.
-    """
+    """Put all rows into an order whose first rows, however many, are the stratified draw of that size."""
     calling = _shuffled((number for number, calls in decisions.items() if calls), seed)
     others = _shuffled((number for number, calls in decisions.items() if not calls), seed)
     order: list[int] = []

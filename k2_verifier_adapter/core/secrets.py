@@ -79,14 +79,9 @@ def _plain(name: object) -> str:
 def replace_secrets(value: Any, replace: Replace, *, name: str = "", held: bool = False) -> Any:
     """Rebuild a configuration with every secret replaced.
 
-    Secret are the values of headers and query parameters, values whose name says so, and in every URL
-    the user, the password and the query.
-
-    Args:
-        value: Strings, numbers, lists and mappings.
-        replace: Gives what stands in a secret's place.
-        name: The key that the value stands under.
-        held: Whether all of the value is secret.
+    Secret are the values of headers and query parameters, values whose name says so, and in every URL the
+    user, the password and the query. `name` is the key that the value stands under; all of a value is secret
+    that is `held`.
     """
     if isinstance(value, Mapping):
         return {
@@ -143,9 +138,7 @@ def _url_parts(url: str) -> Iterator[tuple[str, str | None]]:
 def secrets_in(config: Any, public: Iterable[str] = ()) -> frozenset[str]:
     """Collect the credentials of a configuration that a text can be searched for.
 
-    Args:
-        config: Settings, as nested mappings and lists.
-        public: Values that are no secret wherever they stand: the model's name, say.
+    What is public is no secret wherever it stands: the model's name, say.
     """
     found: set[str] = set()
 
@@ -186,11 +179,7 @@ def hide_secrets(config: Any) -> Any:
 
 
 class Masker:
-    """Takes secrets out of texts, however JSON or a URL spells them.
-
-    Attributes:
-        secrets: The secrets, the longest first.
-    """
+    """Takes secrets out of texts, the longest first, however JSON or a URL spells them."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self.secrets = tuple(sorted({*secrets} - {""}, key=lambda secret: (-len(secret), secret)))

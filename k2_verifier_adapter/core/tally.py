@@ -51,7 +51,6 @@ class Tally:
     """All that a summary is computed from.
 
     Attributes:
-        counts: Counts over all completed responses.
         unrepaired: Counts over those whose request upstream would have sent alike.
         repeated: What the cases that were asked more than once add up to.
         decisions: The cases by what vendor and official API decided in them, the first official run
@@ -60,12 +59,10 @@ class Tally:
         failure_counts: Responses, or failed requests, that show a failure class.
         failure_cases: The 0-based row numbers of those, without repetition, in order; the first
             `MAX_LISTED_CASES`.
-        failed_statuses: Failed requests by HTTP status.
         primary_counts: Responses, or failed requests, by the class that is the cause of the others.
         primary_cases: The 0-based row numbers of the first of those, at most `MAX_EVIDENCE`.
         changes: What the counts would change by, if a class were fixed.
         traits: Responses by what findings rest on beside the classes.
-        tools: What was seen of each tool.
     """
 
     counts: Counts = field(default_factory=Counts)

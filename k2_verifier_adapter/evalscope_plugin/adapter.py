@@ -86,13 +86,7 @@ def benchmark_meta() -> BenchmarkMeta:
 
 
 class K2VerifierAdapter(AgentAdapter):
-    """Rows to samples, and the summary of what the evaluator judged to EvalScope's report.
-
-    Attributes:
-        parameters: The benchmark's own parameters, checked.
-        rows: The rows of each subset that are asked.
-        summaries: What the evaluator made of each subset.
-    """
+    """Rows to samples, and the summary of what the evaluator judged to EvalScope's report."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -119,10 +119,7 @@ def _unreachable_host(hub: str) -> str | None:
 def choose_rows(adapter: AgentAdapter, rows: LoadedRows, stratified: int | None) -> LoadedRows:
     """Apply shuffle and limit, in this order, as EvalScope's loaders do; or draw as many rows stratified.
 
-    Args:
-        adapter: Knows shuffle, seed and limit.
-        rows: All rows of a subset.
-        stratified: Seed of the stratified draw; None for EvalScope's way.
+    `stratified` is the seed of the draw; None for EvalScope's way.
     """
     cases = list(rows.cases)
     if adapter.shuffle:

@@ -67,14 +67,7 @@ def client_for(model: Model, task_config: TaskConfig) -> ModelClient:
 
 
 class HttpClient:
-    """Sends the exact request and gives the raw response; what comes back holds no secret.
-
-    Attributes:
-        api: The model API behind it.
-        model_name: The model name that requests carry.
-        host: Host and port of the endpoint, or None where there is no URL.
-        masker: Takes out the secrets.
-    """
+    """Sends the exact request and gives the raw response; what comes back holds no secret."""
 
     def __init__(self, api: ModelAPI, endpoint: Endpoint) -> None:
         self.api = api

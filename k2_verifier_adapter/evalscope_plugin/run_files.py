@@ -96,9 +96,6 @@ class SubsetFiles:
     `StorageError`.
 
     Attributes:
-        paths: Where this model's answers to this subset are kept.
-        cases: The cases to evaluate.
-        facts: What is known of the run.
         unsaved: Answers that came and could not be written.
     """
 

@@ -19,13 +19,10 @@ _REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[
 def load_config(path: Path, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Read a task file and fill in the environment.
 
-    `${NAME}` inside a string value becomes the variable's value; `${NAME:-default}` the default
-    where the variable is unset or empty. It happens after parsing, so that no value, however odd,
-    changes the structure of the file. Keys are left alone.
-
-    Args:
-        path: The file; `.json` is read as JSON, anything else as YAML.
-        environment: The variables; those of the process if None.
+    `${NAME}` inside a string value becomes the variable's value; `${NAME:-default}` the default where the
+    variable is unset or empty. It happens after parsing, so that no value, however odd, changes the structure
+    of the file. Keys are left alone. A `.json` file is read as JSON, any other as YAML; the environment is
+    the process's own unless one is given.
 
     Raises:
         UsageError: If the file cannot be read or parsed, or names an unset variable without default.

@@ -18,11 +18,7 @@ _BLOCK = 1 << 16
 
 @contextlib.contextmanager
 def storing(path: Path) -> Iterator[None]:
-    """Say of any error of the operating system that this path cannot be written.
-
-    Raises:
-        StorageError: In the place of an OSError.
-    """
+    """Make a `StorageError` of any error of the operating system with this path."""
     try:
         yield
     except OSError as error:
@@ -55,8 +51,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 def remove_leftovers(path: Path) -> None:
     """Remove what `atomic_write` of a killed process left; nobody else may be writing the file now.
 
-    Raises:
-        StorageError: If it cannot be removed.
+    A `StorageError` says that it cannot be removed.
     """
     with storing(path):
         for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
@@ -79,9 +74,7 @@ class LineWriter:
     def __init__(self, path: Path, *, new: bool = False) -> None:
         """Open the file, so that what cannot be written is known before there is anything to write.
 
-        Args:
-            path: The file; it and its directories are made if they are missing.
-            new: Whether to empty it first.
+        Its directories are made if they are missing; a `new` file is emptied first.
 
         Raises:
             StorageError: If it cannot be opened.
@@ -123,11 +116,7 @@ class LineWriter:
             self._torn = False
 
     def sync(self) -> None:
-        """Have all lines written to the device.
-
-        Raises:
-            StorageError: If the device refuses.
-        """
+        """Have all lines written to the device, or raise `StorageError`."""
         with storing(self._path):
             os.fsync(self._file.fileno())
 

@@ -29,9 +29,7 @@ class LineNote:
 
     Attributes:
         stream_anomalies: Stream failure classes noticed while the response was assembled.
-        raw: Whether the response is the endpoint's own, not parsed by EvalScope before.
         failure_class: How the request failed, or None.
-        http_status: The HTTP status of a failed request, or None.
         redacted: What was judged before messages, tools and response were left out, as JSON; None if
             they are there. It is written for people, and never read back.
     """

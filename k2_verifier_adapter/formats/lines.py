@@ -36,11 +36,7 @@ def stem_of(path: Path) -> str:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Say of whatever keeps a file from being read that it does.
-
-    Raises:
-        DataError: In the place of the error.
-    """
+    """Make a `DataError` of whatever keeps a file from being read."""
     try:
         yield
     except FileNotFoundError:
@@ -50,11 +46,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 class Lines:
-    """The lines of an open file, their bytes told to a listener.
-
-    Attributes:
-        last: The line that was given last.
-    """
+    """The lines of an open file, their bytes told to a listener; `last` is the one given last."""
 
     def __init__(self, file: Iterable[bytes], path: Path, advance: Advance, *, digest: bool) -> None:
         self.last = b""
@@ -94,11 +86,8 @@ def open_lines(
 ) -> Iterator[Lines]:
     """Open a file of lines, which may be gzipped, or a member of a tar archive.
 
-    Args:
-        path: The file or archive.
-        member: The member's file name, in whatever folder; needed for an archive.
-        advance: Told how many bytes were read, now and then.
-        digest: Whether to compute the digest of the lines.
+    `advance` is told how many bytes were read, now and then. A member of an archive is named by its file
+    name, in whatever folder it lies.
 
     Raises:
         DataError: If it does not exist or cannot be read.
@@ -170,10 +159,8 @@ def json_objects(
 def read_parquet(path: Path, json_columns: Iterable[str], what_is_lost: str) -> Iterator[dict[str, Any]]:
     """Read a parquet file row by row.
 
-    Args:
-        path: The file.
-        json_columns: Columns that have to hold JSON as text: in a nested type absent keys become null.
-        what_is_lost: What such a column would cost, for the error.
+    `json_columns` have to hold JSON as text, for in a nested type absent keys become null; the error says
+    what that would cost.
 
     Raises:
         DataError: If the file cannot be read, or one of these columns is of a nested type.

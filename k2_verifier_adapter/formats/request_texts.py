@@ -17,8 +17,6 @@ class RequestTexts:
     """Messages and tools of a request as they were written, and what makes two of them the same.
 
     Attributes:
-        messages: JSON text of the messages; None if the request has none.
-        tools: JSON text of the tools; None if the request has none.
         messages_key: Digest of the messages as JSON value, key order included and `_input` renamed.
         tools_key: Digest of the tools as JSON value, key order included; missing and null are alike.
     """
@@ -40,9 +38,7 @@ class RequestTexts:
 def request_texts(line: str, member: str | None = None) -> RequestTexts:
     """Cut messages and tools out of a line that holds a JSON object.
 
-    Args:
-        line: The line; it parses to an object.
-        member: The member of the line that is the request; None if the line is the request itself.
+    `member` names the member of it that is the request; None for the line itself.
     """
     start = 0 if member is None else _members(line, 0)[member].start
     members = _members(line, start)

@@ -32,13 +32,7 @@ _NESTED = ("messages", "tools", "official_tool_calls", "tool_calls", "parameters
 
 @dataclass(frozen=True, slots=True)
 class LoadedRows:
-    """All rows of a subset, decoded.
-
-    Attributes:
-        cases: The cases, in row order.
-        info: Which rows they are.
-        standard: What the rows' own baseline says the numbers are held against, or None.
-    """
+    """All rows of a subset, decoded, and what their own baseline says the numbers are held against."""
 
     cases: list[Case]
     info: RowsInfo
@@ -48,11 +42,8 @@ class LoadedRows:
 def load_cases(path: str | Path, subset: str, options: HistoryOptions) -> LoadedRows:
     """Load the rows of a subset from a local file or directory.
 
-    Args:
-        path: A `.jsonl` or `.parquet` file, a directory with `SUBSET_test.jsonl` or `SUBSET.jsonl`
-            (or parquet), a hub snapshot, or `bundled`.
-        subset: Name of the subset.
-        options: History repairs to make.
+    The path is a `.jsonl` or `.parquet` file, a directory with `SUBSET_test.jsonl` or `SUBSET.jsonl` (or
+    parquet), a hub snapshot, or `bundled`.
 
     Raises:
         DataError: If there is no such file, it cannot be read, or it is not the one that the baseline
@@ -151,12 +142,7 @@ def _subset_of(file: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One undecoded row: its place, and its columns or the reason why it has none.
-
-    Attributes:
-        place: Where it stands.
-        content: Its columns, or what is wrong with it.
-    """
+    """One undecoded row: its place, and its columns or the reason why it has none."""
 
     place: Place
     content: Mapping[str, Any] | ValueError

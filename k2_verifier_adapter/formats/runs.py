@@ -29,13 +29,7 @@ from k2_verifier_adapter.version import BENCHMARK
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
-    """Where one model's answers to one subset are kept inside a run.
-
-    Attributes:
-        run: The run directory.
-        model: The model id.
-        subset: The subset.
-    """
+    """Where one model's answers to one subset are kept inside a run."""
 
     run: Path
     model: str
@@ -77,8 +71,6 @@ class StoredRun:
     """One model's answers to one subset, read back.
 
     Attributes:
-        paths: Where it was read from.
-        facts: What is known of the run.
         cases: The evaluated cases by 0-based row number.
         records: The stored responses, one for each case and repeat, in row order.
         failed: The failed requests that no later response replaced, in row order.
@@ -201,11 +193,7 @@ def case_as_json(case: Case) -> dict[str, Any]:
 
 
 def case_from_json(value: Mapping[str, Any]) -> Case:
-    """Read the stored form back.
-
-    Raises:
-        KeyError, TypeError, ValueError: If it is not one.
-    """
+    """Read the stored form back; a KeyError, TypeError or ValueError says that it is not one."""
     tools, index = text_or_none(value["tools"]), whole(value["index"])
     return Case(
         index=index,

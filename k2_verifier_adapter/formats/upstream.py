@@ -38,12 +38,7 @@ _JSON_COLUMNS = ("request", "extra_body", "response", NOTE_KEY)
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that cannot be used.
-
-    Attributes:
-        number: 1-based line number.
-        reason: What is wrong with it.
-    """
+    """A line that cannot be used, by its 1-based number, and why."""
 
     number: int
     reason: str
@@ -54,18 +49,12 @@ class Result:
     """One line of a results file, as it stands.
 
     Attributes:
-        number: 1-based line number.
         data_index: The sample it answers, 1-based; None if the line does not say.
-        request: The request as sent, or None if the line does not hold it.
         extra_body: Further body parameters of the request; empty if the line holds none.
         response: The raw completion, or what stands in its place.
         succeeded: Whether `status` is `success`; a line without status succeeded if it has a response.
         finish_reason: The log's own finish_reason, or None.
         tool_calls_valid: The log's own verdict, or None.
-        has_tool_calls_valid: Whether the line has that field at all.
-        duration_ms: Milliseconds that the request took, or None.
-        last_run_at: When it was made, as logged, or None.
-        has_finish_reason: Whether the line has that field at all.
         note: What `export` of this package noted beside upstream's fields, undecoded.
     """
 
@@ -127,12 +116,7 @@ def find_result_files(paths: Sequence[Path]) -> list[Path]:
 def open_results(
     path: Path, subset: str | None, advance: Advance = lambda _: None
 ) -> Iterator[Iterable[bytes]]:
-    """Open a file of results as JSON lines.
-
-    Args:
-        path: The file.
-        subset: The subset, for its member of an archive.
-        advance: Told how many bytes were read, now and then.
+    """Open a file of results, or the member of an archive that belongs to a subset, as JSON lines.
 
     Raises:
         DataError: If it cannot be read.
@@ -161,11 +145,6 @@ def read_results(
     lines: Iterable[bytes], first_line: int = 1, *, source: str = "the log"
 ) -> Iterator[Result | BadLine]:
     """Read a results file, old or new; nothing is judged and nothing is dropped.
-
-    Args:
-        lines: The lines.
-        first_line: Number of the first one.
-        source: What they are of, for the error.
 
     Raises:
         DataError: If a line was exported redacted: it holds no response that could be judged.

@@ -33,10 +33,7 @@ def check_subset(
 ) -> SubsetCheck:
     """Read all rows of a subset, and say what is in them and what is wrong with them.
 
-    Args:
-        path: What `local_path` takes.
-        subset: The subset.
-        on_row: Called with 1 for each row.
+    The path is what `local_path` takes; `on_row` is called with 1 for each row.
     """
     check = SubsetCheck(subset)
     schemas = _Schemas()

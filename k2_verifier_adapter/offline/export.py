@@ -44,8 +44,6 @@ class ExportedResult:
         data_index: 1-based number of the sample, as the row says; its row number if it does not.
         request: The request body as sent: `model`, `messages`, `tools`, then the parameters.
         response: The chat completion; of a failed request, an object with its `error`.
-        status: `success` or `failed`.
-        finish_reason: The literal finish_reason of choice 0, or None.
         tool_calls_valid: Whether every call is valid; None where upstream does not look.
         last_run_at: When the answer was complete, ISO 8601; of a failed request, when the run ended.
         duration_ms: Milliseconds that the answer took.
@@ -97,10 +95,8 @@ class ExportedResult:
         """Give the line without the words of request and response.
 
         Of the request its parameters stay, of the response what it says of itself (model, provider,
-        fingerprint, token counts), so that the run can still be counted.
-
-        Args:
-            judged: What stands in place of the rest: what was judged.
+        fingerprint, token counts), so that the run can still be counted. What was judged stands in place of
+        the rest.
         """
         kept = {name: value for name, value in self.request.items() if name not in NOT_PARAMETERS}
         return replace(
@@ -150,10 +146,8 @@ def results_of(
 ) -> Iterator[ExportedResult]:
     """Yield one result a case and repeat, in row order; requests never made are left out.
 
-    Args:
-        run: The run.
-        items: What `judge_run` gave for it, where it was judged before.
-        redact: Whether to leave the words of requests and responses out.
+    `items` is what `judge_run` gave for the run, where it was judged before; a redacted result holds no word
+    of request and response.
     """
     names = ToolNames()
     records = {(record.case_index, record.repeat): record for record in run.records}
@@ -229,11 +223,7 @@ def write_results(
 ) -> int:
     """Write `results.jsonl`, whole or not at all, and give the number of its lines.
 
-    Args:
-        path: The file.
-        run: The run.
-        items: What `judge_run` gave for it, where it was judged before.
-        redact: Whether to leave the words of requests and responses out.
+    The arguments are those of `results_of`.
 
     Raises:
         DataError: If the file cannot be written.

@@ -38,10 +38,8 @@ def failed_cases_of_items(
 ) -> Iterator[FailedCase]:
     """Give the failed requests and the judged responses with a failure, by row.
 
-    Args:
-        items: The judged responses and the failed requests.
-        cases: The evaluated cases by 0-based row number.
-        texts: Stored responses; one that is no completion is all that is known of its request.
+    Cases and stored responses are given by row number; a response that is no completion is all that is known
+    of its request.
     """
     in_order = sorted(items, key=lambda item: (item.case_index, item.repeat))
     shown = (
@@ -52,24 +50,13 @@ def failed_cases_of_items(
 
 
 def failed_cases_of_run(run: StoredRun, items: Iterable[Item]) -> Iterator[FailedCase]:
-    """Give the failed requests and the stored responses with a failure, by row.
-
-    Args:
-        run: The run.
-        items: What `judge_run` gave for it.
-    """
+    """Give the failed requests and the stored responses with a failure, by row."""
     texts = {(record.case_index, record.repeat): record.response for record in run.records}
     return failed_cases_of_items(items, run.cases, texts)
 
 
 def failed_case_of_line(case: LoggedCase, item: Item, logged: Any) -> FailedCase | None:
-    """Give the view of a line of a log, None if nothing failed.
-
-    Args:
-        case: Its request and the official answer.
-        item: What it was judged to be.
-        logged: What stands in it for a response.
-    """
+    """Give the view of a line of a log, None if nothing failed."""
     view = _failed_case(case, item, logged)
     failed = case.held_against.answer is None
     return replace(view, official=_OFFICIAL_FAILED) if view is not None and failed else view
@@ -86,12 +73,7 @@ def _failed_case(case: ShownCase, item: Item, raw: Any) -> FailedCase | None:
 
 
 def redacted_cases(cases: Iterable[FailedCase], tools: Iterable[str]) -> Iterator[FailedCase]:
-    """Give the cases without a word of prompts, tools or answers.
-
-    Args:
-        cases: The cases.
-        tools: Names of tools in the order in which a redacted summary numbers them.
-    """
+    """Give the cases without a word of prompts, tools or answers, tools numbered as in a redacted summary."""
     names = ToolNames()
     for name in tools:
         names.of(name)

@@ -30,11 +30,8 @@ class OfficialCase:
     """One official answer, and what scoring needs of its request.
 
     Attributes:
-        index: The 0-based row number that reports show.
         answer: The answer; None if the official request failed.
         marks: Marks of the row, or of the official request; None if the log does not hold it.
-        tools_json: The tools as JSON text; None if there are none.
-        input_role: Whether the row has messages of the role `_input`.
     """
 
     index: int
@@ -49,10 +46,7 @@ class OfficialAnswers:
     """Official answers by `data_index`, all of them in memory.
 
     Attributes:
-        info: Where they come from.
-        standard: What the numbers are held against, or None.
         has_rows: Whether they come from rows, whose tools are then the truth.
-        facts: What was found in the file.
         cases: The answers. Of several with one `data_index` the first that completed counts.
         tools_texts: JSON texts of tools, each held once, for many requests declare the same.
     """
@@ -85,12 +79,7 @@ class LoggedCase:
     """What is known of one logged request, `core.cases.Case` being what is known of a row.
 
     Attributes:
-        index: The 0-based row number that reports show.
-        data_index: Upstream's 1-based number.
-        held_against: The official answer, and what is known of its request.
-        repairs: Repairs that were made in the messages.
         own_tools: The tools that the line holds; None if it holds none, or rows do.
-        own_messages: The messages that the line holds.
     """
 
     index: int
@@ -135,9 +124,7 @@ def load_official(
 def official_of_rows(path: Path | str, subset: str) -> OfficialAnswers:
     """Read the official answers of rows; a row's `data_index` is its own, or its number.
 
-    Args:
-        path: A file or directory of rows, or `bundled`, as `formats.rows.load_cases` takes it.
-        subset: The subset.
+    The path is what `formats.rows.load_cases` takes.
 
     Raises:
         DataError: If the rows cannot be read.
@@ -166,13 +153,8 @@ def _of_row(case: Case, texts: dict[bytes, bytes]) -> OfficialCase:
 def official_of_results(path: Path, subset: str | None, advance: Advance = lambda _: None) -> OfficialAnswers:
     """Read an official results file, or the one of a subset in the official archive.
 
-    An answer is judged from the raw response, like the vendor's: one that is no completion is a
-    failed official request.
-
-    Args:
-        path: The file or archive.
-        subset: The subset, for its standard and for its member of the archive.
-        advance: Told how many bytes were read, now and then.
+    An answer is judged from the raw response, like the vendor's: one that is no completion is a failed
+    official request. The subset tells the standard, and the member of the archive.
 
     Raises:
         DataError: If it cannot be read or holds no official answer.

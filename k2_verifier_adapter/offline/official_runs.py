@@ -29,12 +29,7 @@ may hold: headers carry keys.
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a file of upstream's is read from.
-
-    Attributes:
-        path: The file, or the archive that holds it.
-        member: Its name inside the archive; None for a plain file.
-    """
+    """Where a file of upstream's is read from; `member` is its name inside an archive."""
 
     path: Path
     member: str | None = None
@@ -47,14 +42,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The prompt set.
-
-    Attributes:
-        name: The file's name.
-        sha256: Digest of the file.
-        requests: Messages and tools by `data_index`.
-        findings: Lines that cannot be used.
-    """
+    """The prompt set; `requests` holds messages and tools by `data_index`."""
 
     name: str
     sha256: str
@@ -67,11 +55,8 @@ class Attempt:
     """One line of a results file that names its case.
 
     Attributes:
-        line: 1-based line number.
         request: Messages and tools that were asked, or None if the line does not say.
-        parameters: The request's other parameters, as a row holds them.
         answer: The official answer, or None if the request failed.
-        failure: Why there is no answer.
     """
 
     line: int
@@ -90,15 +75,12 @@ class OfficialRun:
     """One official run over the prompt set.
 
     Attributes:
-        name: The file's name.
-        sha256: Digest of the file.
         answers: The attempt that counts, by `data_index`.
         requests: Messages and tools asked, by `data_index`, of failed requests too.
         seen: Every `data_index` that a line names.
         completed: Number of lines that hold a completion.
         requested_models: Lines by the model that was asked for.
         served_models: Completions by the model that they say answered.
-        findings: What is wrong or odd.
     """
 
     name: str

@@ -23,10 +23,6 @@ from k2_verifier_adapter.offline.stored import judge_run, summary_of
 def participants_of_run(run: Path, subset: str | None = None) -> list[Participant]:
     """Read every model of a run directory.
 
-    Args:
-        run: The run directory.
-        subset: The subset, where the run holds several.
-
     Raises:
         DataError: If the directory holds no run, or a part of it is missing or damaged.
         UsageError: If it holds several subsets, and none of them is chosen.
@@ -66,12 +62,8 @@ def held_against(
 ) -> Summary:
     """Add to the summary of a run whether it is not worse than a baseline.
 
-    Args:
-        run: The run.
-        items: What `judge_run` gave for it.
-        summary: Its summary.
-        baseline: A run directory; of several models in it, the one of the same name counts.
-        margin: How much worse the run may be, as a share.
+    Of several models in the baseline, the one of the same name counts. `items` is what `judge_run` gave for
+    the run; the margin is a share.
 
     Raises:
         DataError: If the baseline is missing or damaged, or the two have no case in common.
@@ -91,12 +83,6 @@ def participant_of_results(
     path: Path, official: OfficialAnswers, source: str, subset: str | None = None
 ) -> Participant:
     """Judge every line of a results file.
-
-    Args:
-        path: The file, or the archive that holds it.
-        official: The official answers.
-        source: The file, as the user gave it.
-        subset: Name of the subset, or None if it is not known.
 
     Raises:
         DataError: If it cannot be read, or no line could be scored.

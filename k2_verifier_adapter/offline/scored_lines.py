@@ -29,14 +29,8 @@ class ScoredLines:
     """What some lines add up to.
 
     Attributes:
-        log: What was found in them.
-        tally: The judgements.
-        observed: What the responses say of themselves.
-        repairs: Cases by repair.
         models: Requests by the model that they ask for.
         parameters: The parameters that all requests share; None before the first request.
-        first_at: When the first request was made, as logged.
-        last_at: When the last one was made.
         repeats: The most lines of one case.
         answered: The `data_index` of every official answer that a line is for.
         failed_cases: The first failed cases; None where nobody wants to see them.
@@ -113,11 +107,6 @@ class ScoredLines:
         self, official: OfficialAnswers, subset: str | None, minimums: Mapping[str, float] | None
     ) -> Summary:
         """Put the summary together.
-
-        Args:
-            official: The official answers.
-            subset: Name of the subset, or None if it is not known.
-            minimums: The user's thresholds by metric name.
 
         Raises:
             DataError: If no line could be scored.

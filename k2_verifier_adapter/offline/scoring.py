@@ -34,13 +34,7 @@ OnCase = Callable[[LoggedCase, Item], None]
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What is to be scored.
-
-    Attributes:
-        files: The files of results, in their order; their lines are numbered through.
-        subset: Name of the subset, or None if it is not known.
-        failed_rule: What failed requests count as.
-    """
+    """What is to be scored; the lines of all files are numbered through."""
 
     files: Sequence[Path]
     subset: str | None = None
@@ -49,12 +43,9 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Lines of one file that can be scored apart: lines of one case that follow each other stand in one.
+    """Lines of one file that can be scored apart, and the number of the first.
 
-    Attributes:
-        source: The file.
-        first_line: Number of the first line.
-        lines: The lines.
+    Lines of one case that follow each other stand in one block.
     """
 
     source: str
@@ -81,17 +72,9 @@ def score_log(
 ) -> tuple[Summary, Iterable[FailedCase]]:
     """Judge every line of some files and summarize them; also give the first failed cases, by row.
 
-    A line is judged against the tools of the rows, where rows are given; else against those of its
-    own request; and against those of the official request where it does not hold its own.
-
-    Args:
-        log: What is to be scored.
-        official: The official answers.
-        minimums: The user's thresholds by metric name.
-        advance: Told how many bytes were read, now and then.
-        open_engine: What scores the blocks; None for this process.
-        keep_failed: Whether to keep failed cases.
-        on_case: Told of every scored line, in this process only.
+    A line is judged against the tools of the rows, where rows are given; else against those of its own
+    request; and against those of the official request where it does not hold its own. Without an engine, this
+    process scores the blocks; only then `on_case` is told of every scored line.
 
     Raises:
         DataError: If a file cannot be read, a line is redacted, or no line could be scored.
@@ -177,14 +160,7 @@ class LineScorer:
         keep_failed: bool = False,
         on_case: OnCase | None = None,
     ) -> None:
-        """Begin.
-
-        Args:
-            official: The official answers.
-            failed_rule: What failed requests count as.
-            keep_failed: Whether to keep failed cases.
-            on_case: Told of every scored line.
-        """
+        """Begin; `on_case` is told of every scored line."""
         self._official = official
         self._rule = failed_rule
         self._keep_failed = keep_failed
@@ -198,9 +174,7 @@ class LineScorer:
     def score(self, block: Block, answered: AbstractSet[int] = frozenset()) -> ScoredLines:
         """Score the lines of a block.
 
-        Args:
-            block: The lines.
-            answered: The `data_index` of every official answer that a line further up is for.
+        `answered` holds the `data_index` of every official answer that a line further up is for.
         """
         scored = self.nothing()
         current: int | None = None

@@ -20,13 +20,7 @@ def judge_run(run: StoredRun) -> list[Item]:
 def summary_of(
     run: StoredRun, minimums: Mapping[str, float] | None = None, items: Iterable[Item] | None = None
 ) -> Summary:
-    """Summarize a stored run.
-
-    Args:
-        run: The run.
-        minimums: The user's thresholds by metric name.
-        items: What `judge_run` gave for it, where it was judged before.
-    """
+    """Summarize a stored run; `items` is what `judge_run` gave for it, where it was judged before."""
     items = judge_run(run) if items is None else items
     summary = with_its_end(summarize(run.facts, run.cases.values(), items, minimums=minimums), run.paths.run)
     warnings = list(summary.warnings)

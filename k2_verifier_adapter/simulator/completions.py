@@ -42,13 +42,9 @@ _TEXT_FIELDS = ("reasoning_content", "reasoning", "content")
 def official_completion(row: Mapping[str, Any], case: Case, model: str) -> Completion:
     """Build the completion that the official API would have sent for a row.
 
-    The decision is the row's `should_call_tool`, also where `official_finish_reason` contradicts
-    it, because that is what a vendor is compared with.
-
-    Args:
-        row: The record; `official_content` and `official_reasoning_content` are used if present.
-        case: The same row, decoded.
-        model: The model name to answer with.
+    The decision is the row's `should_call_tool`, also where `official_finish_reason` contradicts it, because
+    that is what a vendor is compared with. The row's `official_content` and `official_reasoning_content` are
+    used if present.
     """
     calls = _official_calls(case) if case.official.should_call else []
     default_text = "" if case.official.should_call else STOP_TEXT
@@ -195,13 +191,10 @@ def to_json(value: Any) -> bytes:
 def chunks_of(completion: Completion, pieces: int | None, *, include_usage: bool) -> list[Chunk]:
     """Split a completion into OpenAI-style chunks.
 
-    The first chunk brings the role, then come text deltas, then for each call a delta with index,
-    id, type and name and the deltas of its arguments, then the terminal chunk.
-
-    Args:
-        completion: The completion, with one choice.
-        pieces: Deltas a text, fewer for a shorter text; None for deltas of about 24 characters.
-        include_usage: Whether a chunk with the usage and no choice ends the stream.
+    The first chunk brings the role, then come text deltas, then for each call a delta with index, id, type
+    and name and the deltas of its arguments, then the terminal chunk. `pieces` is the number of deltas a
+    text, fewer for a shorter one; None for deltas of about 24 characters. A chunk with the usage and no
+    choice may end the stream.
     """
     choice = completion["choices"][0]
     head = {key: value for key, value in completion.items() if key not in ("choices", "usage")}

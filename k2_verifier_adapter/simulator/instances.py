@@ -65,10 +65,8 @@ def instance_of(schema: Any) -> Any:
 def effective(schema: Any, root: Any, depth: int = 0) -> dict[str, Any]:
     """Flatten a schema: follow local `$ref`, fold `allOf`, take the first of `anyOf` and `oneOf`.
 
-    Args:
-        schema: The schema, of any shape; what is no object gives an empty one.
-        root: The document that `$ref` points into. Other documents are never fetched.
-        depth: Levels that were followed to get here.
+    What is no object gives an empty schema; documents other than `root`, into which `$ref` points, are never
+    fetched.
     """
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return {}

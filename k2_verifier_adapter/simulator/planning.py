@@ -54,9 +54,7 @@ class Slot:
     """One repetition of a request that waits for its answer.
 
     Attributes:
-        key: The request.
         number: 0-based count of this request's earlier repetitions.
-        case_index: The row that is asked about.
         occurrence: 0-based repetition of that row.
         attempt: 1-based attempt.
     """
@@ -194,9 +192,7 @@ class Plan:
 
     Attributes:
         completion: The completion to send; under a transport fault, the one that does not arrive.
-        fault: What is wrong, or None.
         seen: The completion that upstream's reassembly makes of what is sent.
-        shapes: How it is written.
     """
 
     completion: Completion
@@ -211,11 +207,7 @@ class Plan:
 
 
 class Planner:
-    """Plans the answer to every request, the same one for the same rows, profile and seed.
-
-    Attributes:
-        official: The official completion of every row.
-    """
+    """Plans the answer to every request, the same one for the same rows, profile and seed."""
 
     def __init__(
         self,

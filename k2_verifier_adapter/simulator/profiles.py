@@ -21,8 +21,6 @@ class Profile:
     can meet in one request add up to 1 at most.
 
     Attributes:
-        name: Name of the profile.
-        description: One line for a person.
         rates: Rate by the name of a fault, as `faults.select` takes it, or of a wire shape.
 
     Raises:

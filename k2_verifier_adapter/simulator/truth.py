@@ -18,14 +18,10 @@ class Answer:
     """One attempt at a request that a row was found for.
 
     Attributes:
-        case_index: 0-based row number.
         occurrence: 0-based repetition of the row.
         attempt: 1-based attempt at this repetition.
-        status: HTTP status, or None if the client saw none.
         failure_class: What was done wrong on purpose, or None.
-        fault: Name of the fault or variant, or None.
         completed: Whether a completion was sent to its end.
-        finish_reason: The finish_reason sent; None without a completion.
         official_call: The official decision.
         tool_calls_valid: Upstream's `tool_calls_valid` for what was sent.
     """
@@ -52,14 +48,9 @@ class Totals:
     """What a report over the answered requests must say.
 
     Attributes:
-        completed: Requests that got a completion.
         failed: Requests of which no attempt got one.
         failed_attempts: Attempts that ended in no completion, by failure class; `abandoned` where
             the client left.
-        tp: Both call.
-        fp: Only the vendor calls.
-        fn: Only the official API calls.
-        tn: Neither calls.
         finish_reasons: Completions by literal finish_reason; `null` where it is missing.
         count_successful_tool_call: Completions with finish_reason `tool_calls` and valid calls.
         schema_validation_error_count: Completions with finish_reason `tool_calls` and without.

@@ -55,7 +55,6 @@ class WireShape:
     The stages are passed in the order of the fields; what is None, a shape leaves as it is.
 
     Attributes:
-        name: Name in profiles.
         stream: Whether it applies to requests with `stream` or without; None for both.
         chunks: Rewrites the chunks of a stream, given the completion's usage.
         events: Rewrites the events of a stream, each as it is written.

@@ -17,7 +17,6 @@ class MarginCheck:
     """One metric of a run against that of its baseline.
 
     Attributes:
-        metric: Its name.
         difference: The run's value − the baseline's, over the common cases; None if it is undefined.
         status: Pass if the interval's lower bound reaches −margin, fail if its upper bound is below,
             else inconclusive.
@@ -36,12 +35,6 @@ class NotWorse:
         status: `none` where a reason speaks against any verdict; else a failed check decides, then an
             inconclusive one.
         margin: How much worse it may be, as a share.
-        baseline: Where the baseline was read from.
-        model: The baseline's model.
-        cases: Number of common cases.
-        checks: The checks, trigger_similarity and schema_accuracy.
-        warnings: What has to be known of the baseline, and of how the two were matched.
-        reason: Why there is no verdict, or None.
     """
 
     status: Status

@@ -24,8 +24,6 @@ class Participant:
 
     Attributes:
         label: What it is called; need not be unique.
-        source: Where it was read from, as the user gave it.
-        summary: Its summary.
         outcomes: What it made of each case that has an answer or a failed request, by `data_index`.
     """
 
@@ -56,15 +54,7 @@ class SetupDifference:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What one run is worth over the common cases.
-
-    Attributes:
-        participant: The run.
-        counts: Counts over the common cases.
-        metrics: Metrics over the common cases.
-        verdict: The verdict over the common cases.
-        left_out: Cases of the run that are not common to all.
-    """
+    """What one run is worth over the common cases; `left_out` counts its cases that are not common."""
 
     participant: Participant
     counts: Counts
@@ -80,13 +70,9 @@ class Comparison:
     Attributes:
         standings: The runs, in the order in which they were given.
         ranking: Their places in that order, the highest trigger_similarity first.
-        cases: Number of common cases.
         official_calls: Common cases in which the official API calls.
         official_valid: Those in which its calls are valid, or not known.
         other_content: `data_index` of cases that hold different requests in different runs; left out.
-        setup: How the runs were made differently.
-        pairs: Every two runs.
-        warnings: Lines that a reader must see.
     """
 
     standings: Sequence[Standing]
@@ -262,10 +248,6 @@ def not_worse(comparison: Comparison, margin: float = DEFAULT_MARGIN) -> NotWors
 
     It is the strict rule of a verdict, with the paired difference in place of the value and −margin in
     place of the threshold (a test of non-inferiority, 2.5 % one-sided).
-
-    Args:
-        comparison: The run and its baseline, in this order.
-        margin: How much worse the run may be, as a share.
     """
     (pair,) = comparison.pairs
     checks = (

@@ -46,9 +46,6 @@ class CaseOutcome:
         case_index: 0-based row number, as the run's own report shows it.
         content: Checksum of the contents of all messages and the names of all tools, which tells
             whether two runs mean the same case; None if it is not known.
-        should_call: The official decision.
-        answers: The judged answers.
-        failed: The failed requests.
     """
 
     case_index: int
@@ -91,10 +88,6 @@ class Change:
     """Cases of which two runs made different things, in the same way.
 
     Attributes:
-        should_call: The official decision.
-        first: What the first run made of them.
-        second: What the second run made of them.
-        count: Number of cases.
         cases: Their `data_index`, in order; the first `MAX_LISTED_CHANGES`.
         first_failures: Number of these cases by failure class that only the first run shows.
         second_failures: The same of the second run.
@@ -116,19 +109,14 @@ class Pair:
     A p-value "of all pairs" is adjusted by Holm's rule for the number of pairs that are compared.
 
     Attributes:
-        first: Place of the first run among the runs.
-        second: Place of the second run.
         completed: Common cases to which both have an answer; all numbers below are over these.
         only_first_failed: Common cases to which only the second has an answer.
         only_second_failed: Common cases to which only the first has one.
         similarity: The difference in trigger_similarity, or None if it is undefined.
-        similarity_p_of_all: Its p-value, of all pairs.
         agreement: In how many cases one agrees better with the official decision.
-        agreement_p_of_all: Its p-value, of all pairs.
         accuracy: The difference in the share of valid calls, over the cases in which both call, or
             None if there is none.
         validity: In how many of these one has the greater share of valid calls.
-        validity_p_of_all: Its p-value, of all pairs.
         changes: Common cases, failed ones too, of which the two made different things, the most
             frequent kind first.
     """
@@ -166,12 +154,7 @@ class _Seen(NamedTuple):
 
 
 def compare_pairs(runs: Sequence[Mapping[int, CaseOutcome]], cases: Sequence[int]) -> list[Pair]:
-    """Compare every two runs.
-
-    Args:
-        runs: For each run, what it made of each case, by `data_index`.
-        cases: The cases to compare, which all runs hold.
-    """
+    """Compare every two runs, given as what each made of a case by `data_index`, over cases that all hold."""
     seen = [
         [_Seen(outcome.state, outcome.calling, outcome.valid) for outcome in map(run.__getitem__, cases)]
         for run in runs

@@ -26,12 +26,7 @@ from k2_verifier_adapter.core.tally import MAX_EVIDENCE, Tally
 
 @dataclass(frozen=True, slots=True)
 class TwoMetrics:
-    """A value for each of the two metrics; None where it is undefined.
-
-    Attributes:
-        trigger_similarity: For the F1 of the decision to call.
-        schema_accuracy: For the share of responses that call whose calls are all valid.
-    """
+    """A value for each of the two metrics that a fix may change; None where it is undefined."""
 
     trigger_similarity: float | None
     schema_accuracy: float | None
@@ -46,12 +41,7 @@ class TwoMetrics:
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """What fixing one class would do.
-
-    Attributes:
-        failure_class: The class.
-        metrics: The two metrics without it.
-    """
+    """The two metrics without one class."""
 
     failure_class: FailureClass
     metrics: TwoMetrics
@@ -68,13 +58,7 @@ class Base(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A measure that has to lie between two bounds.
-
-    Attributes:
-        measure: The measure.
-        at_least: The lower bound, included.
-        below: The upper bound, not included.
-    """
+    """A measure that has to lie between two bounds, of which the lower is included."""
 
     measure: Measure
     at_least: float = float("-inf")
@@ -91,16 +75,9 @@ class Rule:
     """When a finding is made, and what it says.
 
     Attributes:
-        name: Its name in files.
-        classes: Its failure classes.
         base: What its share is a share of.
-        hypothesis: One sentence that says what is probably wrong.
         evidence: One sentence with the numbers, in which the names of measures, and `count`, `base` and
             `share`, stand in braces.
-        checks: What to check or to change.
-        minimum: The least count.
-        least_share: The least share.
-        conditions: What else has to hold.
         beside_others: Whether it counts every response that shows its class, be another one primary; only
             for one class that costs neither metric.
         counted: What it counts instead of classes; None for classes.
@@ -124,16 +101,12 @@ class Finding:
     """One probable cause.
 
     Attributes:
-        rule: Name of the rule.
-        hypothesis: What is probably wrong.
-        evidence: The numbers in one sentence.
         count: Responses or requests that speak for it.
         base: Out of how many.
         classes: Those responses by failure class.
         cases: 0-based row numbers of the first of them.
         if_fixed: The two metrics if all its classes were fixed.
         explains: The share of the loss in the two metrics that it explains; see `explained`.
-        checks: What to check or to change.
     """
 
     rule: str
@@ -149,13 +122,7 @@ class Finding:
 
 
 def diagnose(tally: Tally, context: Context, rules: Sequence[Rule]) -> tuple[Finding, ...]:
-    """Find the probable causes, those that explain most of the loss first.
-
-    Args:
-        tally: The tally of the run.
-        context: What is known beside it.
-        rules: The rules.
-    """
+    """Find the probable causes, those that explain most of the loss first."""
     measures = Measures(tally, context)
     weighed = [item for rule in rules if (item := _apply(rule, tally, measures, context.ceiling)) is not None]
     # Equal weights: the more frequent, then the order of the rules.
@@ -239,13 +206,9 @@ def metrics_of(counts: Counts) -> TwoMetrics:
 def metrics_if_fixed(tally: Tally, kinds: Iterable[FailureClass], ceiling: float = 1.0) -> TwoMetrics:
     """Compute the two metrics as if all these classes were fixed.
 
-    At most one of an extra call and of what makes calls invalid should be among them: a response may
-    have both, and each would change it alone.
-
-    Args:
-        tally: The tally of the run.
-        kinds: The classes.
-        ceiling: What no fix lifts trigger_similarity above: the official model's agreement with itself.
+    At most one of an extra call and of what makes calls invalid should be among them: a response may have
+    both, and each would change it alone. No fix lifts trigger_similarity above the ceiling: the official
+    model's agreement with itself.
     """
     counts = tally.counts
     for kind in kinds:

@@ -61,8 +61,6 @@ class Context:
     """What is known of a run beside its tally.
 
     Attributes:
-        models: Responses by the model that they name.
-        providers: Responses by the provider that they name.
         retried: Requests that took more than one attempt until an answer came.
         self_agreement: Mean F1 of the official model against itself, or None if it is not known or
             does not apply. What differs as much as that is noise.

@@ -85,9 +85,7 @@ def _is_truncated(text: str, error: json.JSONDecodeError) -> bool:
 def notes_on(calls: Sequence[Any], not_json: frozenset[int]) -> list[Note]:
     """List what is noteworthy in the arguments of these calls.
 
-    Args:
-        calls: The tool calls as they came.
-        not_json: Positions of the calls whose arguments are not JSON.
+    `not_json` holds the positions of those that are not JSON.
     """
     notes: list[Note] = []
     for position, call in enumerate(calls):

@@ -95,10 +95,7 @@ class Situation:
     """What decides over the causes of one response.
 
     Attributes:
-        failures: Its failures.
-        calls: Whether it counts as a call.
         valid: Whether its calls are all valid; without meaning where it is no call.
-        should_call: The official decision.
         payload_valid: Whether the calls in its payload are valid, whatever its finish_reason.
     """
 

@@ -16,11 +16,6 @@ def finish_failures(response: Response, official: OfficialAnswer, token_limit: i
     """List what is wrong with the finish_reason, by itself and against the payload.
 
     An answer that ends as the official one did is not held against the vendor.
-
-    Args:
-        response: The response.
-        official: The official answer.
-        token_limit: The most completion tokens that the request allows, or None.
     """
     finish_reason, calls = response.finish_reason, response.tool_calls
     failures = []

@@ -47,12 +47,8 @@ def judge(
 ) -> Judgement:
     """Judge one completed response.
 
-    Args:
-        case: The case that was asked.
-        response: Choice 0 of the raw completion.
-        stream_anomalies: Stream failure classes noticed while the response was assembled.
-        token_limit: The most completion tokens that the request allows; None if there is no limit, or
-            it is not known.
+    `token_limit` is the most completion tokens that the request allows; None if there is no limit, or it is
+    not known.
     """
     calls = response.tool_calls
     official = case.official_tool_calls() if case.official.should_call else None

@@ -85,10 +85,7 @@ def _markup_failure(
 def tokens_in_calls(calls: Sequence[Any], positions: Iterable[int]) -> list[Failure]:
     """Find the first marker or token in the name or the arguments of one of these calls.
 
-    Args:
-        calls: The tool calls.
-        positions: Positions of the calls to look at: the invalid ones, for a valid call may well be
-            about such a token.
+    Only those at `positions` are looked at, the invalid ones: a valid call may well be about such a token.
     """
     for position in positions:
         function = function_of(calls[position])

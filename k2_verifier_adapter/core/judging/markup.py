@@ -176,16 +176,10 @@ def _bare_calls(text: str) -> list[re.Match[str]]:
 
 
 def read_calls(text: str, declared: Collection[str]) -> list[dict[str, Any]]:
-    """Read the tool calls out of leaked markup; those whose tool cannot be told are left out.
+    """Read the tool calls out of leaked markup, in the form of the API, where their tool can be told.
 
-    A call's arguments end where the next marker begins, as vLLM's parser has it, or with the text.
-
-    Args:
-        text: The text with the markup.
-        declared: Names of the tools of the request; they tell what a damaged id is about.
-
-    Returns:
-        Tool calls in the form of the API, their arguments as the text has them.
+    A call's arguments end where the next marker begins, as vLLM's parser has it, or with the text. The names
+    of the request's tools tell what a damaged id is about.
     """
     calls = []
     for match in islice(_ARGUMENTS_BEGIN.finditer(text), MAX_CALLS):

@@ -55,11 +55,7 @@ INVALIDATING = frozenset(
 
 
 class DeclaredTools:
-    """The tools of a request, decoded and their schemas compiled when they are needed, and once.
-
-    Args:
-        decode: Gives the decoded tools, of any shape.
-    """
+    """The tools of a request, decoded and their schemas compiled when they are needed, and once."""
 
     def __init__(self, decode: Callable[[], Any]) -> None:
         self._decode = decode
@@ -253,12 +249,7 @@ def _id_failures(calls: list[Any]) -> Iterator[Failure]:
 
 
 def tool_uses(calls: Sequence[Any], invalid: frozenset[int]) -> tuple[ToolUse, ...]:
-    """Count the calls of one response by tool.
-
-    Args:
-        calls: The tool calls.
-        invalid: Positions of those that are not valid.
-    """
+    """Count the calls of one response by tool, given the positions of those that are not valid."""
     counted: dict[str, list[int]] = {}
     for position, call in enumerate(calls):
         name = name_of(call)

@@ -45,13 +45,7 @@ class BrokenSchemaError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One way in which arguments do not satisfy their schema.
-
-    Attributes:
-        keyword: The violated keyword (`required`, `type`, …).
-        path: JSON path to the violating value, `$` for the arguments as a whole.
-        message: The library's message, shortened.
-    """
+    """One way in which arguments do not satisfy their schema; `$` is the path of the arguments as a whole."""
 
     keyword: str
     path: str
@@ -62,13 +56,10 @@ class CompiledSchema:
     """A checked schema, ready to validate."""
 
     def __init__(self, schema: Any, validator_class: Any, *, is_simple: bool) -> None:
-        """Take a schema.
+        """Take a schema and what validates by it.
 
-        Args:
-            schema: The schema.
-            validator_class: What validates by it.
-            is_simple: Whether `schema_acceptor` knows it; then most instances need no validator, and
-                making one cannot fail.
+        One that `schema_acceptor` knows is simple: most instances need no validator, and making one cannot
+        fail.
         """
         self._schema = schema
         self._is_simple = is_simple

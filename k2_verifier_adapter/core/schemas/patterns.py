@@ -37,13 +37,7 @@ class PatternTimeoutError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """A pattern as `re` understands it.
-
-    Attributes:
-        compiled: What `re` made of it.
-        items: Its parse tree.
-        effort: What backtracking can vary; see `_effort`.
-    """
+    """A pattern as `re` understands it, with its parse tree and its `_effort`."""
 
     compiled: re.Pattern[str]
     items: Any
@@ -52,12 +46,7 @@ class _Pattern:
 
 @lru_cache(maxsize=1024)
 def _read(pattern: str) -> _Pattern:
-    """Compile and parse a pattern.
-
-    Raises:
-        re.error, RecursionError, OverflowError: If `re` does.
-        PatternTimeoutError: If it may take long.
-    """
+    """Compile and parse a pattern; one that may take long raises `PatternTimeoutError`."""
     check_size(pattern)
     with without_warnings():
         compiled, items = re.compile(pattern), _parser.parse(pattern)
@@ -211,8 +200,7 @@ def _letters(flags: int) -> str:
 def _for_regex(pattern: _Pattern) -> str:
     """Write a pattern for `regex`; nothing is left of what only one of the two reads in a special way.
 
-    Raises:
-        KeyError: If it holds what `regex` has no word for.
+    A KeyError says that it holds what `regex` has no word for.
     """
     letters = _letters(pattern.compiled.flags)
     return (f"(?{letters})" if letters else "") + _written(pattern.items)

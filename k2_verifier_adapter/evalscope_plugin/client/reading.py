@@ -118,13 +118,7 @@ async def read_refusal(response: aiohttp.ClientResponse, limits: Limits) -> byte
 
 
 async def read_stream(response: aiohttp.ClientResponse, limits: Limits, started: float) -> Reading:
-    """Read an event stream, of which each event is progress, or raise `NoCompletionError`.
-
-    Args:
-        response: The response, its head read.
-        limits: Size and silence.
-        started: When the request was sent, by the monotonic clock.
-    """
+    """Read an event stream, of which each event is progress, or raise `NoCompletionError`."""
     stream = _Stream(limits, started)
     patience: asyncio.TimerHandle | None = None
     try:

@@ -100,12 +100,8 @@ class RetryBudget:
     ) -> float | None:
         """Give the seconds to wait before the next attempt, or None if this failure is final.
 
-        Args:
-            failure_class: How the attempt failed.
-            status: Its HTTP status, if one came.
-            retry_after_s: What its `Retry-After` asks for, if anything.
-            proven: Whether the endpoint has answered any request at all; before that, what looks
-                like a wrong address gets one quick retry instead of the whole budget.
+        `proven` says that the endpoint has answered any request at all; before that, what looks like a wrong
+        address gets one quick retry instead of the whole budget.
         """
         if retry_after_s is not None and retry_after_s > MAX_RETRY_AFTER_S:
             return None

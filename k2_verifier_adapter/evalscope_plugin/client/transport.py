@@ -47,14 +47,7 @@ _ANY_NUMBER = 4096
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the requests go.
-
-    Attributes:
-        url: URL of the chat completions.
-        headers: Headers of every request, the credentials among them.
-        query: Query parameters of every request.
-        secrets: Strings that must never appear in a message.
-    """
+    """Where the requests go, and the secrets that must never appear in a message."""
 
     url: str
     headers: Mapping[str, str]
@@ -69,7 +62,6 @@ class TransportOptions:
     Attributes:
         timeout_s: Seconds that an attempt may go without progress. Progress is the response head
             and each event of a stream; a body that is not streamed must be whole within it.
-        retry: The retry policy.
         max_response_bytes: Decompressed size at which a response is given up.
         requests_per_minute: Requests that start in a minute at most, retries included; 0 for no limit.
     """
@@ -102,13 +94,8 @@ class Transport:
     ) -> None:
         """Prepare the session; nothing is sent before `send`.
 
-        Args:
-            endpoint: Where the requests go.
-            options: How they go.
-            concurrency: Requests in flight at most; by default, the caller bounds them.
-            budget: What may be spent; without one, everything.
-            on_event: Told, in a line, of every attempt that is repeated.
-            rng: Source of the jitter.
+        By default, the caller bounds the requests in flight, and everything may be spent. `on_event` is told,
+        in a line, of every attempt that is repeated; `rng` gives the jitter.
         """
         self._endpoint = endpoint
         self._masker = Masker(endpoint.secrets)

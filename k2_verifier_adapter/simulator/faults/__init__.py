@@ -52,12 +52,7 @@ _BY_NAME: Mapping[str, tuple[Fault, ...]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What happens to some attempts of a request, one after the other.
-
-    Attributes:
-        faults: The variants to draw from.
-        attempts: How many attempts are hit, or None for all that are left.
-    """
+    """One of some faults, for so many attempts of a request or, if None, for all that are left."""
 
     faults: tuple[Fault, ...]
     attempts: int | None = None
@@ -65,11 +60,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Faults that a profile names together.
-
-    Attributes:
-        steps: What happens to the attempts of one request; behind the last step they are answered.
-    """
+    """Faults that a profile names together; behind the last step the attempts of a request are answered."""
 
     steps: tuple[Step, ...]
 

@@ -114,10 +114,8 @@ Candidates = Callable[[_Spot], Iterator[tuple[Path, Any]]]
 def _violate(propose: Candidates, keywords: set[str], *, allowed: bool = True) -> Damage:
     """Make the damage that violates one group of keywords and nothing else.
 
-    Args:
-        propose: Gives the changes to try; the schema itself then says what they violate.
-        keywords: Names of schema keywords.
-        allowed: Whether every violation must be among `keywords`, or none may be.
+    Of the proposed changes, the schema itself says what they violate: only `keywords` or, if those are not
+    allowed, none of them.
     """
 
     def damage(completion: Completion, case: Case, rng: Random) -> Completion | None:

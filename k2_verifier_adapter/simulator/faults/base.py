@@ -19,12 +19,9 @@ class PayloadFault:
     """A completion that arrives whole, and is wrong.
 
     Attributes:
-        failure_class: What goes wrong.
-        damage: What is done to the official completion.
         calls: Whether it applies to official answers with tool calls or without; None for both. `damage`
             decides the rest.
         stream: Whether it applies to requests with `stream` or without; None for both.
-        variant: Its name in profiles, where the class has several.
         as_body: Whether it comes as one JSON body although a stream was asked for.
         rewrite: What is done to the chunks of the damaged completion, for a fault of streams.
         seen: The completion that upstream's reassembly makes of the rewritten chunks; None for the one sent.

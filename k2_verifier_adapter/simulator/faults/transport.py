@@ -55,12 +55,9 @@ class Exchange:
     """A request that a transport fault falls on.
 
     Attributes:
-        request: The request.
-        wire: Writes the answer, in its shapes.
         completion: What a sound answer would have been.
         stream: How to stream, or None for a request without stream.
         stopping: Set when the vendor shuts down; a stall lasts until then.
-        extent: How far the fault goes.
     """
 
     request: web.Request
@@ -76,9 +73,6 @@ class TransportFault:
     """An attempt that does not end in a completion.
 
     Attributes:
-        failure_class: What goes wrong.
-        perform: What the server does.
-        variant: Its name in profiles, where the class has several.
         status: The HTTP status that the client sees, or None if it sees none.
         stream: Whether it applies to requests with `stream` or without; None for both.
         calls: Likewise for official answers with tool calls.
