@@ -447,10 +447,6 @@ def test_stream_faults_are_noted():
     assert response_of(answer).tool_calls[0]["function"]["arguments"] == "{}"
 
 
-def test_nothing_behind_done_is_read():
-    """What follows `[DONE]` changes nothing of the completion, not even if it is no JSON."""
-    answer, _ = _answer(says(stream(*HELLO, STOP, DONE, event("ignored"))), STREAMED)
-    assert (_content(answer), response_of(answer).finish_reason) == ("Hello", "stop")
 
 
 def test_broken_compression_is_a_failed_request():

@@ -1,4 +1,7 @@
-"""Hostile rows, responses and results files: each gets its class, the others' scores stay, all ends well."""
+"""Hostile rows, responses and results files: each gets its class, the others' scores stay, all ends well.
+
+That any JSON in any place of a response is judged is `tests/contract/test_upstream_rules.py`'s to say.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from click.testing import CliRunner
+from support import commands
 from support.raw_server import DONE, RawServer, chunk, event, reply, stream
 from support.runs import (
     EVALSCOPES_WARNINGS,
@@ -29,7 +32,6 @@ from support.runs import (
     write_rows,
 )
 
-from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions
@@ -122,8 +124,6 @@ HISTORY: tuple[dict[str, Any], ...] = (
 )
 
 
-# --- every JSON type in every place --------------------------------------------------------------
-
 VALUES: dict[str, Any] = {
     "null": None,
     "true": True,
@@ -142,7 +142,6 @@ CALL: dict[str, Any] = {
     "function": {"name": "f", "arguments": OSLO},
 }
 NOT_A_COMPLETION = "not_a_completion"
-NO_CALLS = "None finish_tool_calls_without_calls"
 UNDECLARED = "invalid undeclared_tool"
 FINE = "valid"
 
@@ -153,74 +152,6 @@ def _completion(**message: Any) -> dict[str, Any]:
             {"message": {"content": None, "tool_calls": [CALL], **message}, "finish_reason": "tool_calls"}
         ]
     }
-
-
-def _function(**members: Any) -> dict[str, Any]:
-    return _completion(tool_calls=[{**CALL, "function": {**CALL["function"], **members}}])
-
-
-PLACES = {
-    "body": lambda value: value,
-    "choices": lambda value: {"choices": value},
-    "choice": lambda value: {"choices": [value]},
-    "message": lambda value: {"choices": [{"message": value, "finish_reason": "tool_calls"}]},
-    "content": lambda value: _completion(content=value),
-    "reasoning_content": lambda value: _completion(reasoning_content=value),
-    "tool_calls": lambda value: _completion(tool_calls=value),
-    "call": lambda value: _completion(tool_calls=[value]),
-    "id": lambda value: _completion(tool_calls=[{**CALL, "id": value}]),
-    "function": lambda value: _completion(tool_calls=[{**CALL, "function": value}]),
-    "name": lambda value: _function(name=value),
-    "arguments": lambda value: _function(arguments=value),
-    "finish_reason": lambda value: {"choices": [{"message": {"tool_calls": [CALL]}, "finish_reason": value}]},
-    "usage": lambda value: {**_completion(), "usage": value},
-    "a count of the usage": lambda value: {**_completion(), "usage": {"prompt_tokens": value}},
-    "model": lambda value: {**_completion(), "model": value},
-}
-EXPECTED: dict[str, dict[str, str] | str] = {
-    "body": NOT_A_COMPLETION,
-    "choices": NOT_A_COMPLETION,
-    "choice": {
-        "empty object": "None finish_reason_missing",
-        "object": "None finish_reason_missing",
-        "": NOT_A_COMPLETION,
-    },
-    "message": NO_CALLS,
-    "content": FINE,
-    "reasoning_content": FINE,
-    "tool_calls": {**dict.fromkeys(("true", "1.5", "text", "list", "object"), UNDECLARED), "": NO_CALLS},
-    "call": UNDECLARED,
-    "id": FINE,
-    "function": UNDECLARED,
-    "name": UNDECLARED,
-    "arguments": {
-        "empty text": "invalid empty_arguments",
-        "text": "invalid other_invalid_json",
-        "empty object": "invalid missing_required",
-        "object": "invalid missing_required",
-        "": "invalid not_an_object",
-    },
-    "finish_reason": {
-        **dict.fromkeys(
-            ("null", "0", "empty text", "empty list", "empty object"), "None finish_reason_missing"
-        ),
-        "": "None finish_reason_unknown",
-    },
-    "usage": FINE,
-    "a count of the usage": FINE,
-    "model": FINE,
-}
-
-
-def every_type_in_every_place() -> dict[str, Hostile]:
-    """Give 160 cases."""
-    cases = {}
-    for place, made in PLACES.items():
-        expected = EXPECTED[place]
-        for name, value in VALUES.items():
-            wanted = expected if isinstance(expected, str) else expected.get(name, expected.get("", ""))
-            cases[f"{place} is {name}"] = Hostile(body(json.dumps(made(value))), wanted)
-    return cases
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -235,8 +166,6 @@ def responses() -> dict[str, Hostile]:
             calling_raw(b"9" * MEGABYTE),
             NOT_A_COMPLETION,
         ),
-        "NaN": (calling('{"city": NaN}'), "invalid wrong_type"),
-        "NaN beside": (calling('{"city": "Oslo", "n": NaN}'), FINE),
         "NaN in the body": (calling_raw(b"NaN"), "invalid not_an_object"),
         "infinite": (calling('{"city": "Oslo", "n": 1e999}'), FINE),
         "lone surrogate": (calling('{"city": "\\ud800"}'), FINE),
@@ -247,22 +176,12 @@ def responses() -> dict[str, Hostile]:
             calling_raw(rb'"{\"city\": \"' + b"\xed\xa0\x80\xff" + rb'\"}"'),
             FINE,
         ),
-        "NUL": (calling('{"city": "\\u0000"}'), FINE),
-        "raw NUL": (calling('{"city": "\x00"}'), "invalid other_invalid_json"),
         "name of a megabyte": (calling(OSLO, "n" * MEGABYTE), UNDECLARED),
         "id of a megabyte": (calling(OSLO, call_id="functions.f:" + "1" * MEGABYTE), FINE),
-        "key of a megabyte": (calling(json.dumps({"city": "Oslo", "k" * MEGABYTE: 1})), FINE),
         "text of a megabyte": (calling(json.dumps({"city": ["x" * MEGABYTE]})), "invalid wrong_type"),
-        "duplicate keys": (calling('{"city": 1, "city": "Oslo"}'), FINE),
-        "duplicate keys, the wrong one last": (calling('{"city": "Oslo", "city": 1}'), "invalid wrong_type"),
         "arguments 200,000 deep": (calling(deep(200_000)), "invalid other_invalid_json"),
         "arguments 900 deep": (calling('{"city": "Oslo", "n": ' + deep(900) + "}"), FINE),
-        "object arguments 900 deep": (calling_raw(deep(900).encode()), NOT_A_COMPLETION),
         "object arguments 380 deep": (calling_raw(deep(380).encode()), "invalid not_an_object"),
-        "content 900 deep": (
-            body('{"choices": [{"message": {"content": ' + deep(900) + "}}]}"),
-            NOT_A_COMPLETION,
-        ),
         "body 100,000 deep": (body(deep(100_000)), NOT_A_COMPLETION),
         "body open 100,000 times": (body('{"a":' * 100_000), NOT_A_COMPLETION),
         "thousands of calls": (calling(OSLO, count=5_000), FINE),
@@ -291,9 +210,6 @@ def responses() -> dict[str, Hostile]:
         ),
         "behind a hostile history": (calling(), FINE),
         "an endless error": (body(json.dumps({"error": {"message": "e" * MEGABYTE}})), NOT_A_COMPLETION),
-        "a page": (reply(b"<html>\x00\xff</html>", content_type="text/html"), NOT_A_COMPLETION),
-        "nothing": (reply(b""), NOT_A_COMPLETION),
-        "a number alone": (body("1e999"), NOT_A_COMPLETION),
         "a gzip bomb": (
             reply(gzip.compress(b" " * (3 * LIMIT_MB * MEGABYTE)), 200, "Content-Encoding: gzip"),
             "response_too_large",
@@ -346,50 +262,9 @@ def streams() -> dict[str, Hostile]:
         "thousands of empty events": (calls_streamed(event(chunk({})) * 20_000), FINE),
         "a comment of a megabyte": (calls_streamed(b":" + b"c" * MEGABYTE + b"\n\n"), FINE),
         "arguments that go on": (calls_streamed(huge), "invalid trailing_text"),
-        "every type as index": (
-            stream(
-                *(event(chunk({"tool_calls": [{**CALL, "index": value}]})) for value in VALUES.values()),
-                FINISHED,
-            ),
-            "invalid concatenated_json",
-        ),
-        "every type as delta": (
-            calls_streamed(*(event({"choices": [{"delta": value}]}) for value in VALUES.values())),
-            FINE,
-        ),
-        "every type as choice": (
-            calls_streamed(*(event({"choices": [value]}) for value in VALUES.values())),
-            FINE,
-        ),
-        "every type as choices": (
-            calls_streamed(*(event({"choices": value}) for value in VALUES.values())),
-            FINE,
-        ),
-        "every type as call": (
-            calls_streamed(*(event(chunk({"tool_calls": [value]})) for value in VALUES.values())),
-            UNDECLARED,
-        ),
-        "every type as function": (
-            calls_streamed(
-                *(
-                    event(chunk({"tool_calls": [{"index": 0, "function": value}]}))
-                    for value in VALUES.values()
-                )
-            ),
-            FINE,
-        ),
-        "every type as event": (
-            calls_streamed(*(event(json.dumps(value)) for value in VALUES.values())),
-            FINE,
-        ),
         "an event 10,000 deep": (calls_streamed(event(deep(10_000))), NOT_A_COMPLETION),
         "a delta 900 deep": (
             calls_streamed(event('{"choices": [{"delta": {"x": ' + deep(900) + "}}]}")),
-            NOT_A_COMPLETION,
-        ),
-        "an event that is no JSON": (calls_streamed(event("{")), NOT_A_COMPLETION),
-        "an error behind a bad event": (
-            calls_streamed(event("{"), event('{"error": "e"}')),
             NOT_A_COMPLETION,
         ),
         "an error": (calls_streamed(event('{"error": "\\ud800"}')), "stream_error_event"),
@@ -397,8 +272,6 @@ def streams() -> dict[str, Hostile]:
             calls_streamed(event('{"choices":[{"delta":{"content":"\\ud800","x":"\\udfff"}}]}')),
             FINE,
         ),
-        "no finish_reason": (calls_streamed(end=DONE), "stream_cut"),
-        "no event stream": (body("{}"), NOT_A_COMPLETION),
         "bytes": (stream(b"\xff\xfe\x00" * 1_000, b"\r\r\n\n"), NOT_A_COMPLETION),
         "too large": (stream(*[b"data: " + b"x" * MEGABYTE] * (LIMIT_MB + 2)), "response_too_large"),
     }
@@ -424,29 +297,15 @@ def schemas(port: int, file: Path) -> dict[str, Hostile]:
 
     rows: dict[str, tuple[Any, str, str]] = {
         "remote $ref": ({"$ref": f"http://127.0.0.1:{port}/x"}, OSLO, broken),
-        "remote $ref below": ({"properties": {"city": {"$ref": f"http://127.0.0.1:{port}/x"}}}, OSLO, broken),
-        "remote $id": ({"$id": f"http://127.0.0.1:{port}/y/", "$ref": "x"}, OSLO, broken),
-        "remote $dynamicRef": ({"$dynamicRef": f"http://127.0.0.1:{port}/x#a"}, OSLO, broken),
         "remote $schema": ({**CITY, "$schema": f"http://127.0.0.1:{port}/x"}, OSLO, FINE),
         "file $ref": ({"$ref": file.as_uri()}, OSLO, broken),
         "file $ref as path": ({"$ref": str(file)}, OSLO, broken),
         "file $id": ({"$id": file.parent.as_uri() + "/", "$ref": file.name}, OSLO, broken),
-        "unknown $schema": ({**CITY, "$schema": "https://example.com/unknown"}, OSLO, FINE),
-        "$schema a number": ({**CITY, "$schema": 5}, OSLO, broken),
-        "$schema a list": ({**CITY, "$schema": ["x"]}, OSLO, broken),
-        "endless $ref": ({"$ref": "#"}, OSLO, broken),
         "recursive $ref": ({"properties": {"n": {"$ref": "#"}}}, '{"n":' * 20 + "{}" + "}" * 20, FINE),
         "recursive $ref, 900 deep": ({"items": {"$ref": "#"}}, deep(900), broken),
         "schema 390 deep": (json.loads('{"items":' * 390 + "{}" + "}" * 390), deep(395), broken),
         "pattern that explodes": (pattern(evil), long, timeout),
         "pattern that fills memory": (pattern("(?:" * 90 + "a" + "){2}" * 90), long, timeout),
-        "pattern that fills memory, repeated": (pattern("(?:" * 60 + "ax" + ")+" * 60), long, timeout),
-        # Run with a time limit, on `regex`, to which it has to be translated.
-        "pattern of open brackets": (
-            pattern("(?#" + "[" * 60_000 + ")(?:ab|cd)+"),
-            long,
-            "invalid other_schema_violation",
-        ),
         "pattern slow to compile": (pattern("(?i)" + "[!-\uffff]" * 20_000), long, timeout),
         "pattern of a megabyte": (pattern("a" * LARGE), long, timeout),
         "pattern on a long text": (
@@ -454,11 +313,6 @@ def schemas(port: int, file: Path) -> dict[str, Hostile]:
             json.dumps({"city": "ab-" * (2 * MEGABYTE)}),
             timeout,
         ),
-        "pattern that is none": (pattern("["), OSLO, broken),
-        "pattern a number": (pattern(5), OSLO, broken),  # type: ignore[arg-type]
-        "type unknown": ({"type": "strin"}, OSLO, broken),
-        "required a text": ({"required": "city"}, OSLO, broken),
-        "enum empty": ({"properties": {"city": {"enum": []}}}, OSLO, "invalid enum_violation"),
         "multipleOf tiny": (
             {"properties": {"n": {"multipleOf": 1e-320}}},
             '{"n": 1e308}',
@@ -546,7 +400,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     with bystander.in_thread():
         port = int(bystander.url.rsplit(":", 1)[1].removesuffix("/v1"))
         cases = {
-            **every_type_in_every_place(),
             **responses(),
             **broken_http(port),
             **streams(),
@@ -649,12 +502,9 @@ def test_memory_stays_bounded(finished: Finished) -> None:
 
 def invoke(*arguments: Any) -> str:
     """Run a command; give its standard output, which it must end well with."""
-    runner = CliRunner()
-    result = runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
+    result = commands.invoke(*arguments)
     assert result.exit_code == 0, result.stderr
-    return str(result.stdout)
+    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -770,7 +620,7 @@ def test_a_hostile_results_file_is_scored(finished: Finished, tmp_path: Path) ->
         elif not (finished.cases[name].streamed or name.startswith("HTTP") or "explodes" in name):
             content = finished.cases[name].answer.partition(b"\r\n\r\n")[2]
             hostile.append(_line(number, content.replace(b"\n", b" ")[:3_000_000] or b"{}"))
-            if name == "content is null":
+            if name == "usage of a googol":
                 hostile += _odd_fields(number)
     counted = {}
     files = {"normal": normal, "hostile": hostile, "both": hostile + normal, "one": normal[:1]}
