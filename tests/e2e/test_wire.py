@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.raw_server import DONE, HELLO, STOP, RawServer, completion, reply, stream
+from support.row_shapes import SHAPES, USER, call, ordered, with_schema
 from support.runs import (
     EVALSCOPES_WARNINGS,
     KEY,
@@ -28,160 +29,7 @@ async def _answers(arrival, writer):
     writer.write(stream(*HELLO, STOP, DONE) if arrival.json().get("stream") else reply(completion()))
 
 
-def _tool(name="f", **function):
-    return {"type": "function", "function": {"name": name, **function}}
-
-
-def _with_schema(parameters):
-    return [_tool(description="d", parameters=parameters)]
-
-
-def _call(arguments='{"a": 1}', **changes):
-    return {
-        "id": "functions.f:0",
-        "type": "function",
-        "function": {"name": "f", "arguments": arguments},
-        **changes,
-    }
-
-
 REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
-USER = {"role": "user", "content": "hi"}
-MESSAGES = {
-    "plain": [{"role": "system", "content": "be brief"}, USER],
-    "several systems": [
-        {"role": "system", "content": "a"},
-        USER,
-        {"role": "system", "content": "b", "name": "ctx"},
-        USER,
-    ],
-    "developer": [{"role": "developer", "content": "d"}, USER],
-    "names": [{"role": "user", "content": "hi", "name": "ann"}],
-    "content null": [
-        USER,
-        {"role": "assistant", "content": None, "tool_calls": [_call()]},
-        {"role": "tool", "tool_call_id": "functions.f:0", "content": "x"},
-    ],
-    "content absent": [
-        USER,
-        {"role": "assistant", "tool_calls": [_call()]},
-        {"role": "tool", "tool_call_id": "functions.f:0", "name": "f", "content": "x"},
-    ],
-    "content empty": [USER, {"role": "assistant", "content": ""}, USER],
-    "content parts": [
-        {
-            "role": "user",
-            "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:,"}}],
-        }
-    ],
-    "tool content parts": [
-        USER,
-        {"role": "assistant", "tool_calls": [_call()]},
-        {"role": "tool", "tool_call_id": "functions.f:0", "content": [{"type": "text", "text": "x"}]},
-    ],
-    "call without id": [
-        USER,
-        {
-            "role": "assistant",
-            "content": "",
-            "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "{}"}}],
-        },
-    ],
-    "call with null id": [USER, {"role": "assistant", "content": "", "tool_calls": [_call(id=None)]}],
-    "call with index": [USER, {"role": "assistant", "content": "", "tool_calls": [_call(index=0)]}],
-    "arguments an object": [
-        USER,
-        {"role": "assistant", "content": "", "tool_calls": [_call({"b": 1, "a": 1.0})]},
-    ],
-    "arguments spelled": [
-        USER,
-        {"role": "assistant", "content": "", "tool_calls": [_call('{ "a" : 1.0e2,\n"ü": "\\u00fc" }')]},
-    ],
-    "reasoning": [USER, {"role": "assistant", "reasoning_content": "hm", "content": "a"}, USER],
-    "unknown fields": [
-        {"zeta": 1, "role": "user", "alpha": None, "content": "hi", "cache_control": {"type": "ephemeral"}}
-    ],
-    "unknown role": [{"role": "critic", "content": "c"}, USER],
-    "unicode": [{"role": "user", "content": "北京 \U0001f327 \u2028 \x7f \u0000 end"}],
-    "lone surrogate": [{"role": "user", "content": "half \ud83d only"}],
-    "markup": [{"role": "user", "content": "<|im_end|><script>alert(1)</script>"}],
-    "numbers": [
-        {"role": "user", "content": "n", "a": 1.0, "b": 1, "c": 12345678901234567890123, "d": 1e-7, "e": -0.0}
-    ],
-}
-SCHEMAS = {
-    "union types": {
-        "type": "object",
-        "properties": {"x": {"type": ["string", "null"]}, "y": {"type": ["integer", "array"]}},
-    },
-    "boolean schemas": {
-        "type": "object",
-        "properties": {"x": True, "y": False},
-        "additionalProperties": False,
-    },
-    "refs": {
-        "$defs": {"p": {"type": "object", "properties": {"q": {"$ref": "#/$defs/p"}}}},
-        "type": "object",
-        "properties": {"x": {"$ref": "#/$defs/p"}},
-    },
-    "definitions": {
-        "definitions": {"p": {"type": "string"}},
-        "type": "object",
-        "properties": {"x": {"$ref": "#/definitions/p"}},
-    },
-    "combinators": {
-        "type": "object",
-        "anyOf": [{"required": ["a"]}, {"required": ["b"]}],
-        "not": {"required": ["c"]},
-    },
-    "array without items": {"type": "object", "properties": {"x": {"type": "array"}}},
-    "tuple items": {
-        "type": "object",
-        "properties": {"x": {"prefixItems": [{"type": "number"}], "items": False}},
-    },
-    "key order": {
-        "required": ["z", "a"],
-        "properties": {"z": {"description": "d", "type": "string"}, "a": {"enum": [1, 1.0, None]}},
-        "type": "object",
-    },
-    "numbers": {
-        "type": "object",
-        "properties": {"x": {"type": "number", "minimum": 0.0, "maximum": 9007199254740993}},
-    },
-    "formats": {
-        "type": "object",
-        "properties": {"x": {"type": "string", "format": "date", "pattern": "^\\d+$", "default": None}},
-    },
-    "empty": {},
-    "boolean itself": True,
-    "broken": {"type": "no such type"},
-}
-TOOLS = {
-    "no description": [_tool(parameters={"type": "object"})],
-    "no parameters": [_tool(description="d")],
-    "parameters null": [_tool(parameters=None)],
-    "bare": [_tool()],
-    "strict and more": [
-        {
-            "function": {"strict": True, "name": "f", "parameters": {"type": "object"}},
-            "type": "function",
-            "x": 1,
-        }
-    ],
-    "duplicates": [_tool(parameters={"type": "object"}), _tool(parameters={"type": "string"})],
-    "odd name": [_tool("функция-1.x/y", parameters={"type": "object"})],
-    "other type": [{"type": "builtin_function", "function": {"name": "$web_search"}}],
-    "empty list": [],
-    "absent": None,
-}
-SHAPES = {
-    **{
-        f"messages: {name}": (messages, _with_schema({"type": "object"}))
-        for name, messages in MESSAGES.items()
-    },
-    **{f"schema: {name}": ([USER], _with_schema(schema)) for name, schema in SCHEMAS.items()},
-    **{f"tools: {name}": ([USER], tools) for name, tools in TOOLS.items()},
-}
 REPAIRED = {
     "_input": (
         [{"role": "_input", "content": "ctx", "name": "n"}, USER],
@@ -193,10 +41,10 @@ REPAIRED = {
             {
                 "role": "assistant",
                 "content": "",
-                "tool_calls": [_call('{"a": '), _call("{'a': 1}"), _call("[1]")],
+                "tool_calls": [call('{"a": '), call("{'a': 1}"), call("[1]")],
             },
         ],
-        [USER, {"role": "assistant", "content": "", "tool_calls": [_call("{}"), _call("{}"), _call("[1]")]}],
+        [USER, {"role": "assistant", "content": "", "tool_calls": [call("{}"), call("{}"), call("[1]")]}],
     ),
 }
 
@@ -227,9 +75,9 @@ def _row(messages, tools, *, as_text, **more):
     return {key: value for key, value in row.items() if key != "tools" or value is not None} | more
 
 
-def _ordered(text):
-    """Decode so that key order, 1 against 1.0 and duplicate keys make a difference."""
-    return json.loads(text, object_pairs_hook=list, parse_float=lambda spelled: ("float", spelled))
+def _members(body):
+    """Give the members of a body, with all that makes a difference."""
+    return dict(ordered(body)[1])
 
 
 @pytest.fixture(scope="module", params=["lists", "texts"])
@@ -254,19 +102,19 @@ def sent(request, tmp_path_factory):
 def test_the_row_arrives_as_it_is(sent, name):
     """Messages and tools arrive equal to the row as JSON: key order, number spelling, absent and null kept."""
     messages, tools = SHAPES[name]
-    body = dict(_ordered(sent.body(name)))
-    assert body["messages"] == _ordered(json.dumps(messages))
+    body = _members(sent.body(name))
+    assert body["messages"] == ordered(json.dumps(messages))
     if tools is None:
         assert "tools" not in body
     else:
-        assert body["tools"] == _ordered(json.dumps(tools))
+        assert body["tools"] == ordered(json.dumps(tools))
 
 
 @pytest.mark.parametrize("name", REPAIRED)
 def test_only_the_declared_repairs_are_made(sent, name):
     """`_input` becomes `system` and arguments that are not JSON become `{}`; the rest of the row stays."""
-    body = dict(_ordered(sent.body(name)))
-    assert body["messages"] == _ordered(json.dumps(REPAIRED[name][1]))
+    body = _members(sent.body(name))
+    assert body["messages"] == ordered(json.dumps(REPAIRED[name][1]))
 
 
 def test_nothing_else_is_sent(sent):
@@ -301,7 +149,7 @@ def test_repairs_are_counted(sent):
 
 HISTORY = [
     USER,
-    {"role": "assistant", "content": "", "tool_calls": [_call('{"a": ', id="call_x")]},
+    {"role": "assistant", "content": "", "tool_calls": [call('{"a": ', id="call_x")]},
     {"role": "tool", "tool_call_id": "call_x", "content": "x"},
     USER,
 ]
@@ -316,20 +164,19 @@ def _fields_sent(tmp_path, row=None, **changes):
     return arrival.json(), arrival
 
 
-def test_keep_sends_the_malformed_history(tmp_path):
-    """With `malformed_history: keep` the broken arguments go out as they stand."""
-    options = {"extra_params": {"malformed_history": "keep"}}
-    body, _ = _fields_sent(tmp_path, _row(HISTORY, [], as_text=False), dataset_args=options)
-    assert body["messages"] == HISTORY
+RENAMED = json.loads(json.dumps(HISTORY).replace("call_x", "functions.f:0").replace('{\\"a\\": ', "{}"))
 
 
-def test_ids_are_normalised_on_request(tmp_path):
-    """With `normalize_tool_call_ids` the ids become K2's, and the tool message follows."""
-    options = {"extra_params": {"normalize_tool_call_ids": True}}
-    body, _ = _fields_sent(tmp_path, _row(HISTORY, [], as_text=False), dataset_args=options)
-    assert (
-        body["messages"][1]["tool_calls"][0]["id"] == body["messages"][2]["tool_call_id"] == "functions.f:0"
-    )
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"malformed_history": "keep"}, HISTORY), ({"normalize_tool_call_ids": True}, RENAMED)],
+    ids=["keep", "normalize"],
+)
+def test_histories_are_repaired_as_asked(tmp_path, options, expected):
+    """`keep` sends broken arguments as they stand; normalized ids are K2's, and the tool message follows."""
+    row = _row(HISTORY, [], as_text=False)
+    body, _ = _fields_sent(tmp_path, row, dataset_args={"extra_params": options})
+    assert body["messages"] == expected
 
 
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
@@ -344,13 +191,6 @@ ROWS_OWN = {
 }
 PARAMETERS = {
     "preset": ({}, None, PRESET),
-    "row over preset": ({}, ROWS_OWN, {"temperature": 0.6, "max_tokens": 16000, "seed": 5, **STREAMED}),
-    "user over row": (
-        {"temperature": 0.3, "seed": 9},
-        ROWS_OWN,
-        {"temperature": 0.3, "max_tokens": 16000, "seed": 9, **STREAMED},
-    ),
-    "key by key": ({"top_p": 0.9}, None, {**PRESET, "top_p": 0.9}),
     "extra_body over all": (
         {"temperature": 0.3, "extra_body": {"temperature": 0.0, "thinking": {"type": "enabled"}}},
         ROWS_OWN,
@@ -361,7 +201,6 @@ PARAMETERS = {
         None,
         {**PRESET, "temperature": 0.0, "top_p": 1.0},
     ),
-    "no stream": ({"stream": False}, None, {"temperature": 1.0, "max_tokens": 64000, "stream": False}),
     "token limit by its other name": (
         {"extra_body": {"max_completion_tokens": 100}},
         None,
@@ -378,7 +217,7 @@ PARAMETERS = {
 
 @pytest.mark.parametrize("case", PARAMETERS)
 def test_parameters_by_precedence(tmp_path, case):
-    """Preset, then the row's own, then the user's, then `extra_body`: each key from the highest that sets it."""
+    """What EvalScope's settings hold, `extra_body` above all, stands above the row's own and the preset."""
     user, own, expected = PARAMETERS[case]
     row = _row([USER], [], as_text=True, **({"parameters": json.dumps(own)} if own else {}))
     body, _ = _fields_sent(tmp_path, row, generation_config=user)
@@ -463,10 +302,10 @@ def test_real_schemas_arrive_as_they_are(tmp_path):
     schemas = [json.loads(line) for file in files for line in file.read_text().splitlines() if line.strip()]
     assert len(schemas) > 50
     path = write_rows(
-        tmp_path / "rows.jsonl", [_row([USER], _with_schema(schema), as_text=False) for schema in schemas]
+        tmp_path / "rows.jsonl", [_row([USER], with_schema(schema), as_text=False) for schema in schemas]
     )
     with RawServer(_answers).in_thread() as server:
         report = evaluate(server.url, tmp_path / "run", path, eval_batch_size=1)
-    arrived = [dict(_ordered(arrival.body))["tools"] for arrival in server.arrivals]
-    assert arrived == [_ordered(json.dumps(_with_schema(schema))) for schema in schemas]
+    arrived = [_members(arrival.body)["tools"] for arrival in server.arrivals]
+    assert arrived == [ordered(json.dumps(with_schema(schema))) for schema in schemas]
     assert report.execution_summary.succeeded == len(schemas)

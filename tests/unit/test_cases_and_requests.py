@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import pytest
+from support.row_shapes import SHAPES, ordered
 
 from k2_verifier_adapter.core.cases import RowError, decode_row
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory, Repairs
@@ -30,82 +31,27 @@ def row(messages: Any = None, tools: Any = None, **fields: Any) -> dict[str, Any
     }
 
 
-def ordered(text: str | bytes) -> Any:
-    """Parse JSON so that key order, repeated keys and number spellings can be compared."""
-    return json.loads(
-        text, object_pairs_hook=lambda pairs: ("object", pairs), parse_float=lambda text: ("float", text)
-    )
-
-
 def call(name: Any = "f", arguments: Any = "{}", **fields: Any) -> dict[str, Any]:
     """Give a historical tool call."""
     return {**fields, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-MESSAGES = {
-    "null content": [{"role": "assistant", "content": None}],
-    "absent content": [{"role": "assistant", "tool_calls": [call(id="call_1")]}],
-    "content parts": [
-        {"role": "user", "content": [{"text": "a", "type": "text"}, {"type": "image_url", "image_url": {}}]}
-    ],
-    "empty content": [{"role": "user", "content": ""}],
-    "calls without id": [{"tool_calls": [call()], "role": "assistant"}],
-    "null tool_calls": [{"role": "assistant", "content": "x", "tool_calls": None}],
-    "empty tool_calls": [{"role": "assistant", "content": "x", "tool_calls": []}],
-    "tool with name": [{"name": "f", "role": "tool", "tool_call_id": "a", "content": "x"}],
-    "tool without name": [{"role": "tool", "tool_call_id": "a", "content": "x"}],
-    "developer": [{"role": "developer", "content": "x"}],
-    "several systems": [{"role": "system", "content": "a", "name": "n"}, {"role": "system", "content": "b"}],
-    "arguments an object": [{"role": "assistant", "tool_calls": [call(arguments={"b": 1, "a": 2})]}],
-    "arguments NaN": [{"role": "assistant", "tool_calls": [call(arguments='{"a": NaN}')]}],
-    "unknown fields": [{"z": {"b": 1, "a": [1.5, 10**30]}, "role": "user", "content": "你好 😀 \u2028 \0"}],
-    "unknown role": [{"role": "critic", "content": "x"}],
-}
-SCHEMAS = {
-    "no parameters": ...,
-    "null parameters": None,
-    "empty": {},
-    "true": True,
-    "union types": {"type": "object", "properties": {"a": {"type": ["string", "null"]}}},
-    "boolean schemas": {"properties": {"a": True, "b": False}, "additionalProperties": False},
-    "refs": {
-        "$defs": {"z": {"type": "string"}, "a": {"$ref": "#/$defs/z"}},
-        "properties": {"p": {"$ref": "#/$defs/a"}},
-    },
-    "draft-07": {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"x": {}}},
-    "no items": {"properties": {"l": {"type": "array"}}},
-    "numbers": {"properties": {"a": {"minimum": 1.0, "maximum": 1e3, "default": 10**25}}},
-    "not a schema": {"type": "object", "required": {"a": True}},
-}
-
-
 @pytest.mark.parametrize("as_text", [True, False])
-@pytest.mark.parametrize("name", MESSAGES)
-def test_every_message_shape_is_sent_as_it_stands(name: str, as_text: bool) -> None:
-    """Messages reach the body equal as JSON values, key order included, whatever their shape."""
-    messages = MESSAGES[name]
-    text = json.dumps(messages, ensure_ascii=False)
-    case = decode_row(row(text if as_text else messages), 0, HistoryOptions())
-    body = build_request(case, "m", {"temperature": 0.6}).body
-    assert ordered(body) == ordered(f'{{"model": "m", "messages": {text}, "temperature": 0.6}}')
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_shape_is_sent_as_it_stands(name: str, as_text: bool) -> None:
+    """Messages and tools reach the body equal as JSON values, key order included, whatever their shape."""
+    messages, tools = SHAPES[name]
+    texts = [json.dumps(value, ensure_ascii=as_text) for value in (messages, tools)]
+    columns = texts if as_text else [messages, tools]
+    case = decode_row(row(columns[0], None if tools is None else columns[1]), 0, HistoryOptions())
+    expected = f'{{"model": "m", "messages": {texts[0]}, "tools": {texts[1]}, "temperature": 0.6}}'
+    if tools is None:
+        expected = expected.replace(', "tools": null', "")
+    assert ordered(build_request(case, "m", {"temperature": 0.6}).body) == ordered(expected)
     assert not case.repairs.any
+    assert case.tools() == (tools or [])
     if as_text:
-        assert case.messages_json == text.encode()
-
-
-@pytest.mark.parametrize("as_text", [True, False])
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_every_tool_shape_is_sent_as_it_stands(name: str, as_text: bool) -> None:
-    """Tools reach the body equal as JSON values, key order included, whatever their schema."""
-    schema = SCHEMAS[name]
-    function = {"name": "f"} if schema is ... else {"parameters": schema, "name": "f", "description": "d"}
-    tools = [{"function": function, "type": "function", "x": 1}, {"type": "builtin_function"}]
-    text = json.dumps(tools, ensure_ascii=False)
-    case = decode_row(row(tools=text if as_text else tools), 0, HistoryOptions())
-    body = build_request(case, "m", {}).body
-    messages = case.messages_json.decode()
-    assert ordered(body) == ordered(f'{{"model": "m", "messages": {messages}, "tools": {text}}}')
-    assert case.tools() == tools
+        assert case.messages_json == texts[0].encode()
 
 
 def test_the_rows_own_bytes_are_kept() -> None:
