@@ -221,170 +221,125 @@ def test_what_a_repair_could_read(damaged, repairable):
 
 # --- causes ---------------------------------------------------------------------------------------
 
+GOOD_CALL, BAD_CALL, NO_CALL = (True, True), (True, False), (False, True)
 CAUSES = [
-    # (judgement, classes, primary, what fixing gives by class: (calls, valid))
-    (text, {C.MISSED_CALL}, C.MISSED_CALL, {C.MISSED_CALL: (True, True)}),
-    (
-        lambda: text(LEAKED),
-        {C.MARKUP_IN_CONTENT, C.MISSED_CALL},
-        C.MARKUP_IN_CONTENT,
-        {C.MARKUP_IN_CONTENT: (True, True)},
-    ),
+    # (judgement, primary class, the others shown, what fixing the primary gives: (calls, valid))
+    (text, C.MISSED_CALL, set(), GOOD_CALL),
+    (lambda: text(LEAKED), C.MARKUP_IN_CONTENT, {C.MISSED_CALL}, GOOD_CALL),
     # A call that leaks where the official API does not call would be one too many.
-    (
-        lambda: text(LEAKED, official=False),
-        {C.MARKUP_IN_CONTENT},
-        C.MARKUP_IN_CONTENT,
-        {C.MARKUP_IN_CONTENT: (True, True)},
-    ),
+    (lambda: text(LEAKED, official=False), C.MARKUP_IN_CONTENT, set(), GOOD_CALL),
     (
         lambda: text(LEAKED.replace("city", "town"), official=False),
-        {C.MARKUP_IN_CONTENT},
         C.MARKUP_IN_CONTENT,
-        {C.MARKUP_IN_CONTENT: (True, False)},
+        set(),
+        BAD_CALL,
     ),
-    (lambda: text(END, official=False), {C.MARKUP_IN_CONTENT}, C.MARKUP_IN_CONTENT, {}),
-    (
-        lambda: text(END),
-        {C.MARKUP_IN_CONTENT, C.MISSED_CALL},
-        C.MARKUP_IN_CONTENT,
-        {C.MARKUP_IN_CONTENT: (True, True)},
-    ),
+    (lambda: text(END, official=False), C.MARKUP_IN_CONTENT, set(), None),
+    (lambda: text(END), C.MARKUP_IN_CONTENT, {C.MISSED_CALL}, GOOD_CALL),
     # A leak that is nothing but a remainder beside a call that was parsed.
-    (lambda: judged(call(), content=END), {C.MARKUP_IN_CONTENT}, C.MARKUP_IN_CONTENT, {}),
-    (
-        lambda: judged(call('{"x": 1'), content=END),
-        {C.MARKUP_IN_CONTENT, C.TRUNCATED_JSON},
-        C.MARKUP_IN_CONTENT,
-        {C.MARKUP_IN_CONTENT: (True, True)},
-    ),
-    (
-        lambda: judged(call("{}"), content=END),
-        {C.MARKUP_IN_CONTENT, C.MISSING_REQUIRED},
-        C.MISSING_REQUIRED,
-        {C.MISSING_REQUIRED: (True, True)},
-    ),
+    (lambda: judged(call(), content=END), C.MARKUP_IN_CONTENT, set(), None),
+    (lambda: judged(call('{"x": 1'), content=END), C.MARKUP_IN_CONTENT, {C.TRUNCATED_JSON}, GOOD_CALL),
+    (lambda: judged(call("{}"), content=END), C.MISSING_REQUIRED, {C.MARKUP_IN_CONTENT}, GOOD_CALL),
     # The parser said tool_calls and left the call in the text.
     (
         lambda: judged(content=LEAKED),
-        {C.MARKUP_IN_CONTENT, C.FINISH_TOOL_CALLS_WITHOUT_CALLS},
         C.MARKUP_IN_CONTENT,
-        {C.MARKUP_IN_CONTENT: (True, True)},
-    ),
-    (
-        lambda: judged(content="Fine."),
         {C.FINISH_TOOL_CALLS_WITHOUT_CALLS},
-        C.FINISH_TOOL_CALLS_WITHOUT_CALLS,
-        {C.FINISH_TOOL_CALLS_WITHOUT_CALLS: (True, True)},
+        GOOD_CALL,
     ),
+    (lambda: judged(content="Fine."), C.FINISH_TOOL_CALLS_WITHOUT_CALLS, set(), GOOD_CALL),
     (
         lambda: judged(content="Fine.", official=False),
-        {C.FINISH_TOOL_CALLS_WITHOUT_CALLS, C.EXTRA_CALL},
         C.FINISH_TOOL_CALLS_WITHOUT_CALLS,
-        {C.FINISH_TOOL_CALLS_WITHOUT_CALLS: (False, True)},
+        {C.EXTRA_CALL},
+        NO_CALL,
     ),
     (
         lambda: judged(call(), finish="stop"),
-        {C.CALLS_WITHOUT_FINISH_TOOL_CALLS, C.MISSED_CALL},
         C.CALLS_WITHOUT_FINISH_TOOL_CALLS,
-        {C.CALLS_WITHOUT_FINISH_TOOL_CALLS: (True, True)},
+        {C.MISSED_CALL},
+        GOOD_CALL,
     ),
     (
         lambda: judged(call("{}"), finish=None, official=False),
-        {C.CALLS_WITHOUT_FINISH_TOOL_CALLS, C.FINISH_REASON_MISSING},
         C.FINISH_REASON_MISSING,
-        {C.FINISH_REASON_MISSING: (True, False)},
+        {C.CALLS_WITHOUT_FINISH_TOOL_CALLS},
+        BAD_CALL,
     ),
     (
         lambda: judged(call('{"city": "B'), finish="length"),
-        {C.TRUNCATED_BY_LENGTH, C.CALLS_WITHOUT_FINISH_TOOL_CALLS, C.MISSED_CALL},
         C.TRUNCATED_BY_LENGTH,
-        {C.TRUNCATED_BY_LENGTH: (True, True)},
+        {C.CALLS_WITHOUT_FINISH_TOOL_CALLS, C.MISSED_CALL},
+        GOOD_CALL,
     ),
     (
         lambda: judged(call('{"city": "B'), usage={"completion_tokens": 9}, limit=9),
-        {C.TRUNCATED_BY_LENGTH, C.TRUNCATED_JSON},
         C.TRUNCATED_BY_LENGTH,
-        {C.TRUNCATED_BY_LENGTH: (True, True)},
+        {C.TRUNCATED_JSON},
+        GOOD_CALL,
     ),
-    (lambda: text("x", finish="length", official=False), {C.TRUNCATED_BY_LENGTH}, C.TRUNCATED_BY_LENGTH, {}),
-    (
-        lambda: text(""),
-        {C.EMPTY_RESPONSE, C.MISSED_CALL},
-        C.EMPTY_RESPONSE,
-        {C.EMPTY_RESPONSE: (True, True)},
-    ),
-    (lambda: text("", official=False), {C.EMPTY_RESPONSE}, C.EMPTY_RESPONSE, {}),
-    # An extra call that is invalid as well: each is fixed for itself.
-    (
-        lambda: judged(call("{}"), official=False),
-        {C.MISSING_REQUIRED, C.EXTRA_CALL},
-        C.MISSING_REQUIRED,
-        {C.MISSING_REQUIRED: (True, True), C.EXTRA_CALL: (False, True)},
-    ),
-    (lambda: judged(call(), official=False), {C.EXTRA_CALL}, C.EXTRA_CALL, {C.EXTRA_CALL: (False, True)}),
+    (lambda: text("x", finish="length", official=False), C.TRUNCATED_BY_LENGTH, set(), None),
+    (lambda: text(""), C.EMPTY_RESPONSE, {C.MISSED_CALL}, GOOD_CALL),
+    (lambda: text("", official=False), C.EMPTY_RESPONSE, set(), None),
+    (lambda: judged(call(), official=False), C.EXTRA_CALL, set(), NO_CALL),
     # Deltas without index glue calls together.
     (
         lambda: judged(call(GOOD + GOOD), anomalies=(C.STREAM_INDEX_MISSING,)),
-        {C.STREAM_INDEX_MISSING, C.CONCATENATED_JSON},
         C.STREAM_INDEX_MISSING,
-        {C.STREAM_INDEX_MISSING: (True, True)},
+        {C.CONCATENATED_JSON},
+        GOOD_CALL,
     ),
     (
         lambda: judged(call("{}"), anomalies=(C.STREAM_INDEX_MISSING,)),
-        {C.STREAM_INDEX_MISSING, C.MISSING_REQUIRED},
         C.MISSING_REQUIRED,
-        {C.MISSING_REQUIRED: (True, True)},
+        {C.STREAM_INDEX_MISSING},
+        GOOD_CALL,
     ),
     # No vendor can call a tool without a schema validly.
     (
         lambda: judged(call("{}"), call("{}", "bare", index=1)),
-        {C.MISSING_REQUIRED, C.TOOL_WITHOUT_SCHEMA},
         C.TOOL_WITHOUT_SCHEMA,
-        {C.TOOL_WITHOUT_SCHEMA: (True, True)},
+        {C.MISSING_REQUIRED},
+        GOOD_CALL,
     ),
-    (lambda: judged(call(call_id="call_1")), {C.NONSTANDARD_TOOL_CALL_ID}, C.NONSTANDARD_TOOL_CALL_ID, {}),
+    (lambda: judged(call(call_id="call_1")), C.NONSTANDARD_TOOL_CALL_ID, set(), None),
     (
         lambda: judged(call("{}", call_id="call_1")),
-        {C.NONSTANDARD_TOOL_CALL_ID, C.MISSING_REQUIRED},
         C.MISSING_REQUIRED,
-        {C.MISSING_REQUIRED: (True, True)},
+        {C.NONSTANDARD_TOOL_CALL_ID},
+        GOOD_CALL,
     ),
     # A token tells nothing of a call: the decision stays its own failure.
-    (
-        lambda: text("Hi<|im_end|>"),
-        {C.SPECIAL_TOKEN_LEAK, C.MISSED_CALL},
-        C.MISSED_CALL,
-        {C.MISSED_CALL: (True, True)},
-    ),
+    (lambda: text("Hi<|im_end|>"), C.MISSED_CALL, {C.SPECIAL_TOKEN_LEAK}, GOOD_CALL),
 ]
 
 
-@pytest.mark.parametrize(("make", "shown", "primary", "fixes"), CAUSES)
-def test_causes_come_before_symptoms(make, shown, primary, fixes):
-    """The primary class is the cause, and fixing it changes what it hides."""
+@pytest.mark.parametrize(("make", "primary", "others", "fixed"), CAUSES)
+def test_causes_come_before_symptoms(make, primary, others, fixed):
+    """The primary class is the cause, and fixing it changes what it hides; the stored form says so too."""
     judgement = make()
-    assert set(classes(judgement)) == shown
+    assert set(classes(judgement)) == {primary, *others}
     assert judgement.primary is primary
-    assert {fix.failure_class: (fix.calls, fix.valid) for fix in judgement.fixes} == fixes
+    fixes = {fix.failure_class: (fix.calls, fix.valid) for fix in judgement.fixes}
+    assert fixes == ({} if fixed is None else {primary: fixed})
+    stored = json.loads(json.dumps(judgement_as_json(3, judgement)))
+    assert (stored["case"], stored["primary"]) == (3, primary.value)
+    assert [failure["class"] for failure in stored["failures"]] == [kind.value for kind in classes(judgement)]
+    assert set(stored["if_fixed"]) == {kind.value for kind in fixes}
+    assert len(stored["notes"]) == len(judgement.notes)
+    assert set(stored["tools"]) == {use.name for use in judgement.tools}
+
+
+def test_an_extra_call_that_is_invalid_is_fixed_twice():
+    """What is wrong with an extra call and that it was made are each fixed for itself."""
+    judgement = judged(call("{}"), official=False)
+    assert set(classes(judgement)) == {C.MISSING_REQUIRED, C.EXTRA_CALL}
+    assert judgement.primary is C.MISSING_REQUIRED
+    fixes = {fix.failure_class: (fix.calls, fix.valid) for fix in judgement.fixes}
+    assert fixes == {C.MISSING_REQUIRED: GOOD_CALL, C.EXTRA_CALL: NO_CALL}
 
 
 def test_every_class_of_a_response_has_its_place():
     """Each class but those of failed requests stands in the orders from which the primary is chosen."""
     placed = {*WITHOUT_CALL, *REST, *(kind for kind, _ in INVALID_CALL)}
     assert placed == {kind for kind in C if kind.group is not Group.TRANSPORT}
-
-
-@pytest.mark.parametrize("make", [row[0] for row in CAUSES])
-def test_the_stored_form_keeps_causes_notes_and_tools(make):
-    """A review's metadata says of a judgement what explains it."""
-    judgement = make()
-    stored = json.loads(json.dumps(judgement_as_json(3, judgement)))
-    assert stored["case"] == 3
-    assert stored["primary"] == judgement.primary.value
-    assert [failure["class"] for failure in stored["failures"]] == [
-        failure.failure_class.value for failure in judgement.failures
-    ]
-    assert set(stored["if_fixed"]) == {fix.failure_class.value for fix in judgement.fixes}
-    assert len(stored["notes"]) == len(judgement.notes)
-    assert set(stored["tools"]) == {use.name for use in judgement.tools}

@@ -406,13 +406,6 @@ class TestJoin:
         assert kinds(build) == {"log_disagrees": 1}
         assert bench.rows()[0]["should_call_tool"] is False
 
-    def test_no_row_remains(self, bench):
-        """If no row remains nothing is written."""
-        build = bench.build([failing(1)], [sample(1)])
-        assert build.rows == 0
-        assert not bench.output.exists()
-        assert "nothing was written" in render_build(build)
-
     @pytest.mark.parametrize(
         ("samples", "results"), [([], [result(1, calling())]), ([sample(1)], ["{", "{}"])]
     )
@@ -777,33 +770,3 @@ class TestRealData:
         # One row less before the last of them: line 364 holds data_index 365.
         assert {note.place.number for note in check.call_notes} == {13, 44, 176, 364}
         assert check.tool_notes == []
-
-    def test_every_real_schema_loads(self, tmp_path):
-        """Each schema of the schema cases loads as a row's tool, unchanged, and is compiled or reported."""
-        schemas = [
-            json.loads(line)
-            for path in sorted((Path(REALDATA) / "walle_schema_cases").glob("*.jsonl"))
-            for line in path.read_text(encoding="utf-8").splitlines()
-            if line.strip()
-        ]
-        assert len(schemas) > 80
-        rows = [
-            {
-                "messages": [{"role": "user", "content": "?"}],
-                "tools": [{"type": "function", "function": {"name": "tool", "parameters": schema}}],
-                "should_call_tool": False,
-            }
-            for schema in schemas
-        ]
-        path = write_lines(tmp_path / "walle_test.jsonl", rows)
-        cases = load_cases(path, "walle", KEEP).cases
-        for case, schema in zip(cases, schemas, strict=True):
-            body = json.loads(build_request(case, "m", {}).body)
-            assert json.dumps(body["tools"][0]["function"]["parameters"]) == json.dumps(schema)
-        check = check_subset(path, "walle")
-        assert check.usable
-        assert check.tools == len(schemas)
-        assert {note.failure_class.value for note in check.tool_notes} <= {
-            "broken_tool_schema",
-            "tool_without_schema",
-        }

@@ -150,18 +150,13 @@ def test_the_documentation_knows_every_class_and_every_rule():
         name for line in lines if line.startswith("| `") for name in line.split("|")[1].split("`")
     }
     assert {kind.value for kind in C} <= classes_there
+    assert len({rule.name for rule in RULES}) == len(RULES)
     for rule in RULES:
         (row,) = [line for line in lines if line.startswith(f"| `{rule.name}` |")]
         kinds, least = row.split("|")[2], row.split("|")[3].strip()
         assert all(f"`{kind.value}`" in kinds for kind in rule.classes), rule.name
         assert least == f"{rule.minimum}, {100 * rule.least_share:g} % of {rule.base.value}", rule.name
         assert row.endswith(f"| {rule.hypothesis} |"), rule.name
-
-
-def test_rules_have_names_of_their_own():
-    """A name stands for one rule."""
-    names = [rule.name for rule in RULES]
-    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

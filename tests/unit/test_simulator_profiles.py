@@ -26,16 +26,24 @@ def test_the_official_profile_draws_nothing():
     assert all(lottery.draw(i, 0, has_calls=True, stream=True) is None for i in range(100))
 
 
-def test_a_draw_depends_on_seed_case_and_occurrence():
-    """The same three numbers give the same draw, and other seeds and repetitions other ones."""
+def _faulty(lottery, number, occurrence):
+    return lottery.draw(number, occurrence, has_calls=True, stream=True) is not None
+
+
+def _shaped(lottery, number, occurrence):
+    return bool(lottery.draw_shapes(number, occurrence, stream=True))
+
+
+@pytest.mark.parametrize(("name", "hit"), [("missed_call", _faulty), ("crlf", _shaped)])
+def test_a_draw_depends_on_seed_case_and_occurrence(name, hit):
+    """The same three numbers give the same fault or shape, and other seeds and repetitions other ones."""
 
     def pattern(seed, occurrence):
-        lottery = Lottery(profile_with({"missed_call": 0.5}), seed)
-        draws = (lottery.draw(i, occurrence, has_calls=True, stream=False) for i in range(64))
-        return [draw is not None for draw in draws]
+        lottery = Lottery(profile_with({name: 0.5}), seed)
+        return tuple(hit(lottery, number, occurrence) for number in range(64))
 
     assert pattern(1, 0) == pattern(1, 0)
-    assert len({tuple(pattern(1, 0)), tuple(pattern(2, 0)), tuple(pattern(1, 1))}) == 3
+    assert len({pattern(1, 0), pattern(2, 0), pattern(1, 1)}) == 3
 
 
 def test_a_rate_is_a_share_of_the_requests_that_the_fault_fits():
@@ -204,17 +212,6 @@ def test_shapes_of_streams_are_for_streams():
     )
     assert plain == ["blank_lines", "unsized_body", "split_characters", "gzip", "byte_by_byte"]
     assert streamed == [name for name in shape_names() if name not in ("blank_lines", "unsized_body")]
-
-
-def test_shapes_are_drawn_again_alike():
-    """The same seed, row and repetition give the same shapes, and other ones others."""
-
-    def pattern(seed, occurrence):
-        lottery = Lottery(profile_with({"crlf": 0.5}), seed)
-        return [bool(lottery.draw_shapes(i, occurrence, stream=True)) for i in range(64)]
-
-    assert pattern(1, 0) == pattern(1, 0)
-    assert len({tuple(pattern(1, 0)), tuple(pattern(2, 0)), tuple(pattern(1, 1))}) == 3
 
 
 def test_shapes_do_not_change_the_faults():
