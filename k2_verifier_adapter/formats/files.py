@@ -27,11 +27,7 @@ def storing(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """Write a file that appears whole or not at all; an existing one stays until then.
-
-    Raises:
-        StorageError: If it cannot be written.
-    """
+    """Write a file that appears whole or not at all (`StorageError`); an existing one stays until then."""
     path = Path(path)
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,12 +68,9 @@ class LineWriter:
     """
 
     def __init__(self, path: Path, *, new: bool = False) -> None:
-        """Open the file, so that what cannot be written is known before there is anything to write.
+        """Open the file, or raise `StorageError` before there is anything to write.
 
         Its directories are made if they are missing; a `new` file is emptied first.
-
-        Raises:
-            StorageError: If it cannot be opened.
         """
         self._path = path
         with storing(path):
@@ -87,11 +80,7 @@ class LineWriter:
         self._torn = False
 
     def write(self, record: Any) -> None:
-        """Append a record.
-
-        Raises:
-            StorageError: If it does not fit; then nothing of it is left in the file.
-        """
+        """Append a record, or raise `StorageError` and leave nothing of it in the file."""
         # What UTF-8 cannot hold, a lone surrogate, becomes JSON's own escape of it.
         line = json.dumps(record, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
         with storing(self._path):
@@ -129,9 +118,6 @@ def end_last_line(path: Path) -> None:
     """Make the next line start on its own: remove a last line that was cut off, end one that is whole.
 
     What was cut off is the start of a JSON object, and the start of an object is no JSON.
-
-    Raises:
-        StorageError: If the file cannot be written.
     """
     with storing(path), contextlib.suppress(FileNotFoundError), path.open("rb+") as file:
         size = file.seek(0, os.SEEK_END)

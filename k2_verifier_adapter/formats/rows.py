@@ -55,21 +55,13 @@ def load_cases(path: str | Path, subset: str, options: HistoryOptions) -> Loaded
 
 
 def read_records(path: str | Path, subset: str) -> Iterator[Record]:
-    """Read the undecoded rows of a subset, one by one; see `load_cases`.
-
-    Raises:
-        DataError: If there is no such file, or it cannot be read.
-    """
+    """Read the undecoded rows of a subset, one by one; paths and errors are those of `load_cases`."""
     file = find_file(path, subset)
     return _read_parquet(file) if file.name.endswith(".parquet") else _read_lines(file)
 
 
 def find_file(path: str | Path, subset: str) -> Path:
-    """Find the file that holds a subset.
-
-    Raises:
-        DataError: If there is none; the message lists what was expected and what is there.
-    """
+    """Find the file that holds a subset; a `DataError` lists what was expected and what is there."""
     if str(path) == BUNDLED:
         return bundled_rows_path()
     path = Path(path).expanduser()
@@ -101,11 +93,7 @@ def find_file(path: str | Path, subset: str) -> Path:
 
 
 def find_subsets(path: str | Path) -> list[str]:
-    """Name the subsets that a file or directory holds.
-
-    Raises:
-        DataError: If it is neither, or holds no rows file.
-    """
+    """Name the subsets that a file or directory holds; a `DataError` says that there are none."""
     if str(path) == BUNDLED:
         return [BUNDLED]
     path = Path(path).expanduser()
@@ -156,12 +144,7 @@ def records_of(rows: Iterable[Any]) -> Iterator[Record]:
 
 
 def decode_records(records: Iterable[Record], source: str, options: HistoryOptions) -> LoadedRows:
-    """Decode all rows of a source.
-
-    Raises:
-        BadRowsError: If any row cannot be used; all of them are listed.
-        DataError: If there is no row at all.
-    """
+    """Decode all rows of a source; there has to be one, and errors are those of `load_cases`."""
     digest = hashlib.sha256()
     cases = list(decode_each(records, source, options, digest))
     synthetic = any(case.synthetic for case in cases)
@@ -173,9 +156,7 @@ def decode_each(
 ) -> Iterator[Case]:
     """Decode the rows of a source one by one, and put their content into a digest.
 
-    Raises:
-        BadRowsError: At the end, if any row cannot be used; all of them are listed.
-        DataError: If there is no row at all.
+    A `BadRowsError` comes at the end and lists all that cannot be used; no row at all is a `DataError`.
     """
     problems: list[str] = []
     total = 0
@@ -244,8 +225,7 @@ def baseline_path(rows: Path) -> Path:
 def read_standard(rows: Path) -> Standard | None:
     """Read what the rows' own baseline says their numbers are held against.
 
-    Returns:
-        None if there is no baseline file, or it belongs to another rows file.
+    None if there is no baseline file, or it belongs to another rows file.
 
     Raises:
         DataError: If the baseline file is damaged, or the rows were changed after it was written.

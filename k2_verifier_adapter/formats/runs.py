@@ -92,11 +92,7 @@ def write_facts(paths: RunPaths, facts: RunFacts) -> None:
 
 
 def read_facts(paths: RunPaths) -> RunFacts | None:
-    """Read `run.json`; None if there is none.
-
-    Raises:
-        DataError: If it is damaged.
-    """
+    """Read `run.json`, or raise `DataError` if it is damaged; None if there is none."""
     try:
         return facts_from_json(json.loads(paths.facts.read_bytes()))
     except FileNotFoundError:
@@ -106,11 +102,7 @@ def read_facts(paths: RunPaths) -> RunFacts | None:
 
 
 def find_runs(run: Path) -> list[RunPaths]:
-    """List what a run directory holds, by model and subset.
-
-    Raises:
-        DataError: If the directory holds no run of this benchmark.
-    """
+    """List what a run directory holds, by model and subset; a `DataError` says that it is no run."""
     run = Path(run)
     if not run.is_dir():
         raise DataError(f"{run}: no such directory; give the run directory that EvalScope printed")
@@ -126,11 +118,7 @@ def find_runs(run: Path) -> list[RunPaths]:
 
 
 def choose_run(run: Path, model: str | None = None, subset: str | None = None) -> RunPaths:
-    """Choose one model and subset of a run directory.
-
-    Raises:
-        UsageError: If none or several fit.
-    """
+    """Choose one model and subset of a run directory, or raise `UsageError` if none or several fit."""
     found = find_runs(run)
     fitting = [paths for paths in found if model in (None, paths.model) and subset in (None, paths.subset)]
     if len(fitting) == 1:
@@ -141,11 +129,7 @@ def choose_run(run: Path, model: str | None = None, subset: str | None = None) -
 
 
 def read_run(paths: RunPaths) -> StoredRun:
-    """Read everything that is stored of one model and subset.
-
-    Raises:
-        DataError: If a part is missing or damaged.
-    """
+    """Read everything that is stored of one model and subset, or raise `DataError`."""
     facts = read_facts(paths)
     if facts is None:
         raise DataError(f"{paths.facts}: not found; the run directory is not complete")
@@ -221,11 +205,7 @@ def write_cases(path: Path, cases: Iterable[Case]) -> None:
 
 
 def read_cases(path: Path) -> dict[int, Case]:
-    """Read cases, by 0-based row number.
-
-    Raises:
-        DataError: If the file is missing or damaged.
-    """
+    """Read cases, by 0-based row number; a file that is missing or damaged raises `DataError`."""
     if not path.exists():
         raise DataError(f"{path}: not found; the run directory is not complete")
     cases: dict[int, Case] = {}

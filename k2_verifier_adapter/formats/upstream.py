@@ -79,11 +79,7 @@ class Result:
 
 
 def member_of(path: Path, subset: str | None) -> str | None:
-    """Name the member of an archive that holds the official results of a subset; None for a plain file.
-
-    Raises:
-        UsageError: If an archive is given without a subset that it holds.
-    """
+    """Name the member of an archive that holds a subset, or raise `UsageError`; None for a plain file."""
     if not path.name.endswith(ARCHIVE_SUFFIXES):
         return None
     if subset not in RESULTS_MEMBERS:
@@ -95,8 +91,7 @@ def member_of(path: Path, subset: str | None) -> str | None:
 def find_result_files(paths: Sequence[Path]) -> list[Path]:
     """List the files that some paths name; of a directory, those that lie in it, by name.
 
-    Raises:
-        DataError: If a path does not exist, or a directory holds no such file.
+    A path that does not exist, or a directory without such a file, raises `DataError`.
     """
     found: list[Path] = []
     for path in paths:

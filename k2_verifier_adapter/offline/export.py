@@ -221,13 +221,7 @@ def _request(case: Case, parameters: Mapping[str, Any]) -> dict[str, Any]:
 def write_results(
     path: Path, run: StoredRun, items: Iterable[Item] | None = None, *, redact: bool = False
 ) -> int:
-    """Write `results.jsonl`, whole or not at all, and give the number of its lines.
-
-    The arguments are those of `results_of`.
-
-    Raises:
-        DataError: If the file cannot be written.
-    """
+    """Write what `results_of` yields, whole or not at all, and give the number of lines."""
     lines = 0
     with atomic_write(path) as file:
         for result in results_of(run, items, redact=redact):
@@ -257,11 +251,7 @@ def upstream_summary(summary: Summary) -> dict[str, Any]:
 
 
 def write_summary(path: Path, summary: Summary) -> None:
-    """Write upstream's `summary.json`, whole or not at all.
-
-    Raises:
-        DataError: If the file cannot be written.
-    """
+    """Write upstream's `summary.json`, whole or not at all."""
     with atomic_write(path) as file:
         file.write(json.dumps(upstream_summary(summary), indent=4, ensure_ascii=True).encode() + b"\n")
 

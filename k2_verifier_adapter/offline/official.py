@@ -122,14 +122,7 @@ def load_official(
 
 
 def official_of_rows(path: Path | str, subset: str) -> OfficialAnswers:
-    """Read the official answers of rows; a row's `data_index` is its own, or its number.
-
-    The path is what `formats.rows.load_cases` takes.
-
-    Raises:
-        DataError: If the rows cannot be read.
-        BadRowsError: If any row cannot be used.
-    """
+    """Read the official answers of rows, as `load_cases`; a row's `data_index` is its own, or its number."""
     digest, synthetic = hashlib.sha256(), False
     standard = read_standard(find_file(path, subset)) or preset_for(subset).standard
     official = OfficialAnswers(RowsInfo("", "", synthetic=False), standard, has_rows=True)

@@ -36,9 +36,7 @@ def _score(token: str, held: list[Any], block: Block) -> ScoredLines:
 def ray_engine(scorer: LineScorer) -> Iterator[ScoreBlocks]:
     """Connect to the cluster that RAY_ADDRESS names, or start Ray on this machine.
 
-    Raises:
-        UsageError: If Ray is not installed.
-        DataError: If the cluster cannot be reached, or fails.
+    A `UsageError` says that Ray is not installed, a `DataError` that the cluster cannot be reached, or fails.
     """
     try:
         import ray

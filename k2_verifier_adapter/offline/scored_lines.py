@@ -106,11 +106,7 @@ class ScoredLines:
     def summary(
         self, official: OfficialAnswers, subset: str | None, minimums: Mapping[str, float] | None
     ) -> Summary:
-        """Put the summary together.
-
-        Raises:
-            DataError: If no line could be scored.
-        """
+        """Put the summary together, or raise `DataError` if no line could be scored."""
         log = self.log
         if not log.scored:
             found = ", ".join(

@@ -40,11 +40,7 @@ _OPTIONS = (
 
 
 def request_key(messages: Any, tools: Any) -> Key:
-    """Digest messages and tools as JSON values; absent, null and empty tools are the same.
-
-    Raises:
-        RecursionError: If they are nested too deeply.
-    """
+    """Digest messages and tools as JSON values; absent, null and empty tools are the same."""
     text = json.dumps([messages, tools or []], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).digest()
 
@@ -109,11 +105,7 @@ class RowIndex:
 
 
 def decode_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[list[Case], RowIndex]:
-    """Decode rows as they are sent by default, and index every form in which they may be sent.
-
-    Raises:
-        BadRowsError: If rows cannot be used.
-    """
+    """Decode rows as they are sent by default, and index every form in which they may be sent."""
     listed = list(rows)
     cases: list[Case] = []
     problems: list[str] = []

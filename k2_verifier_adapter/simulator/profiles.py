@@ -189,11 +189,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for pr
 
 
 def profile_named(name: str) -> Profile:
-    """Look a shipped profile up.
-
-    Raises:
-        UsageError: If there is no such profile.
-    """
+    """Look a shipped profile up, or raise `UsageError`."""
     if name not in PROFILES:
         raise UsageError(f"unknown profile {name!r}: {suggestion(name, PROFILES)}")
     return PROFILES[name]

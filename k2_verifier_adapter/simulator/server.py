@@ -118,12 +118,8 @@ class SimulatedVendor:
     def running(self, port: int = 0, host: str = LOOPBACK) -> Iterator[Endpoint]:
         """Serve in a background thread with its own event loop, until the `with` block ends.
 
-        Args:
-            port: The port; 0 takes a free one.
-            host: 127.0.0.1; any other is refused.
-
-        Raises:
-            UsageError: If the host is not 127.0.0.1, or the port cannot be listened on.
+        Port 0 takes a free one; a host other than 127.0.0.1, or a port that cannot be listened on, is a
+        `UsageError`.
         """
         started: Future[tuple[Endpoint, Callable[[], object]]] = Future()
 
@@ -157,11 +153,7 @@ class SimulatedVendor:
     async def serve(
         self, host: str, port: int, stopping: asyncio.Event, on_ready: Callable[[Endpoint], None]
     ) -> None:
-        """Serve until `stopping` is set, which also ends delays and stalls.
-
-        Raises:
-            UsageError: If the host is not 127.0.0.1, or the port cannot be listened on.
-        """
+        """Serve until `stopping` is set, which also ends delays and stalls; errors are those of `running`."""
         if host != LOOPBACK:
             raise UsageError(
                 f"host {host!r} is refused: the simulated vendor listens on {LOOPBACK} only, "

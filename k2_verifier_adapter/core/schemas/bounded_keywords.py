@@ -42,11 +42,7 @@ def time_budget(seconds: float) -> Iterator[None]:
 
 
 def check_budget() -> None:
-    """Go on if there is time left for a further validation.
-
-    Raises:
-        SchemaTimeoutError: If the budget is used up.
-    """
+    """Raise `SchemaTimeoutError` if no time is left for a further validation."""
     if time.monotonic() > _budget_ends_at.get():
         raise SchemaTimeoutError(_OUT_OF_TIME)
 
@@ -62,11 +58,7 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 def remaining() -> float:
-    """Give the seconds that are left.
-
-    Raises:
-        SchemaTimeoutError: If none are.
-    """
+    """Give the seconds that are left, or raise `SchemaTimeoutError`."""
     left = _expires_at.get() - time.monotonic()
     if left <= 0:
         raise SchemaTimeoutError(_OUT_OF_TIME)

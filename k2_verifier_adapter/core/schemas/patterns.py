@@ -116,11 +116,7 @@ _MOST_WIDE_CLASSES = 100
 
 
 def check_size(pattern: str) -> None:
-    """Refuse a pattern that may take long to compile, for `re` cannot be interrupted there either.
-
-    Raises:
-        PatternTimeoutError: If it may.
-    """
+    """Raise `PatternTimeoutError` if compiling a pattern may take long, for nothing could interrupt it."""
     if len(pattern) < _USUAL_LENGTH:
         return
     wide = not pattern.isascii() or re.search(r"\\[uUN]", pattern) is not None

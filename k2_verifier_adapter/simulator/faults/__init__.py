@@ -103,10 +103,9 @@ def fault_names() -> tuple[str, ...]:
 def select(name: str) -> Selection:
     """Look a fault up by its name in a profile.
 
-    Args:
-        name: A failure class (any of its variants is drawn) or one variant (`http_503`); with
-            `@N` appended, a transport fault hits the first N attempts of a request only. Several of
-            these joined by `+` hit one request one after the other: `http_503@1+http_429@2`.
+    A name is a failure class (any of its variants is drawn) or one variant (`http_503`); with `@N` appended,
+    a transport fault hits the first N attempts of a request only. Several of these joined by `+` hit one
+    request one after the other: `http_503@1+http_429@2`.
 
     Raises:
         UsageError: If there is no such fault, or `@N` or `+` makes no sense for it.
