@@ -28,8 +28,8 @@ from k2_verifier_adapter.core.requests import merge_parameters, upstream_hash
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.formats.files import atomic_write
-from k2_verifier_adapter.formats.line_notes import NO_NOTE, NOTE_KEY, LineNote
 from k2_verifier_adapter.formats.runs import StoredRun
+from k2_verifier_adapter.formats.upstream import NO_NOTE, NOTE_KEY, LineNote
 from k2_verifier_adapter.offline.stored import judge_run
 
 SUCCESS = "success"

@@ -14,10 +14,9 @@ from k2_verifier_adapter.core.dataset_findings import Finding, FindingKind
 from k2_verifier_adapter.core.json_text import JsonTextError, dumps_strict, shown
 from k2_verifier_adapter.core.responses import FinishBucket, NotACompletion, read_completion
 from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.formats.line_notes import LineNote
 from k2_verifier_adapter.formats.lines import Advance, Lines, json_objects, open_lines
 from k2_verifier_adapter.formats.request_texts import RequestTexts, escape_surrogates, request_texts
-from k2_verifier_adapter.formats.upstream import BadLine, Result, read_results
+from k2_verifier_adapter.formats.upstream import BadLine, LineNote, Result, read_results
 
 NOT_IN_ROWS = frozenset({"model", "messages", "tools", "user", "extra_headers", "extra_query", "timeout"})
 """Members of a baseline's request that are no parameters of a row.

@@ -18,9 +18,16 @@ from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.log_facts import FailedRule, LogFacts
 from k2_verifier_adapter.core.responses import literal_finish_reason, read_completion
 from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.formats.line_notes import LineNote, note_of_error
 from k2_verifier_adapter.formats.lines import Advance, json_objects
-from k2_verifier_adapter.formats.upstream import BadLine, Result, data_index_of, open_results, read_results
+from k2_verifier_adapter.formats.upstream import (
+    BadLine,
+    LineNote,
+    Result,
+    data_index_of,
+    note_of_error,
+    open_results,
+    read_results,
+)
 from k2_verifier_adapter.offline.failed_cases import FirstFailedCases, failed_case_of_line
 from k2_verifier_adapter.offline.official import LoggedCase, OfficialAnswers, OfficialCase
 from k2_verifier_adapter.offline.scored_lines import ScoredLines

@@ -20,7 +20,7 @@ from k2_verifier_adapter.core.judgement import Judgement
 from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.requests import token_limit_of
 from k2_verifier_adapter.core.responses import Response, read_completion
-from k2_verifier_adapter.formats.line_notes import note_of_error
+from k2_verifier_adapter.formats.upstream import note_of_error
 
 REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
 pytestmark = pytest.mark.skipif(not REALDATA, reason="K2_VERIFIER_REALDATA is not set")

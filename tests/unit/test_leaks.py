@@ -9,8 +9,8 @@ import pytest
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass, Group, LeakedCall
 from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.judging.detectors import leak_failures
 from k2_verifier_adapter.core.judging.judge import judge
-from k2_verifier_adapter.core.judging.leaks import leak_failures
 from k2_verifier_adapter.core.judging.markup import MARKERS, find_markers, find_tokens, name_in_id, read_calls
 from k2_verifier_adapter.core.judging.tool_calls import DeclaredTools
 from k2_verifier_adapter.core.messages import MessageTexts, texts_of

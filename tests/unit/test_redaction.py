@@ -14,7 +14,7 @@ from k2_verifier_adapter.core.redaction import (
     redact_finish_reason,
     redact_parameters,
 )
-from k2_verifier_adapter.formats.line_notes import LineNote, is_redacted
+from k2_verifier_adapter.formats.upstream import LineNote, is_redacted
 
 MARK = "MARKED"
 

@@ -32,8 +32,8 @@ from k2_verifier_adapter.core.history import HistoryOptions, RequestMarks, marks
 from k2_verifier_adapter.core.log_facts import MAX_PLACES, FailedRule, Places
 from k2_verifier_adapter.core.tally import MAX_LISTED_CASES, Tally
 from k2_verifier_adapter.errors import BadRowsError, DataError
-from k2_verifier_adapter.formats.line_notes import LineNote, note_of_error
 from k2_verifier_adapter.formats.runs import choose_run, read_run
+from k2_verifier_adapter.formats.upstream import LineNote, note_of_error
 from k2_verifier_adapter.offline import scoring
 from k2_verifier_adapter.offline.export import write_results
 from k2_verifier_adapter.offline.official import official_of_results, official_of_rows

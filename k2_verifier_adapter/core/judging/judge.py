@@ -15,8 +15,13 @@ from k2_verifier_adapter.core.judgement import Fix, Judgement, Note, NoteKind
 from k2_verifier_adapter.core.judging.agreement import argument_agreement, same_tool_names
 from k2_verifier_adapter.core.judging.arguments import notes_on
 from k2_verifier_adapter.core.judging.causes import Situation, primary_and_fixes
-from k2_verifier_adapter.core.judging.detectors import decision_failures, finish_failures, nothing_failures
-from k2_verifier_adapter.core.judging.leaks import leak_failures, tokens_in_calls
+from k2_verifier_adapter.core.judging.detectors import (
+    decision_failures,
+    finish_failures,
+    leak_failures,
+    nothing_failures,
+    tokens_in_calls,
+)
 from k2_verifier_adapter.core.judging.tool_calls import (
     DeclaredTools,
     id_failures,

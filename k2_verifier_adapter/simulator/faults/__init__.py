@@ -11,7 +11,7 @@ from types import MappingProxyType
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.simulator.faults import answers, arguments, transport
-from k2_verifier_adapter.simulator.faults.base import PayloadFault
+from k2_verifier_adapter.simulator.faults.answers import PayloadFault
 from k2_verifier_adapter.simulator.faults.transport import TransportFault
 from k2_verifier_adapter.simulator.wire import SHAPES
 

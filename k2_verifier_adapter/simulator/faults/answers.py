@@ -1,13 +1,16 @@
-"""Faults around the arguments: names and ids, finish_reason and decision, texts, deltas of calls."""
+"""Faults of a whole answer, and those around the arguments: names and ids, finish_reason, texts, deltas."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any
 
 from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.simulator.completions import (
     Chunk,
@@ -22,7 +25,38 @@ from k2_verifier_adapter.simulator.completions import (
     generated_call,
     with_calls,
 )
-from k2_verifier_adapter.simulator.faults.base import Damage, PayloadFault
+
+Damage = Callable[[Completion, Case, Random], "Completion | None"]
+"""Gives the damaged completion, or None where the fault cannot apply; the argument is not changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadFault:
+    """A completion that arrives whole, and is wrong.
+
+    Attributes:
+        calls: Whether it applies to official answers with tool calls or without; None for both. `damage`
+            decides the rest.
+        stream: Whether it applies to requests with `stream` or without; None for both.
+        as_body: Whether it comes as one JSON body although a stream was asked for.
+        rewrite: What is done to the chunks of the damaged completion, for a fault of streams.
+        seen: The completion that upstream's reassembly makes of the rewritten chunks; None for the one sent.
+    """
+
+    failure_class: FailureClass
+    damage: Damage
+    calls: bool | None = None
+    stream: bool | None = None
+    variant: str | None = None
+    as_body: bool = False
+    rewrite: Callable[[list[Chunk]], list[Chunk]] | None = None
+    seen: Callable[[Completion], Completion] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name in profiles."""
+        return self.variant or self.failure_class.value
+
 
 _TEXT_INSTEAD_OF_CALL = "I can answer that without looking anything up: it depends on the details. 好的。"
 _THOUGHT = "The user wants me to do this. I should look at the tools that I have. 我先想一想。"

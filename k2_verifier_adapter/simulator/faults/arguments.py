@@ -12,7 +12,7 @@ from typing import Any
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.simulator.completions import Completion, calls_of, with_calls
-from k2_verifier_adapter.simulator.faults.base import Damage, PayloadFault
+from k2_verifier_adapter.simulator.faults.answers import Damage, PayloadFault
 from k2_verifier_adapter.simulator.instances import effective
 from k2_verifier_adapter.simulator.reference import is_valid_call, schema_errors, tool_schema
 
