@@ -2,7 +2,8 @@
 
 Most arguments are valid, and most schemas use a dozen simple keywords, yet `jsonschema` takes a tenth
 of a millisecond to say so. This acceptor knows those keywords and answers in microseconds. What it does
-not know goes to the library: a False says nothing.
+not know goes to the library: a False says nothing. Without it, `score` takes 12 to 22 % more CPU time,
+and a run over rows 4 to 6 % (docs/performance.md).
 
 Inside, a check says for sure whether the library finds a violation, and also that it does not fail: for
 upstream, any exception makes a call invalid. What is not known for sure ends the attempt.

@@ -3,6 +3,8 @@
 `check_schema` costs 1 to 5 ms a schema, nearly all of a validation. This acceptor knows a strict
 subset of JSON Schema whose members are valid by construction under every meta-schema it is used
 for, and answers in microseconds. What it does not know goes to `check_schema`: a False says nothing.
+Without it, a run over rows whose schemas all differ takes 2.3 times the CPU time, and `score` four to six
+times (docs/performance.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 Most chunks of a stream carry a few characters of content or arguments in some 200 bytes that are the
 same in every chunk. Where a chunk is the one before but for that string, parsing it whole says
-nothing new: only the string is parsed. A chunk that is anything else is parsed whole.
+nothing new: only the string is parsed. A chunk that is anything else is parsed whole. Without this, a
+streamed run takes 8 % more CPU time where an answer has 50 chunks, and 29 % where it has 300
+(docs/performance.md).
 """
 
 from __future__ import annotations
