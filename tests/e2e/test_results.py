@@ -11,7 +11,6 @@ from evalscope.report import Report, gen_table, get_report_list
 from evalscope.report.data_frames import get_model_prediction
 from support.runs import (
     EVALSCOPES_WARNINGS,
-    KEY,
     MODEL,
     bundled_rows,
     evalscope_eval,
@@ -224,14 +223,6 @@ def test_evalscopes_readers_take_the_files(finished):
     frame = get_model_prediction(str(finished.run), MODEL, "k2_verifier", "k2_thinking")
     assert len(frame) == finished.totals.completed
     assert {json.loads(line)["model_output"]["model"] for line in lines} == {MODEL}
-
-
-def test_the_key_is_in_no_file(finished):
-    """The API key stands in no file of the run and in no output."""
-    for path in finished.run.rglob("*"):
-        if path.is_file():
-            assert KEY.encode() not in path.read_bytes(), path
-    assert KEY not in finished.output
 
 
 def test_the_command_logs_what_serves_and_what_is_sent(finished):

@@ -65,16 +65,13 @@ def _vendor(profile=NOISY, rows=ROWS, **settings):
 
 def _asked(vendor):
     """The rows that were asked about, 0-based, with how often."""
-    index = {}
-    for number, row in enumerate(ROWS):
-        index[decode_row(row, number, HistoryOptions()).messages_json, row["tools"]] = number
+    cases = [decode_row(row, number, HistoryOptions()) for number, row in enumerate(ROWS)]
     bodies = [json.loads(request.body) for request in vendor.requests]
     found = Counter()
     for body in bodies:
-        for number, row in enumerate(ROWS):
-            case = decode_row(row, number, HistoryOptions())
+        for case in cases:
             if case.messages() == body["messages"] and case.tools() == body.get("tools", []):
-                found[number] += 1
+                found[case.index] += 1
     assert sum(found.values()) == len(bodies)
     return found
 

@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 import pytest
 import yaml
-from click.testing import CliRunner
 from evalscope import TaskConfig, run_task
 from evalscope.api.registry import MODEL_APIS, register_model_api
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
-from support.raw_server import DONE, RawServer, chunk, completion, event, reply, stream
+from support.commands import invoke
+from support.raw_server import DONE, RawServer, chunk, completion, event, reply, says, stream
 from support.runs import (
     EVALSCOPES_WARNINGS,
     MODEL,
@@ -33,7 +33,6 @@ from support.runs import (
     write_rows,
 )
 
-from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.errors import CacheMismatchError, EndpointError, UsageError
 from k2_verifier_adapter.evalscope_plugin.running import estimate_eval, run_eval
 
@@ -150,12 +149,6 @@ def logged():
         logger.removeHandler(handler)
 
 
-def command(*arguments):
-    """Run `k2-verifier` in this process."""
-    runner = CliRunner()
-    return runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
-
-
 # --- the whole chain -----------------------------------------------------------------------------
 
 
@@ -198,7 +191,7 @@ def test_the_stock_command_and_all_that_follows(place, monkeypatch):
         ["score", place / "results.jsonl", "--rows", place / "rows.jsonl"],
         ["score", place / "results.jsonl", "--rows", place / "rows.jsonl", "--format", "json"],
     ):
-        result = command(*arguments)
+        result = invoke(*arguments)
         assert result.exit_code == 0, result.stderr
         outputs += [result.stdout, result.stderr]
     assert "***" in (place / "results.jsonl").read_text()
@@ -223,10 +216,7 @@ def test_k2_verifier_eval_with_keys_from_file_and_environment(place):
     (place / "task.yaml").rename(place / "config" / "task.yaml")
     refusal = reply({"error": {"message": " ".join(EVERY)}}, 401)
 
-    async def refuses(_, writer):
-        writer.write(refusal)
-
-    with RawServer(refuses).in_thread() as server:
+    with RawServer(says(refusal)).in_thread() as server:
         environment = {
             "URL": server.url,
             "PASS": SECRETS["header"],
@@ -307,12 +297,9 @@ def test_a_run_goes_on_with_other_keys(place):
     def renewed(value):
         return json.loads(json.dumps(value).replace("marked-", "renewed-"))
 
-    async def stops(_, writer):
-        writer.write(stream(event(chunk({"content": "fine"}, "stop")), DONE))
-
     first = {**GENERATION, "stream": True}
     later = {**renewed(first), "extra_body": first["extra_body"]}
-    with RawServer(stops).in_thread() as server:
+    with RawServer(says(stream(event(chunk({"content": "fine"}, "stop")), DONE))).in_thread() as server:
         evaluate(server.url, run, rows, api_key="sk-marked-1", generation_config=first, model_args=MODEL_ARGS)
         keys = {"api_key": "sk-renewed-1", "model_args": renewed(MODEL_ARGS)}
         report = resume(server.url, run, rows, generation_config=later, **keys)
@@ -328,12 +315,8 @@ def test_a_run_goes_on_with_other_keys(place):
 
 def _answered(place, body, headers):
     """Ask for one row with these headers; give the response as it is stored."""
-
-    async def answers(_, writer):
-        writer.write(reply(body))
-
     rows = write_rows(place / "row.jsonl", [ROWS[CALLING]])
-    with RawServer(answers).in_thread() as server:
+    with RawServer(says(reply(body))).in_thread() as server:
         generation = {"stream": False, "extra_headers": headers}
         evaluate(server.url, place / "run", rows, generation_config=generation)
     (record,) = stored(place / "run").records
@@ -380,7 +363,7 @@ def test_an_address_with_credentials_is_refused_unseen(place, address, logged, c
     url, advice = ADDRESSES[address]
     with raises_cleanly(UsageError, "api_url", advice) as caught:
         evaluate(url, place / "run", place / "rows.jsonl")
-    doctor = command("doctor", "--api-url", url, "--model", MODEL)
+    doctor = invoke("doctor", "--api-url", url, "--model", MODEL)
     assert doctor.exit_code == 2
     shown = (str(caught.value), *logged, *capfd.readouterr(), doctor.stdout, doctor.stderr)
     assert leaks(place, *shown, secrets={PASSWORD}) == []
@@ -427,12 +410,8 @@ REFUSAL = b"no\x1b]0;owned\x07 \x1b[2J\xc2\x9b31m \xe2\x80\xae way"
 @pytest.mark.parametrize("answer", [reply(REFUSAL, 401), reply(b"", 302, "Location: /\x1b[2J")])
 def test_a_refusal_cannot_steer_the_terminal(place, answer, logged, capfd):
     """Control characters in an error body or an address are shown as escapes, in log, file and error."""
-
-    async def refuses(_, writer):
-        writer.write(answer)
-
     rows = write_rows(place / "rows.jsonl", ROWS[:3])
-    with RawServer(refuses).in_thread() as server, raises_cleanly(EndpointError, "\\x1b") as caught:
+    with RawServer(says(answer)).in_thread() as server, raises_cleanly(EndpointError, "\\x1b") as caught:
         evaluate(server.url, place / "run", rows)
     details = [item.failure.detail for item in stored(place / "run").failed]
     assert details
@@ -501,10 +480,7 @@ def test_a_model_that_was_made_with_a_key(place, kind, logged, capfd):
     rows = write_rows(place / "rows.jsonl", [ROWS[number] for number in (0, 1, 3)])
     refusal = reply(f"wrong key {SECRETS['api key']}".encode(), 401)
 
-    async def refuses(_, writer):
-        writer.write(refusal)
-
-    with RawServer(refuses).in_thread() as server, raises_cleanly(EndpointError, "***") as caught:
+    with RawServer(says(refusal)).in_thread() as server, raises_cleanly(EndpointError, "***") as caught:
         model = kind(model_name=MODEL, base_url=server.url, api_key=SECRETS["api key"])
         evaluate(server.url, place / "run", rows, model=model, api_key="unused")
     assert leaks(place, str(caught.value), *logged, *capfd.readouterr()) == []
@@ -544,17 +520,17 @@ def test_doctor_shows_and_forwards_no_key(place, monkeypatch):
         await (lists if b"GET" in arrival.head else repeats_everything)(arrival, writer)
 
     with RawServer(lists).in_thread() as elsewhere, RawServer(redirects).in_thread() as redirecting:
-        redirected = command("doctor", "--api-url", redirecting.url)
+        redirected = invoke("doctor", "--api-url", redirecting.url)
     assert "HTTP 302" in redirected.stdout
     assert SECRETS["api key"] in redirecting.arrivals[0].head.decode()
     assert elsewhere.arrivals == []
     outputs = [redirected.stdout, redirected.stderr]
     with RawServer(answers).in_thread() as server:
         for arguments in ((), ("--model", "other"), ("--model", MODEL), ("--model", MODEL)):
-            result = command("doctor", "--api-url", server.url, *arguments)
+            result = invoke("doctor", "--api-url", server.url, *arguments)
             outputs += [result.stdout, result.stderr]
         monkeypatch.setenv("https_proxy", "http://[broken")
-        assert command("doctor", "--api-url", server.url).exit_code == 0
+        assert invoke("doctor", "--api-url", server.url).exit_code == 0
     assert sum(b"GET" in arrival.head for arrival in server.arrivals) == 5
     assert "***" in outputs[2]
     assert leaks(place, *outputs, secrets={SECRETS["api key"]}) == []

@@ -4,16 +4,14 @@ import json
 import random
 import sys
 import time
-from math import isclose
 from typing import Any
 
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from support.tallies import merged, tally_of
+from support.tallies import tally_of
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
-from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
@@ -21,8 +19,7 @@ from k2_verifier_adapter.core.judging import tool_calls
 from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.metrics import compute_metrics
 from k2_verifier_adapter.core.requests import build_request
-from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion, read_completion
-from k2_verifier_adapter.core.tally import Tally
+from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
 
 SCALARS = st.one_of(
     st.none(),
@@ -142,15 +139,6 @@ def test_judging_never_raises(case: Case, completion: Any) -> None:
         assert all(len(failure.detail) < 2_000 for failure in result.failures)
         invalidated = result.calls and result.tool_calls_valid is not True
         assert result.schema_error == invalidated
-
-
-@given(JSON)
-@settings(max_examples=200)
-def test_reading_any_json_as_a_completion(value: Any) -> None:
-    """Any decoded JSON is a completion or none."""
-    result = read_completion(value)
-    if isinstance(result, Response):
-        judge(case_of(), result)
 
 
 @given(
@@ -358,32 +346,6 @@ FAILED = st.builds(
     st.sampled_from([None, 500]),
 )
 ENTRIES = st.lists(st.one_of(st.tuples(st.integers(0, 3), JUDGEMENTS), FAILED), max_size=6)
-
-
-def assert_same(one: Tally, other: Tally) -> None:
-    """Compare two tallies; sums of shares as floats, all else exactly."""
-    for name in ("counts", "unrepaired"):
-        for item in Counts.__slots__:
-            assert isclose(
-                getattr(getattr(one, name), item), getattr(getattr(other, name), item), abs_tol=1e-9
-            )
-    for name in ("failed", "others_detail", "failure_counts", "failed_statuses"):
-        assert getattr(one, name) == getattr(other, name)
-    assert {kind: list(cases) for kind, cases in one.failure_cases.items()} == {
-        kind: list(cases) for kind, cases in other.failure_cases.items()
-    }
-
-
-@given(ENTRIES, ENTRIES, ENTRIES)
-@settings(max_examples=100)
-def test_merging_equals_counting_one_by_one(a: list[Any], b: list[Any], c: list[Any]) -> None:
-    """Merging is associative, has the empty tally as its neutral element, and equals counting all."""
-    x, y, z = tally_of(a), tally_of(b), tally_of(c)
-    everything = tally_of(a, b, c)
-    assert_same(merged(merged(x, y), z), everything)
-    assert_same(merged(x, merged(y, z)), everything)
-    assert_same(merged(Tally(), everything), everything)
-    assert_same(x, tally_of(a))
 
 
 @given(ENTRIES)

@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import gzip
-import io
 import json
 import os
 import tarfile
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from stored_runs import TOOL, answering, calling, malformed_history, write_run
+from support.files import write_archive, write_lines
 
 from k2_verifier_adapter.core.dataset_findings import FindingKind, count_by_kind, ranges
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
@@ -96,13 +96,6 @@ def result(number, response, request=None, **changes):
 def failing(number):
     """Make the line of a failed request."""
     return result(number, {"error": "Error code: 503 - overloaded"})
-
-
-def write_lines(path, lines):
-    """Write JSON lines; a text is a line as it stands."""
-    texts = [line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in lines]
-    path.write_bytes(b"".join(text.encode("utf-8", "surrogatepass") + b"\n" for text in texts))
-    return path
 
 
 class Bench:
@@ -463,19 +456,13 @@ class TestArchive:
     @pytest.fixture
     def archive(self, tmp_path):
         """An archive laid out as the official one."""
-        path = tmp_path / "tool-calls.tar.gz"
         members = {
             "samples.jsonl": [sample(1), sample(2)],
             "kimi-k2-thinking_results.jsonl": plain_run([True, False]),
             "kimi-k2-0905-preview_results.jsonl": plain_run([False, False]),
         }
-        with tarfile.open(path, "w:gz") as tar:
-            for name, lines in members.items():
-                content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
-                info = tarfile.TarInfo(f"tool-calls/{name}")
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-        return path
+        files = {name: write_lines(tmp_path / name, lines) for name, lines in members.items()}
+        return write_archive(tmp_path / "tool-calls.tar.gz", files)
 
     @pytest.mark.parametrize(
         ("subset", "member", "calls"),

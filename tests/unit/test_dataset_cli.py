@@ -1,40 +1,20 @@
 """`k2-verifier dataset`: exit codes, messages, and what `check` finds."""
 
-import io
 import json
 import os
 import pty
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from stored_runs import TOOL, answering, calling, make_row, malformed_history
-
-from k2_verifier_adapter.cli import main
+from support.commands import invoke
+from support.files import write_archive, write_lines
 
 ROOT = Path(__file__).parents[2]
-
-
-def invoke(*arguments):
-    """Run the command; standard output and standard error apart."""
-    runner = CliRunner()
-    command = ["dataset", *map(str, arguments)]
-    result = runner.invoke(main, command, prog_name="k2-verifier")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def write_lines(path, lines):
-    """Write JSON lines; a text is a line as it stands."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
-    return path
 
 
 def sample(number):
@@ -51,7 +31,7 @@ def result(number, response):
 
 def checked(*arguments):
     """Check as JSON; give the exit code and the subsets by name."""
-    run = invoke("check", *arguments, "--format", "json")
+    run = invoke("dataset", "check", *arguments, "--format", "json")
     document = json.loads(run.stdout)
     assert run.stderr == ""
     assert document["usable"] == (run.exit_code == 0)
@@ -74,7 +54,9 @@ class TestBuild:
         """Build the subset `mine`."""
         prompts = ["--samples", files / "samples.jsonl"] if samples else []
         baselines = [word for run in runs for word in ("--baseline", files / f"{run}.jsonl")]
-        return invoke("build", *prompts, *baselines, "--subset", "mine", "--output", files / "rows", *flags)
+        return invoke(
+            "dataset", "build", *prompts, *baselines, "--subset", "mine", "--output", files / "rows", *flags
+        )
 
     def test_summary(self, files):
         """What was built, and what was left out and why, goes to standard output; a pipe sees no bar."""
@@ -100,21 +82,19 @@ class TestBuild:
 
     def test_archive(self, files):
         """The official archive is read as it is, and brings upstream's threshold."""
-        archive = files / "tool-calls.tar.gz"
-        with tarfile.open(archive, "w:gz") as tar:
-            for name, source in (("samples", "samples"), ("kimi-k2-thinking_results", "run1")):
-                content = (files / f"{source}.jsonl").read_bytes()
-                info = tarfile.TarInfo(f"tool-calls/{name}.jsonl")
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
+        members = {
+            "samples.jsonl": files / "samples.jsonl",
+            "kimi-k2-thinking_results.jsonl": files / "run1.jsonl",
+        }
+        archive = write_archive(files / "tool-calls.tar.gz", members)
         flags = ("--archive", archive, "--output", files / "rows")
-        done = invoke("build", *flags, "--subset", "k2_thinking")
+        done = invoke("dataset", "build", *flags, "--subset", "k2_thinking")
         assert done.exit_code == 0
         assert "73.00%; self-agreement lowest 75.81%" in done.stdout
-        missing = invoke("build", *flags, "--subset", "k2_0905")
+        missing = invoke("dataset", "build", *flags, "--subset", "k2_0905")
         assert missing.exit_code == 2
         assert "expected one member 'kimi-k2-0905-preview_results.jsonl', found 0" in missing.stderr
-        other = invoke("build", *flags, "--subset", "mine")
+        other = invoke("dataset", "build", *flags, "--subset", "mine")
         assert other.exit_code == 2
         assert "with --archive it is k2_thinking or k2_0905" in other.stderr
 
@@ -140,7 +120,7 @@ class TestBuild:
     )
     def test_flags(self, tmp_path, flags, message):
         """Flags that do not go together, and missing files, end with one line and exit code 2."""
-        done = invoke("build", *flags, "--subset", "mine", "--output", tmp_path / "rows")
+        done = invoke("dataset", "build", *flags, "--subset", "mine", "--output", tmp_path / "rows")
         assert (done.exit_code, done.stdout) == (2, "")
         assert len(done.stderr.splitlines()) == 1
         assert message in done.stderr
@@ -167,7 +147,7 @@ class TestCheck:
 
     def test_bundled(self):
         """The bundled rows can be used, and are synthetic: no verdict."""
-        done = invoke("check", "bundled")
+        done = invoke("dataset", "check", "bundled")
         assert done.exit_code == 0
         assert "240 SYNTHETIC" in done.stdout
         assert "none: synthetic rows, no verdict" in done.stdout
@@ -211,7 +191,7 @@ class TestCheck:
             ("line 2", "tools[2] ('odd')", "tool_without_schema"),
             ("line 2", "tools[3] (None)", "broken_tool_schema"),
         ]
-        assert "WARNING: 3 tools whose calls are never valid" in invoke("check", path).stdout
+        assert "WARNING: 3 tools whose calls are never valid" in invoke("dataset", "check", path).stdout
 
     def test_invalid_official_calls(self, tmp_path):
         """Official calls that are not valid are listed with row and reason."""
@@ -237,7 +217,7 @@ class TestCheck:
             ("line 8", "tools"),
         ]
         assert (found["mine"]["rows"], found["mine"]["usable"]) == (1, False)
-        text = invoke("check", path).stdout
+        text = invoke("dataset", "check", path).stdout
         assert "mine: FAIL cannot be used" in text
         assert "6 of 7 rows cannot be used:" in text
         assert "lines 6-8: field 'tools': 3 is not a list" in text
@@ -274,7 +254,7 @@ class TestCheck:
     def test_subset_that_is_not_there(self, tmp_path):
         """A subset that the directory does not hold cannot be used, and what is there is named."""
         write_lines(tmp_path / "one_test.jsonl", [make_row()])
-        done = invoke("check", tmp_path, "--subset", "two")
+        done = invoke("dataset", "check", tmp_path, "--subset", "two")
         assert done.exit_code == 2
         assert "no rows of subset 'two'" in done.stdout
         assert "one_test.jsonl" in done.stdout
@@ -285,28 +265,28 @@ class TestCheck:
     )
     def test_upstream_files(self, tmp_path, lines, hint):
         """Upstream's own files are no rows; the report says what they look like and what to do."""
-        done = invoke("check", write_lines(tmp_path / "x.jsonl", lines))
+        done = invoke("dataset", "check", write_lines(tmp_path / "x.jsonl", lines))
         assert done.exit_code == 2
         assert hint in done.stdout
         assert "dataset build" in done.stdout
 
     def test_empty_file(self, tmp_path):
         """A file without rows cannot be used."""
-        done = invoke("check", write_lines(tmp_path / "x.jsonl", []))
+        done = invoke("dataset", "check", write_lines(tmp_path / "x.jsonl", []))
         assert done.exit_code == 2
         assert "holds no rows" in done.stdout
 
     @pytest.mark.parametrize("make", [lambda path: path / "none", lambda path: path])
     def test_nothing_there(self, tmp_path, make):
         """A path without rows ends with one line on standard error and exit code 2."""
-        done = invoke("check", make(tmp_path))
+        done = invoke("dataset", "check", make(tmp_path))
         assert (done.exit_code, done.stdout) == (2, "")
         assert len(done.stderr.splitlines()) == 1
 
     def test_standard(self, files):
         """The standard is the rows' own if they were built with one, else the subset's published one."""
         flags = ("--baseline", files / "run1.jsonl", "--threshold", "0.6", "--output", files / "rows")
-        invoke("build", *flags, "--subset", "mine")
+        invoke("dataset", "build", *flags, "--subset", "mine")
         _, found = checked(files / "rows")
         assert found["mine"]["standard"]["threshold"] == 0.6
         _, found = checked(write_lines(files / "k2_0905_test.jsonl", [make_row()]))
@@ -315,5 +295,5 @@ class TestCheck:
     def test_hostile_text_is_harmless(self, tmp_path):
         """Control characters of a row do not reach the terminal."""
         rows = [make_row(parameters={"x\x1b[2J": "\x1b[31m"}), {**make_row(), "tools": "\x1b]0;title\x07"}]
-        done = invoke("check", write_lines(tmp_path / "x.jsonl", rows))
+        done = invoke("dataset", "check", write_lines(tmp_path / "x.jsonl", rows))
         assert not set(done.stdout) & {"\x1b", "\x07"}

@@ -133,12 +133,6 @@ def test_arguments_are_concatenated_by_index() -> None:
     assert not assembler.anomalies
 
 
-def test_several_calls_in_one_delta() -> None:
-    """A delta that holds several calls gives several calls."""
-    both = [{"index": i, "id": f"i{i}", "function": {"name": "f", "arguments": "{}"}} for i in (0, 1)]
-    assert [item[0] for item in calls(assemble(delta("tool_calls", tool_calls=both)))] == ["i0", "i1"]
-
-
 def test_a_null_or_missing_index_counts_as_0() -> None:
     """Deltas without index continue call 0, and that is noted."""
     assembler = assemble(part(0, "i", "f", "{"), part(None, arguments="}"), END)
@@ -252,12 +246,6 @@ def test_call_deltas_of_the_wrong_type_stand_in_the_place_of_the_calls(wrong: An
         assert message["tool_calls"] == wrong
 
 
-@pytest.mark.parametrize("call", [None, 5, "x", [], {}, {"index": 0}, {"index": [1], "function": []}])
-def test_malformed_call_deltas_do_not_crash(call: Any) -> None:
-    """Any JSON in the place of a call delta leaves a judgeable completion."""
-    finished(assemble(delta("tool_calls", tool_calls=[call])))
-
-
 @pytest.mark.parametrize("where", ["top", "choice", "empty choices"])
 def test_usage_is_found_wherever_it_stands(where: str) -> None:
     """Usage comes in the chunk, inside the last choice, or after the finish with empty choices."""
@@ -273,17 +261,6 @@ def test_usage_is_found_wherever_it_stands(where: str) -> None:
     response = finished(assemble(*chunks))
     assert response.completion["usage"] == usage
     assert response.finish_reason == "stop"
-
-
-def test_other_choices_are_ignored() -> None:
-    """Only choice 0 counts; a null index is choice 0."""
-    response = finished(
-        assemble(
-            delta(index=1, content="no"), delta(content="yes"), delta("length", index=1), delta("stop", None)
-        )
-    )
-    assert response.message is not None
-    assert (response.message["content"], response.finish_reason) == ("yes", "stop")
 
 
 def test_an_error_event_fails_the_request() -> None:

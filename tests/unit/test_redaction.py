@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from click.testing import CliRunner
 from stored_runs import completion, failed, make_row, malformed_history, write_run
+from support import commands
 
-from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.redaction import (
     ToolNames,
@@ -121,18 +120,14 @@ def run(tmp_path):
 
 def invoke(*arguments):
     """Run the command, which has to succeed."""
-    runner = CliRunner()
-    result = runner.invoke(main, [str(argument) for argument in arguments], prog_name="k2-verifier")
-    assert result.exit_code == 0, result.stderr or result.exception
+    result = commands.invoke(*arguments)
+    assert result.exit_code == 0, result.stderr
     return result.stdout + result.stderr
 
 
 def report(*arguments):
     """Give a JSON report."""
-    runner = CliRunner()
-    result = runner.invoke(main, [*map(str, arguments), "--format", "json"], prog_name="k2-verifier")
-    assert result.exit_code == 0, result.stderr or result.exception
-    return json.loads(result.stdout)
+    return json.loads(invoke(*arguments, "--format", "json"))
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 import gc
 import json
 import os
-import tarfile
 import tracemalloc
 from contextlib import nullcontext
 from dataclasses import replace
@@ -24,6 +23,7 @@ from stored_runs import (
     write_run,
 )
 from support.commands import invoke
+from support.files import write_archive, write_lines
 from support.rendered import render_text
 
 from k2_verifier_adapter.core.counts import MAX_DISTINCT, OTHER_TEXTS, count_text
@@ -75,31 +75,20 @@ def line(data_index, response, text=None, /, **changes):
 ABSENT = object()
 
 
-def text_of(lines):
-    """Give lines as the bytes of a file."""
-    return b"".join(item if isinstance(item, bytes) else json.dumps(item).encode() + b"\n" for item in lines)
-
-
-def write(path: Path, lines) -> Path:
-    """Write a results file."""
-    path.write_bytes(text_of(lines))
-    return path
-
-
 @pytest.fixture
 def score(tmp_path):
     """Score lines against official lines, or rows."""
 
     def run(lines, official=None, *, rows=None, subset=None, failed_rule=FailedRule.LEFT_OUT, **settings):
         if rows is None:
-            answers = official_of_results(write(tmp_path / "official.jsonl", official), subset)
+            answers = official_of_results(write_lines(tmp_path / "official.jsonl", official), subset)
         elif rows == "bundled":
             answers = official_of_rows(rows, subset or "")
         else:
             path = tmp_path / "rows.jsonl"
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
             answers = official_of_rows(path, subset or "")
-        log = Log([write(tmp_path / "log.jsonl", lines)], subset, failed_rule)
+        log = Log([write_lines(tmp_path / "log.jsonl", lines)], subset, failed_rule)
         return score_log(log, answers, **settings)[0]
 
     return run
@@ -599,7 +588,7 @@ class TestCommand:
     def files(self, tmp_path):
         """Give a results file and an official one over 40 cases that agree."""
         lines = [line(number, calling() if number % 2 else answering()) for number in range(1, 41)]
-        return write(tmp_path / "results.jsonl", lines), write(tmp_path / "official.jsonl", lines)
+        return write_lines(tmp_path / "results.jsonl", lines), write_lines(tmp_path / "official.jsonl", lines)
 
     def test_json_owns_standard_output(self, files, tmp_path):
         """JSON stands alone on standard output, or goes to a file."""
@@ -646,10 +635,8 @@ class TestCommand:
     def test_archive(self, files, tmp_path):
         """The official results may stay in upstream's archive, even for lines without request."""
         lines = [json.loads(text) for text in files[0].read_bytes().splitlines()]
-        results = write(tmp_path / "bare.jsonl", [{**item, "request": None} for item in lines])
-        archive = tmp_path / "tool-calls.tar.gz"
-        with tarfile.open(archive, "w:gz") as tar:
-            tar.add(files[1], "tool-calls/kimi-k2-thinking_results.jsonl")
+        results = write_lines(tmp_path / "bare.jsonl", [{**item, "request": None} for item in lines])
+        archive = write_archive(tmp_path / "tool-calls.tar.gz", {"kimi-k2-thinking_results.jsonl": files[1]})
         result = invoke("score", results, "--baseline", archive, "--subset", SUBSET, "--format", "json")
         report = json.loads(result.stdout)
         assert report["confusion"] == {"tp": 20, "fp": 0, "fn": 0, "tn": 20}
@@ -742,8 +729,8 @@ class TestMemory:
 
     def peak(self, tmp_path, official, log):
         """Measure the peak of the memory allocated while lines are scored in blocks of 100 kB."""
-        official = write(tmp_path / "official.jsonl", official)
-        path = write(tmp_path / "log.jsonl", log)
+        official = write_lines(tmp_path / "official.jsonl", official)
+        path = write_lines(tmp_path / "log.jsonl", log)
         gc.collect()
         tracemalloc.start()
         try:
@@ -831,7 +818,7 @@ def test_bar_only_on_a_terminal(monkeypatch, tmp_path):
     """On a terminal a bar is told how many bytes were read, of the official file and of the results."""
     from k2_verifier_adapter.cli import score as module
 
-    path = write(tmp_path / "results.jsonl", [line(number, calling()) for number in range(1, 4)])
+    path = write_lines(tmp_path / "results.jsonl", [line(number, calling()) for number in range(1, 4)])
     told = {}
 
     def fake(label, total):

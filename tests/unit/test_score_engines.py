@@ -3,7 +3,6 @@
 import gzip
 import json
 import pickle
-import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from stored_runs import PARAMETERS, TOOL, answering, calling
 from stored_runs import results_line as line
 from support.commands import invoke
+from support.files import write_archive, write_lines, write_parquet_log
 
 from k2_verifier_adapter.core.log_facts import FailedRule
 from k2_verifier_adapter.errors import DataError
@@ -74,13 +74,6 @@ OFFICIAL = [
 ]
 
 
-def write(path: Path, lines: Iterable[Any]) -> Path:
-    """Write lines, which are texts or values."""
-    texts = (item if isinstance(item, bytes) else json.dumps(item).encode() for item in lines)
-    path.write_bytes(b"\n".join(texts))
-    return path
-
-
 @contextmanager
 def elsewhere(scorer: LineScorer) -> Iterator[ScoreBlocks]:
     """Score every block apart, with all that is needed as another process gets it."""
@@ -130,7 +123,7 @@ def blocks_of(size: int) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give an official file of 6 answers, the last of them failed."""
-    return write(tmp_path_factory.mktemp("official") / "official.jsonl", OFFICIAL)
+    return write_lines(tmp_path_factory.mktemp("official") / "official.jsonl", OFFICIAL)
 
 
 def test_blocks_of_any_size_add_up_to_the_same(official: Path, tmp_path: Path) -> None:
@@ -140,7 +133,7 @@ def test_blocks_of_any_size_add_up_to_the_same(official: Path, tmp_path: Path) -
     @settings(max_examples=120)
     @given(st.lists(RUNS, min_size=1, max_size=2), st.integers(1, 5_000), st.sampled_from(FailedRule))
     def compare(logs: list[list[bytes]], size: int, rule: FailedRule) -> None:
-        files = [write(tmp_path / f"{number}.jsonl", lines) for number, lines in enumerate(logs)]
+        files = [write_lines(tmp_path / f"{number}.jsonl", lines) for number, lines in enumerate(logs)]
         whole = report(files, official, rule=rule)
         if len(files) == 1:
             assert report_without_merging(files[0], official, rule) == whole
@@ -180,8 +173,10 @@ def test_rows_reach_an_engine_too(tmp_path: Path) -> None:
         }
         for number in range(1, 5)
     ]
-    path = write(tmp_path / "rows.jsonl", rows)
-    log = write(tmp_path / "log.jsonl", [line(number % 4 + 1, ANSWERS[number % 4]) for number in range(9)])
+    path = write_lines(tmp_path / "rows.jsonl", rows)
+    log = write_lines(
+        tmp_path / "log.jsonl", [line(number % 4 + 1, ANSWERS[number % 4]) for number in range(9)]
+    )
     found = []
     for engine in (None, elsewhere):
         with blocks_of(900):
@@ -205,7 +200,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Give a log of 300 cases, of which 20 stand at its end again, and its official file."""
     folder = tmp_path_factory.mktemp("big")
     lines = [*many(300), b"junk", *many(20)]
-    return write(folder / "results.jsonl", lines), write(folder / "official.jsonl", many(300))
+    return write_lines(folder / "results.jsonl", lines), write_lines(folder / "official.jsonl", many(300))
 
 
 def test_progress_adds_up(big: tuple[Path, Path]) -> None:
@@ -225,21 +220,10 @@ def test_progress_adds_up(big: tuple[Path, Path]) -> None:
 class TestFiles:
     """Several files, directories, parquet and archives."""
 
-    @staticmethod
-    def parquet(path: Path, lines: Sequence[dict[str, Any]]) -> Path:
-        """Write lines as parquet, their objects as JSON text."""
-        texts = ("request", "extra_body", "response")
-        rows = [
-            {name: json.dumps(value) if name in texts else value for name, value in item.items()}
-            for item in lines
-        ]
-        pq.write_table(pa.Table.from_pylist(rows), path)
-        return path
-
     def test_files_are_one_log(self, official: Path, tmp_path: Path) -> None:
         """Lines are numbered through; a case of an earlier file is a duplicate, not a repeat."""
-        first = write(tmp_path / "b.jsonl", [line(1, calling()), line(2, answering()), b"{"])
-        second = write(tmp_path / "a.jsonl", [b"{", line(2, answering()), line(3, calling())])
+        first = write_lines(tmp_path / "b.jsonl", [line(1, calling()), line(2, answering()), b"{"])
+        second = write_lines(tmp_path / "a.jsonl", [b"{", line(2, answering()), line(3, calling())])
         found = json.loads(report([first, second], official))
         assert found["requests"]["completed"] == 3
         assert found["log"]["left_out"]["unreadable"]["listed"] == [3, 4]
@@ -249,15 +233,15 @@ class TestFiles:
     def test_parquet_is_read_as_lines_are(self, official: Path, tmp_path: Path) -> None:
         """The same log as parquet, in columns of JSON text, gives the same report, engine or none."""
         lines = [line(number, answer) for number, answer in enumerate(ANSWERS[:6], start=1)]
-        expected = report([write(tmp_path / "log.jsonl", lines)], official)
-        log = self.parquet(tmp_path / "log.parquet", lines)
+        expected = report([write_lines(tmp_path / "log.jsonl", lines)], official)
+        log = write_parquet_log(tmp_path / "log.parquet", lines)
         assert report([log], official) == expected
         with blocks_of(700):
             assert report([log], official, elsewhere) == expected
 
     def test_a_cell_that_is_no_json_is_an_unreadable_line(self, official: Path, tmp_path: Path) -> None:
         """One bad cell does not hide the other rows."""
-        log = self.parquet(tmp_path / "log.parquet", [line(1, calling()), line(2, answering())])
+        log = write_parquet_log(tmp_path / "log.parquet", [line(1, calling()), line(2, answering())])
         rows = pq.read_table(log).to_pylist()
         rows[1]["response"] = "{'choices'"
         pq.write_table(pa.Table.from_pylist(rows), log)
@@ -275,7 +259,7 @@ class TestFiles:
 
     def test_gzipped_lines_are_read_as_lines_are(self, official: Path, tmp_path: Path) -> None:
         """The same log and official file, gzipped, give the same report; one that is cut off is an error."""
-        log = write(tmp_path / "log.jsonl", many(5))
+        log = write_lines(tmp_path / "log.jsonl", many(5))
         packed = {path: tmp_path / f"{path.name}.gz" for path in (log, official)}
         for path, gzipped in packed.items():
             gzipped.write_bytes(gzip.compress(path.read_bytes()))
@@ -286,10 +270,8 @@ class TestFiles:
 
     def test_an_archive_is_read_with_an_engine(self, official: Path, tmp_path: Path) -> None:
         """A member of an archive gives the same report, engine or none."""
-        log = write(tmp_path / "log.jsonl", many(5))
-        with tarfile.open(tmp_path / "log.tar.gz", "w:gz") as archive:
-            archive.add(log, "tool-calls/kimi-k2-thinking_results.jsonl")
-        packed = [tmp_path / "log.tar.gz"]
+        log = write_lines(tmp_path / "log.jsonl", many(5))
+        packed = [write_archive(tmp_path / "log.tar.gz", {"kimi-k2-thinking_results.jsonl": log})]
         expected = report(packed, official, subset="k2_thinking")
         assert json.loads(expected)["requests"]["completed"] == 7
         assert report(packed, official, elsewhere, subset="k2_thinking") == expected
@@ -302,12 +284,12 @@ class TestCommand:
         """Of a directory .jsonl, .jsonl.gz and .parquet files count, by name; others and deeper ones do not."""
         folder = tmp_path / "logs"
         (folder / "deeper").mkdir(parents=True)
-        write(folder / "b.jsonl", [line(3, calling())])
-        write(folder / "a.jsonl", [line(1, calling()), b"{"])
-        TestFiles.parquet(folder / "c.parquet", [line(5, calling())])
+        write_lines(folder / "b.jsonl", [line(3, calling())])
+        write_lines(folder / "a.jsonl", [line(1, calling()), b"{"])
+        write_parquet_log(folder / "c.parquet", [line(5, calling())])
         (folder / "d.jsonl.gz").write_bytes(gzip.compress(json.dumps(line(4, answering())).encode()))
-        write(folder / "notes.txt", [b"x"])
-        write(folder / "deeper" / "d.jsonl", [line(2, answering())])
+        write_lines(folder / "notes.txt", [b"x"])
+        write_lines(folder / "deeper" / "d.jsonl", [line(2, answering())])
         result = invoke("score", folder, "--baseline", official, "--format", "json")
         assert result.exit_code == 0, result.stderr
         found = json.loads(result.stdout)
@@ -335,7 +317,7 @@ class TestCommand:
         """Whatever cannot be done is said in a line, with exit code 2."""
         monkeypatch.chdir(tmp_path)
         (tmp_path / "empty").mkdir()
-        write(tmp_path / "log.jsonl", [line(1, calling())])
+        write_lines(tmp_path / "log.jsonl", [line(1, calling())])
         result = invoke("score", *arguments, "--baseline", official)
         assert result.exit_code == 2
         assert message in " ".join(result.stderr.split())
@@ -347,7 +329,7 @@ def test_ray_gives_the_same_report(big: tuple[Path, Path], tmp_path: Path) -> No
     from k2_verifier_adapter.offline.ray_engine import ray_engine
 
     results, official = big
-    log = TestFiles.parquet(tmp_path / "log.parquet", [line(7, calling(), request=None)])
+    log = write_parquet_log(tmp_path / "log.parquet", [line(7, calling(), request=None)])
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         with blocks_of(100_000):
@@ -362,7 +344,7 @@ def test_without_ray_the_extra_is_named(
 ) -> None:
     """Where Ray is not installed, the message says how to install it."""
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    log = write(tmp_path / "log.jsonl", [line(1, calling())])
+    log = write_lines(tmp_path / "log.jsonl", [line(1, calling())])
     result = invoke("score", log, "--baseline", official, "--engine", "ray")
     assert result.exit_code == 2
     assert "pip install 'k2-verifier-adapter[ray]'" in result.stderr

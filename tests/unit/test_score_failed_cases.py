@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import tarfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from stored_runs import answering, calling, completion, failed, make_row, write_run
 from stored_runs import results_line as line
 from support.commands import invoke
+from support.files import write_archive, write_lines, write_parquet_log
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.formats.runs import choose_run, read_run
@@ -46,13 +43,6 @@ LINES = [
     line(5, "Error code: 503 - overloaded"),
     line(6, answering(finish_reason="length")),
 ]
-
-
-def write(path: Path, lines: Iterable[Any]) -> Path:
-    """Write lines, which are texts or values."""
-    texts = (item if isinstance(item, bytes) else json.dumps(item).encode() for item in lines)
-    path.write_bytes(b"\n".join(texts))
-    return path
 
 
 class _Scripts(HTMLParser):
@@ -82,13 +72,13 @@ def cases_of(*arguments: object) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def official(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give an official file of 7 answers, which call in turn."""
-    return write(tmp_path_factory.mktemp("official") / "official.jsonl", OFFICIAL)
+    return write_lines(tmp_path_factory.mktemp("official") / "official.jsonl", OFFICIAL)
 
 
 @pytest.fixture(scope="module")
 def expected(official: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Give the failed cases of the plain file."""
-    log = write(tmp_path_factory.mktemp("plain") / "log.jsonl", LINES)
+    log = write_lines(tmp_path_factory.mktemp("plain") / "log.jsonl", LINES)
     return cases_of(log, "--baseline", official)
 
 
@@ -116,33 +106,21 @@ def test_a_failed_line_shows_what_was_asked_answered_and_wrong(expected: list[di
 
 
 def parquet(folder: Path, lines: list[dict[str, Any]]) -> Path:
-    """Write lines as parquet, their objects as JSON text."""
-    path = folder / "b.parquet"
-    texts = ("request", "extra_body", "response")
-    rows = [
-        {name: json.dumps(value) if name in texts else value for name, value in item.items()}
-        for item in lines
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), path)
-    return path
+    """Write lines as parquet."""
+    return write_parquet_log(folder / "b.parquet", lines)
 
 
 def archive(folder: Path, lines: list[dict[str, Any]]) -> Path:
     """Write lines as the member of an archive that the subset k2_0905 stands for."""
-    path = folder / "log.tar.gz"
-    content = b"".join(json.dumps(item).encode() + b"\n" for item in lines)
-    with tarfile.open(path, "w:gz") as file:
-        member = tarfile.TarInfo("results/kimi-k2-0905-preview_results.jsonl")
-        member.size = len(content)
-        file.addfile(member, io.BytesIO(content))
-    return path
+    member = write_lines(folder / "member.jsonl", lines)
+    return write_archive(folder / "log.tar.gz", {"kimi-k2-0905-preview_results.jsonl": member})
 
 
 def several(folder: Path, lines: list[dict[str, Any]]) -> Path:
     """Write lines as a directory of files of two kinds."""
-    write(folder / "a.jsonl", [b"{", *lines[:2], b"", b"junk"])
+    write_lines(folder / "a.jsonl", [b"{", *lines[:2], b"", b"junk"])
     parquet(folder, lines[2:5])
-    write(folder / "c.jsonl", [b"\xff", *lines[5:]])
+    write_lines(folder / "c.jsonl", [b"\xff", *lines[5:]])
     return folder
 
 
@@ -171,18 +149,18 @@ def test_cases_come_by_row_and_duplicates_do_not_come(
     """Whatever the order of the file, cases come by row; a line whose case stood further up is not shown."""
     again = line(1, answering())
     lines = [*LINES[5:], LINES[1], *LINES[2:5], LINES[0], line(6, calling()), again]
-    log = write(tmp_path / "log.jsonl", [*lines[:-1], LINES[3], again])
+    log = write_lines(tmp_path / "log.jsonl", [*lines[:-1], LINES[3], again])
     assert cases_of(log, "--baseline", official) == expected
 
 
 def test_rows_in_place_of_results(tmp_path: Path) -> None:
     """Held against rows, a case shows the row's official calls, and is numbered as the row is."""
     official_calls = calling()["choices"][0]["message"]["tool_calls"]
-    rows = write(
+    rows = write_lines(
         tmp_path / "rows.jsonl",
         [make_row("question 1", call=False), make_row("question 2", official_tool_calls=official_calls)],
     )
-    log = write(tmp_path / "log.jsonl", [line(2, calling("{")), line(1, answering())])
+    log = write_lines(tmp_path / "log.jsonl", [line(2, calling("{")), line(1, answering())])
     (case,) = cases_of(log, "--rows", rows, "--subset", "mine")
     assert (case["row"], case["turns"]) == (1, [["user", "question 2"]])
     assert case["official_calls"][0]["name"] == "weather"
@@ -191,8 +169,8 @@ def test_rows_in_place_of_results(tmp_path: Path) -> None:
 
 def test_failed_official_requests_are_named(tmp_path: Path) -> None:
     """Where a failed official request counts as "did not call", the case says so."""
-    official = write(tmp_path / "official.jsonl", [line(1, "Request timed out."), line(2, calling())])
-    log = write(tmp_path / "log.jsonl", [line(1, calling()), line(2, calling())])
+    official = write_lines(tmp_path / "official.jsonl", [line(1, "Request timed out."), line(2, calling())])
+    log = write_lines(tmp_path / "log.jsonl", [line(1, calling()), line(2, calling())])
     (case,) = cases_of(log, "--baseline", official, "--failed-as-no-call")
     assert case["classes"] == ["extra_call"]
     assert case["official"] == "no completion: the official request failed, which counts as: does not call"
@@ -200,7 +178,7 @@ def test_failed_official_requests_are_named(tmp_path: Path) -> None:
 
 def test_redacted_cases_hold_no_word(official: Path, tmp_path: Path, expected: list[dict[str, Any]]) -> None:
     """With --redact, class, place and keyword stay, and everything that was said goes."""
-    log = write(tmp_path / "log.jsonl", LINES)
+    log = write_lines(tmp_path / "log.jsonl", LINES)
     cases = cases_of(log, "--baseline", official, "--redact")
     assert [(case["row"], case["classes"]) for case in cases] == [
         (case["row"], case["classes"]) for case in expected
@@ -234,7 +212,7 @@ def test_a_log_and_its_run_show_the_same(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", ROWS, answers, [failed(2)])
     log = tmp_path / "results.jsonl"
     assert invoke("export", run, "--output", log).exit_code == 0
-    rows = write(tmp_path / "rows.jsonl", ROWS)
+    rows = write_lines(tmp_path / "rows.jsonl", ROWS)
     stored = read_run(choose_run(run))
     of_run, _ = fit_cases(failed_cases_of_run(stored, judge_run(stored)))
     of_log = cases_of(log, "--rows", rows)
@@ -247,7 +225,7 @@ def test_other_formats_keep_no_case(
     official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     """Only for the page the failed cases are kept."""
-    log = write(tmp_path / "log.jsonl", LINES)
+    log = write_lines(tmp_path / "log.jsonl", LINES)
     monkeypatch.setattr(scoring, "failed_case_of_line", None)
     assert invoke("score", log, "--baseline", official, "--format", form).exit_code == 0
     page = invoke("score", log, "--baseline", official, "--format", "html")
@@ -259,7 +237,7 @@ def test_a_pipe_shows_the_same_cases(official: Path, tmp_path: Path, expected: l
     """A log is read once, so that it may come from a pipe."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    writer = threading.Thread(target=write, args=(pipe, LINES))
+    writer = threading.Thread(target=write_lines, args=(pipe, LINES))
     writer.start()
     cases = cases_of(pipe, "--baseline", official)
     writer.join()
@@ -268,7 +246,7 @@ def test_a_pipe_shows_the_same_cases(official: Path, tmp_path: Path, expected: l
 
 def test_cases_of_blocks_are_those_of_the_log(official: Path, tmp_path: Path) -> None:
     """Cut into a block for each case, a log shows the same cases."""
-    log = Log([write(tmp_path / "log.jsonl", LINES)])
+    log = Log([write_lines(tmp_path / "log.jsonl", LINES)])
     found = []
     for size in (1, 1 << 20):
         with pytest.MonkeyPatch.context() as patched:
@@ -318,8 +296,8 @@ def test_a_redacted_log_is_refused(official: Path, tmp_path: Path) -> None:
     assert invoke("export", run, "--output", redacted, "--redact").exit_code == 0
     log = tmp_path / "log.jsonl"
     lines = [json.dumps(LINES[0]).encode(), *redacted.read_bytes().splitlines()]
-    write(log, lines)
-    rows = write(tmp_path / "rows.jsonl", ROWS)
+    write_lines(log, lines)
+    rows = write_lines(tmp_path / "rows.jsonl", ROWS)
     for arguments, line_number in (
         (("score", redacted, "--rows", rows), 1),
         (("score", log, "--baseline", official), 2),

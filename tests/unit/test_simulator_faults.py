@@ -152,11 +152,6 @@ def test_single_quoted_json_is_a_python_literal():
     assert ast.literal_eval(text) == ARGUMENTS
 
 
-def test_empty_arguments_are_an_empty_string():
-    """Empty arguments are the empty string."""
-    assert _arguments(_damaged("empty_arguments", CALLING_ROW)) == ""
-
-
 def test_other_invalid_json_has_bare_keys():
     """The keys of otherwise whole arguments lack their quotes."""
     text = _arguments(_damaged("other_invalid_json", CALLING_ROW))
@@ -275,16 +270,19 @@ def test_duplicate_id_is_shared_by_two_calls():
 # --- finish against payload ----------------------------------------------------------------------
 
 
-def test_finish_tool_calls_without_calls_has_an_empty_list():
-    """finish_reason says tool_calls, and the list is empty."""
-    completion = _damaged("finish_tool_calls_without_calls", CALLING_ROW)
-    assert (_finish(completion), _message(completion)["tool_calls"]) == ("tool_calls", [])
-
-
-def test_calls_without_finish_tool_calls_stop():
-    """The calls are there, and finish_reason says stop."""
-    completion = _damaged("calls_without_finish_tool_calls", CALLING_ROW)
-    assert (_finish(completion), _message(completion)["tool_calls"]) == ("stop", [CALL])
+@pytest.mark.parametrize(
+    ("name", "finish_reason", "calls"),
+    [
+        ("finish_tool_calls_without_calls", "tool_calls", []),
+        ("calls_without_finish_tool_calls", "stop", [CALL]),
+        ("empty_arguments", "tool_calls", [{**CALL, "function": {"name": "get_weather", "arguments": ""}}]),
+    ],
+)
+def test_finish_reason_and_calls_are_as_the_name_says(name, finish_reason, calls):
+    """The list is empty under tool_calls, the calls stand under stop, or their arguments are empty."""
+    completion = _damaged(name, CALLING_ROW)
+    assert _finish(completion) == finish_reason
+    assert _message(completion)["tool_calls"] == calls
 
 
 def test_finish_reason_missing_is_null_and_for_plain_requests():
