@@ -50,13 +50,7 @@ class Difference:
 def differences(
     table: DecisionTable, similarity: Metric, agreement: SelfAgreement | None
 ) -> tuple[Difference, ...]:
-    """Test for every difference that the rows allow to be tested.
-
-    Args:
-        table: The cases by what both sides decided in them.
-        similarity: The run's trigger_similarity.
-        agreement: The official model against itself, where it is known.
-    """
+    """Test for every difference that the rows allow to be tested."""
     against_runs = non_inferiority(table)
     return (*_surplus(table), *_too_much(similarity, agreement, against_runs), *_exchange(table))
 

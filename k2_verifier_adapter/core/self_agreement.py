@@ -26,9 +26,6 @@ class PairAgreement:
     """Two official runs against each other.
 
     Attributes:
-        first: 1-based number of the one run.
-        second: 1-based number of the other.
-        cases: Cases that both completed.
         f1: F1 of the decision to call over them, which does not depend on the order of the two; None
             where neither calls in any of them.
     """
@@ -40,11 +37,7 @@ class PairAgreement:
 
 
 def pairwise_agreement(runs: Sequence[Mapping[int, bool]]) -> list[PairAgreement]:
-    """Compare every unordered pair of runs.
-
-    Args:
-        runs: For each run, the decision to call by `data_index`, of the cases that it completed.
-    """
+    """Compare every two runs, each given as its decisions to call by `data_index`."""
     pairs = []
     for (first, ours), (second, theirs) in combinations(enumerate(runs, start=1), 2):
         common = ours.keys() & theirs.keys()
@@ -59,11 +52,7 @@ def pairwise_agreement(runs: Sequence[Mapping[int, bool]]) -> list[PairAgreement
 def self_agreement(runs: Sequence[Mapping[int, bool]]) -> SelfAgreement | None:
     """Give lowest and mean F1, to four decimals as upstream publishes them, and the mean's standard error.
 
-    Args:
-        runs: For each run, the decision to call by `data_index`, of the cases that it completed.
-
-    Returns:
-        None if there is no pair, or a pair has no F1.
+    None if there is no pair, or a pair has no F1.
     """
     values = [pair.f1 for pair in pairwise_agreement(runs)]
     known = [value for value in values if value is not None]
@@ -94,11 +83,8 @@ def threshold_for(mean: float) -> float:
 def chance_to_pass(base: float, agreement: float, runs: int, cases: int) -> float:
     """Compute how often a faithful vendor passes `non_inferiority` against so many official runs.
 
-    Args:
-        base: Share of the official answers that call, between 0 and 1.
-        agreement: F1 of two official runs.
-        runs: Official runs, 2 or more.
-        cases: Cases of the vendor's run.
+    `base` is the share of the official answers that call, `agreement` the F1 of two of 2 or more official
+    runs.
     """
     import numpy as np
 
@@ -114,13 +100,8 @@ def chance_to_pass(base: float, agreement: float, runs: int, cases: int) -> floa
 def spread_of_faithful(base: float, agreement: float, runs: int) -> float:
     """Compute the standard deviation of one case's part in a faithful vendor's `non_inferiority`.
 
-    Each case has a probability of its own that an answer calls: a Beta distribution over the cases that
-    fits the share of calls and the self-agreement.
-
-    Args:
-        base: Share of the official answers that call, between 0 and 1.
-        agreement: F1 of two official runs.
-        runs: Official runs, 2 or more.
+    Each case has a probability of its own that an answer calls: a Beta distribution over the cases that fits
+    the share of calls and the self-agreement. `base` and `agreement` are those of `chance_to_pass`.
     """
     kinds = _faithful(base, agreement, runs)
     found = non_inferiority({case: round(_MANY * share) for case, share in kinds.items()})

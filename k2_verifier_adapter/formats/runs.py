@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -168,11 +168,7 @@ def case_as_json(case: Case) -> dict[str, Any]:
         "official_tool_calls": case.official.tool_calls_json,
         "parameters": dict(case.parameters),
         "synthetic": case.synthetic,
-        "repairs": {
-            "malformed_history": case.repairs.malformed_history,
-            "input_role": case.repairs.input_role,
-            "tool_call_ids": case.repairs.tool_call_ids,
-        },
+        "repairs": asdict(case.repairs),
     }
 
 

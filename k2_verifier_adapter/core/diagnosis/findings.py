@@ -14,7 +14,7 @@ unless it counts as "did not call".
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
 from k2_verifier_adapter.core.counts import Counts
@@ -33,10 +33,7 @@ class TwoMetrics:
 
     def as_json(self) -> dict[str, float | None]:
         """Give the JSON form."""
-        return {
-            "trigger_similarity": self.trigger_similarity,
-            "schema_accuracy": self.schema_accuracy,
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
