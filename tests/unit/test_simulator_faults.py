@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from k2_verifier_adapter.core.cases import decode_row
-from k2_verifier_adapter.core.failure_classes import FailureClass, Group
+from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.errors import BadRowsError
 from k2_verifier_adapter.simulator import fault_names
@@ -56,7 +56,6 @@ STOP_ROW = {
     "official_content": "Hello! How can I help you today? 你好",
 }
 SEEDS = range(20)
-REASONING = list(enumerate(["reasoning_content", "reasoning", "reasoning_details"]))
 
 
 def _case_of(row):
@@ -84,16 +83,9 @@ def _arguments(completion, call=0):
     return _message(completion)["tool_calls"][call]["function"]["arguments"]
 
 
-def _with_official_arguments(completion):
-    restored = copy.deepcopy(completion)
-    _message(restored)["tool_calls"][0]["function"]["arguments"] = _arguments(_official(CALLING_ROW))
-    return restored
-
-
 def _violations(text):
-    return [
-        error.validator for error in jsonschema.Draft202012Validator(WEATHER).iter_errors(json.loads(text))
-    ]
+    errors = jsonschema.Draft202012Validator(WEATHER).iter_errors(json.loads(text))
+    return {error.validator for error in errors}
 
 
 def test_every_class_has_a_fault_or_a_reason_for_having_none():
@@ -112,85 +104,67 @@ def test_fault_names_are_unique_and_selectable():
 
 # --- arguments -----------------------------------------------------------------------------------
 
+WHOLE = CALL["function"]["arguments"]
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_truncated_json_stops_at_the_end_of_the_text(seed):
-    """Truncated arguments are a proper prefix, and a parser wants more at its very end."""
-    text = _arguments(_damaged("truncated_json", CALLING_ROW, seed))
-    whole = _arguments(_official(CALLING_ROW))
-    assert whole.startswith(text)
-    assert len(text) < len(whole)
-    with pytest.raises(json.JSONDecodeError) as caught:
+
+def is_json(text):
+    """Whether a text parses."""
+    try:
         json.loads(text)
-    assert caught.value.msg.startswith("Unterminated string") or caught.value.pos >= len(text.rstrip())
+    except json.JSONDecodeError:
+        return False
+    return True
 
 
-def test_concatenated_json_is_the_same_object_twice():
-    """Concatenated arguments are two complete JSON objects in a row."""
-    text = _arguments(_damaged("concatenated_json", CALLING_ROW))
-    first, end = json.JSONDecoder().raw_decode(text)
-    second, _ = json.JSONDecoder().raw_decode(text, end)
-    assert first == second == ARGUMENTS
+def breaks_off(text):
+    """Whether a parser wants more at the very end of a text."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip())
+    return False
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_trailing_text_follows_a_complete_object(seed):
-    """What follows the object is text, not more JSON."""
-    text = _arguments(_damaged("trailing_text", CALLING_ROW, seed))
+def behind(text):
+    """Give what stands behind the official arguments."""
     first, end = json.JSONDecoder().raw_decode(text)
     assert first == ARGUMENTS
-    assert text[end:].strip()
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(text[end:].strip())
+    return text[end:].strip()
 
 
-def test_single_quoted_json_is_a_python_literal():
-    """Single-quoted arguments are what Python's repr makes of the object."""
-    text = _arguments(_damaged("single_quoted_json", CALLING_ROW))
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(text)
-    assert ast.literal_eval(text) == ARGUMENTS
+def violates(*keywords):
+    """Make the claim that an object violates the schema, in these keywords only."""
+    return lambda text: isinstance(json.loads(text), dict) and set() < _violations(text) <= set(keywords)
 
 
-def test_other_invalid_json_has_bare_keys():
-    """The keys of otherwise whole arguments lack their quotes."""
-    text = _arguments(_damaged("other_invalid_json", CALLING_ROW))
-    with pytest.raises(json.JSONDecodeError):
-        json.loads(text)
-    assert json.loads(re.sub(r"(city|unit|days):", r'"\1":', text)) == ARGUMENTS
+ARGUMENT_FAULTS = {
+    "truncated_json": lambda text: WHOLE.startswith(text) and text != WHOLE and breaks_off(text),
+    "concatenated_json": lambda text: json.loads(behind(text)) == ARGUMENTS,
+    "trailing_text": lambda text: behind(text) and not is_json(behind(text)),
+    "single_quoted_json": lambda text: not is_json(text) and ast.literal_eval(text) == ARGUMENTS,
+    "empty_arguments": lambda text: text == "",
+    "other_invalid_json": lambda text: (
+        not is_json(text) and json.loads(re.sub(r"(city|unit|days):", r'"\1":', text)) == ARGUMENTS
+    ),
+    "not_an_object": lambda text: not isinstance(json.loads(text), dict) and _violations(text) == {"type"},
+    "missing_required": violates("required"),
+    "unexpected_property": violates("additionalProperties"),
+    "wrong_type": violates("type"),
+    "enum_violation": violates("enum"),
+    "other_schema_violation": violates("minimum", "maximum", "minLength"),
+}
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_not_an_object_is_valid_json_of_another_type(seed):
-    """Arguments that are no object violate the schema's type and nothing else."""
-    text = _arguments(_damaged("not_an_object", CALLING_ROW, seed))
-    assert not isinstance(json.loads(text), dict)
-    assert _violations(text) == ["type"]
-
-
-@pytest.mark.parametrize(
-    ("name", "keywords"),
-    [
-        ("missing_required", {"required"}),
-        ("unexpected_property", {"additionalProperties"}),
-        ("wrong_type", {"type"}),
-        ("enum_violation", {"enum"}),
-        ("other_schema_violation", {"minimum", "maximum", "minLength"}),
-    ],
-)
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_schema_violation_is_of_its_keyword_only(name, keywords, seed):
-    """Each schema fault leaves an object that violates exactly the keywords of its class."""
-    text = _arguments(_damaged(name, CALLING_ROW, seed))
-    assert isinstance(json.loads(text), dict)
-    assert _violations(text)
-    assert set(_violations(text)) <= keywords
-
-
-@pytest.mark.parametrize("name", [kind.value for kind in FAULTS if kind.group is Group.ARGUMENTS])
-def test_an_argument_fault_changes_the_arguments_alone(name):
-    """All but the arguments of one call stays as the official answer has it."""
-    assert _with_official_arguments(_damaged(name, CALLING_ROW)) == _official(CALLING_ROW)
+@pytest.mark.parametrize("name", ARGUMENT_FAULTS)
+def test_an_argument_fault_does_what_it_says_and_no_more(name):
+    """What holds of the arguments holds for any seed; all else stays as the official answer has it."""
+    for seed in SEEDS:
+        completion = _damaged(name, CALLING_ROW, seed)
+        call = _message(completion)["tool_calls"][0]
+        text = call["function"]["arguments"]
+        assert ARGUMENT_FAULTS[name](text), text
+        call["function"]["arguments"] = WHOLE
+        assert completion == _official(CALLING_ROW)
 
 
 def test_a_schema_fault_reaches_into_nested_values():
@@ -232,87 +206,7 @@ def test_a_fault_that_the_schema_has_no_place_for_does_not_apply(name, schema, v
     assert _damaged(name, _row_with(schema, value)) is None
 
 
-# --- names and ids -------------------------------------------------------------------------------
-
-
-def test_undeclared_tool_is_unlike_every_declared_name():
-    """The name called is declared in no spelling."""
-    call = _message(_damaged("undeclared_tool", CALLING_ROW))["tool_calls"][0]
-    assert call["function"]["name"] not in ("get_weather", "list_cities")
-    assert call["function"]["arguments"] == CALL["function"]["arguments"]
-    assert call["id"] == f"functions.{call['function']['name']}:0"
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_tool_name_differs_in_case_or_prefix_only(seed):
-    """The name called is a declared one, but for its case or the prefix `functions.`; the id follows it."""
-    call = _message(_damaged("tool_name_case_or_prefix", CALLING_ROW, seed))["tool_calls"][0]
-    name = call["function"]["name"]
-    assert name != "get_weather"
-    assert name.removeprefix("functions.").lower() == "get_weather"
-    assert call["id"] == f"functions.{name}:0"
-
-
-def test_nonstandard_id_is_opaque():
-    """The id has OpenAI's form instead of K2's, and nothing else changes."""
-    completion = _damaged("nonstandard_tool_call_id", CALLING_ROW)
-    call = _message(completion)["tool_calls"][0]
-    assert re.fullmatch(r"call_[0-9a-f]{24}", call["id"])
-    assert {**call, "id": CALL["id"]} == CALL
-
-
-def test_duplicate_id_is_shared_by_two_calls():
-    """Two calls carry the same id, which is a standard one."""
-    calls = _message(_damaged("duplicate_tool_call_id", CALLING_ROW))["tool_calls"]
-    assert [call["id"] for call in calls] == ["functions.get_weather:0"] * 2
-
-
-# --- finish against payload ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "finish_reason", "calls"),
-    [
-        ("finish_tool_calls_without_calls", "tool_calls", []),
-        ("calls_without_finish_tool_calls", "stop", [CALL]),
-        ("empty_arguments", "tool_calls", [{**CALL, "function": {"name": "get_weather", "arguments": ""}}]),
-    ],
-)
-def test_finish_reason_and_calls_are_as_the_name_says(name, finish_reason, calls):
-    """The list is empty under tool_calls, the calls stand under stop, or their arguments are empty."""
-    completion = _damaged(name, CALLING_ROW)
-    assert _finish(completion) == finish_reason
-    assert _message(completion)["tool_calls"] == calls
-
-
-def test_finish_reason_missing_is_null_and_for_plain_requests():
-    """finish_reason is null; a stream without one would be a cut stream, so streams are spared."""
-    assert _finish(_damaged("finish_reason_missing", STOP_ROW)) is None
-    assert select("finish_reason_missing").faults[0].stream is False
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_finish_reason_unknown_is_no_value_of_the_api(seed):
-    """finish_reason is a word that the API does not define for a completion with text."""
-    known = {"stop", "tool_calls", "length", "content_filter"}
-    assert _finish(_damaged("finish_reason_unknown", STOP_ROW, seed)) not in known
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"), [("truncated_by_length", "length"), ("content_filtered", "content_filter")]
-)
-@pytest.mark.parametrize("row", [CALLING_ROW, STOP_ROW])
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_cut_answer_keeps_some_text_and_no_calls(name, reason, row, seed):
-    """Text is cut, calls are gone and finish_reason says why."""
-    completion = _damaged(name, row, seed)
-    assert _finish(completion) == reason
-    assert "tool_calls" not in _message(completion)
-    assert _message(completion)["content"]
-    assert _message(completion)["content"] != STOP_ROW["official_content"]
-
-
-# --- leaks and nothing ---------------------------------------------------------------------------
+# --- names, ids, finish reasons, leaks, decisions --------------------------------------------------
 
 K2_CALL = re.compile(
     r"<\|tool_calls_section_begin\|><\|tool_call_begin\|>functions\.get_weather:0"
@@ -320,82 +214,153 @@ K2_CALL = re.compile(
 )
 
 
-def test_markup_in_content_holds_the_whole_call():
-    """The call stands in the content in K2's markup, and nowhere else."""
-    completion = _damaged("markup_in_content", CALLING_ROW)
-    assert json.loads(K2_CALL.search(_message(completion)["content"])[1]) == ARGUMENTS
-    assert _finish(completion) == "stop"
-    assert "tool_calls" not in _message(completion)
+def leaked(text):
+    """Give the arguments of the call that a text holds in K2's markup."""
+    return json.loads(K2_CALL.search(text if isinstance(text, str) else text[0]["text"])[1])
 
 
-@pytest.mark.parametrize(("variant", "field"), REASONING)
-def test_markup_in_reasoning_leaves_a_clean_content(variant, field):
-    """The call stands in one of the three forms of reasoning text, beside ordinary content."""
-    completion = _damaged("markup_in_reasoning", CALLING_ROW, variant=variant)
-    text = _message(completion)[field]
-    text = text if isinstance(text, str) else text[0]["text"]
-    assert json.loads(K2_CALL.search(text)[1]) == ARGUMENTS
-    assert _message(completion)["content"]
-    assert "<|" not in _message(completion)["content"]
+def called(message):
+    """Give name, id and arguments of the first call."""
+    call = message["tool_calls"][0]
+    return call["function"]["name"], call["id"], call["function"]["arguments"]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_special_token_follows_the_text(seed):
-    """A stop token stands at the end of an otherwise official answer."""
-    content = _message(_damaged("special_token_leak", STOP_ROW, seed))["content"]
-    assert content.removeprefix(STOP_ROW["official_content"]) in ("<|im_end|>", "<|im_middle|>")
+def undeclared(message, _):
+    """The name is declared in no spelling; the id follows it."""
+    name, identifier, arguments = called(message)
+    assert name not in ("get_weather", "list_cities")
+    return (identifier, arguments) == (f"functions.{name}:0", WHOLE)
 
 
-def test_special_token_needs_a_text_that_stops():
-    """An answer without text, or one that is cut by length, gets no stop token."""
-    assert _damaged("special_token_leak", {**STOP_ROW, "official_content": ""}) is None
-    assert _damaged("special_token_leak", {**STOP_ROW, "official_finish_reason": "length"}) is None
+def misspelt(message, _):
+    """The name is a declared one, but for its case or the prefix `functions.`; the id follows it."""
+    name, identifier, _ = called(message)
+    assert name.removeprefix("functions.").lower() == "get_weather" != name
+    return identifier == f"functions.{name}:0"
 
 
-@pytest.mark.parametrize("row", [CALLING_ROW, STOP_ROW])
-def test_empty_response_says_nothing(row):
-    """There is no text, no call and no reasoning, and finish_reason says stop."""
-    completion = _damaged("empty_response", row)
-    assert _message(completion) == {"role": "assistant", "content": ""}
-    assert _finish(completion) == "stop"
+def opaque(message, _):
+    """The id has OpenAI's form instead of K2's, and nothing else changes."""
+    (call,) = message["tool_calls"]
+    return re.fullmatch(r"call_[0-9a-f]{24}", call["id"]) and {**call, "id": CALL["id"]} == CALL
 
 
-@pytest.mark.parametrize(("variant", "field"), REASONING)
-@pytest.mark.parametrize("row", [CALLING_ROW, STOP_ROW])
-def test_reasoning_only_has_nothing_else(row, variant, field):
-    """There is reasoning in one of its three forms, and neither text nor a call."""
-    completion = _damaged("reasoning_only", row, variant=variant)
-    assert _message(completion).keys() == {"role", "content", field}
-    assert _message(completion)["content"] == ""
-    assert _message(completion)[field]
+def cut(reason):
+    """Some text is left, calls are gone and finish_reason says why."""
+    return lambda message, finish: (
+        finish == reason
+        and "tool_calls" not in message
+        and message["content"] not in ("", STOP_ROW["official_content"])
+    )
 
 
-# --- decision ------------------------------------------------------------------------------------
+def leaks_into(field):
+    """The call stands in one of the forms of reasoning text, beside ordinary content."""
+    return lambda message, _: (
+        leaked(message[field]) == ARGUMENTS and message["content"] and "<|" not in message["content"]
+    )
 
 
-def test_missed_call_answers_with_text():
-    """An ordinary answer with text stands where the official API calls."""
-    completion = _damaged("missed_call", CALLING_ROW)
-    assert _finish(completion) == "stop"
-    assert _message(completion).keys() == {"role", "content"}
-    assert _message(completion)["content"]
+def reasons_in(field):
+    """There is reasoning, and neither text nor a call."""
+    return lambda message, _: (
+        message.keys() == {"role", "content", field} and message["content"] == "" and message[field]
+    )
 
 
-def test_extra_call_is_valid_in_itself():
-    """A valid call to a declared tool stands where the official API answers with text."""
-    completion = _damaged("extra_call", STOP_ROW)
-    (call,) = _message(completion)["tool_calls"]
-    assert _finish(completion) == "tool_calls"
-    assert call["function"]["name"] == "get_weather"
-    assert call["id"] == "functions.get_weather:0"
-    assert _violations(call["function"]["arguments"]) == []
+def valid_call(message, finish):
+    """A valid call to a declared tool stands there."""
+    name, identifier, arguments = called(message)
+    assert (name, identifier, _violations(arguments)) == ("get_weather", "functions.get_weather:0", set())
+    return finish == "tool_calls"
 
 
-def test_extra_call_needs_a_usable_tool():
-    """Without tools, or with no tool that a call can be valid for, no call is added."""
-    assert _damaged("extra_call", {**STOP_ROW, "tools": None}) is None
-    tool = {"type": "function", "function": {"name": "t", "parameters": {}}}
-    assert _damaged("extra_call", {**STOP_ROW, "tools": [tool]}) is None
+EMPTY = {"role": "assistant", "content": ""}
+BOTH = [CALLING_ROW, STOP_ROW]
+KNOWN = {"stop", "tool_calls", "length", "content_filter"}
+FORMS = ("reasoning_content", "reasoning", "reasoning_details")
+CLAIMS = [
+    ("undeclared_tool", [CALLING_ROW], undeclared),
+    ("tool_name_case_or_prefix", [CALLING_ROW], misspelt),
+    ("nonstandard_tool_call_id", [CALLING_ROW], opaque),
+    (
+        "duplicate_tool_call_id",
+        [CALLING_ROW],
+        lambda message, _: [call["id"] for call in message["tool_calls"]] == [CALL["id"]] * 2,
+    ),
+    (
+        "finish_tool_calls_without_calls",
+        [CALLING_ROW],
+        lambda message, finish: (finish, message["tool_calls"]) == ("tool_calls", []),
+    ),
+    (
+        "calls_without_finish_tool_calls",
+        [CALLING_ROW],
+        lambda message, finish: (finish, message["tool_calls"]) == ("stop", [CALL]),
+    ),
+    ("finish_reason_missing", [STOP_ROW], lambda _, finish: finish is None),
+    ("finish_reason_unknown", [STOP_ROW], lambda _, finish: finish not in KNOWN),
+    ("truncated_by_length", BOTH, cut("length")),
+    ("content_filtered", BOTH, cut("content_filter")),
+    (
+        "markup_in_content",
+        [CALLING_ROW],
+        lambda message, finish: (
+            leaked(message["content"]) == ARGUMENTS and finish == "stop" and "tool_calls" not in message
+        ),
+    ),
+    *(("markup_in_reasoning", [CALLING_ROW], leaks_into(field)) for field in FORMS),
+    (
+        "special_token_leak",
+        [STOP_ROW],
+        lambda message, _: (
+            message["content"].removeprefix(STOP_ROW["official_content"]) in ("<|im_end|>", "<|im_middle|>")
+        ),
+    ),
+    ("empty_response", BOTH, lambda message, finish: (message, finish) == (EMPTY, "stop")),
+    *(("reasoning_only", BOTH, reasons_in(field)) for field in FORMS),
+    (
+        "missed_call",
+        [CALLING_ROW],
+        lambda message, finish: (
+            finish == "stop" and message.keys() == {"role", "content"} and message["content"]
+        ),
+    ),
+    ("extra_call", [STOP_ROW], valid_call),
+]
+
+
+@pytest.mark.parametrize("number", range(len(CLAIMS)), ids=[name for name, _, _ in CLAIMS])
+def test_a_fault_does_what_it_says(number):
+    """What holds of the answer holds for any seed; the variants of a fault come in order."""
+    name, rows, claim = CLAIMS[number]
+    variant = [other for other, _, _ in CLAIMS[:number]].count(name)
+    for row in rows:
+        for seed in SEEDS:
+            completion = _damaged(name, row, seed, variant)
+            assert claim(_message(completion), completion["choices"][0]["finish_reason"]), completion
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("special_token_leak", {**STOP_ROW, "official_content": ""}),
+        ("special_token_leak", {**STOP_ROW, "official_finish_reason": "length"}),
+        ("extra_call", {**STOP_ROW, "tools": None}),
+        (
+            "extra_call",
+            {**STOP_ROW, "tools": [{"type": "function", "function": {"name": "t", "parameters": {}}}]},
+        ),
+    ],
+)
+def test_a_fault_that_an_answer_has_no_place_for_does_not_apply(name, row):
+    """A stop token needs a text that stops, a further call a tool that it can be valid for."""
+    assert _damaged(name, row) is None
+
+
+def test_an_answer_without_finish_reason_is_for_plain_requests():
+    """A stream without one would be a cut stream, so streams are spared."""
+    assert select("finish_reason_missing").faults[0].stream is False
 
 
 # --- streams -------------------------------------------------------------------------------------
@@ -468,7 +433,7 @@ def test_a_call_that_the_row_does_not_carry_is_made_up():
     row = {key: value for key, value in CALLING_ROW.items() if key != "official_tool_calls"}
     (call,) = _message(_official(row))["tool_calls"]
     assert call["function"]["name"] == "get_weather"
-    assert _violations(call["function"]["arguments"]) == []
+    assert _violations(call["function"]["arguments"]) == set()
 
 
 def test_a_made_up_call_is_empty_where_no_tool_has_a_schema():
