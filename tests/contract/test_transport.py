@@ -447,8 +447,6 @@ def test_stream_faults_are_noted():
     assert response_of(answer).tool_calls[0]["function"]["arguments"] == "{}"
 
 
-
-
 def test_broken_compression_is_a_failed_request():
     """A body that claims to be gzip and is not fails the request, it does not crash the run."""
     outcome, _ = _failure(says(reply(b"not gzip at all", 200, "Content-Encoding: gzip")), PLAIN)

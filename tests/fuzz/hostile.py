@@ -159,44 +159,12 @@ SCHEMAS: tuple[Any, ...] = (
 )
 """Schemas to put in the place of a tool's `parameters`, or into one."""
 
-NAMES: tuple[str, ...] = (
-    "",
-    "a",
-    "arguments",
-    "choices",
-    "content",
-    "delta",
-    "error",
-    "finish_reason",
-    "function",
-    "id",
-    "index",
-    "message",
-    "messages",
-    "model",
-    "name",
-    "official_tool_calls",
-    "parameters",
-    "provider",
-    "reasoning",
-    "reasoning_content",
-    "role",
-    "stream",
-    "tool_calls",
-    "tools",
-    "type",
-    "usage",
-    "\ud800",
-    "\x00",
-    "$ref",
-    "$schema",
-    "additionalProperties",
-    "enum",
-    "items",
-    "pattern",
-    "properties",
-    "required",
-)
+_NAMES = """
+    a arguments choices content delta error finish_reason function id index message messages model name
+    official_tool_calls parameters provider reasoning reasoning_content role stream tool_calls tools type usage
+    $ref $schema additionalProperties enum items pattern properties required
+"""
+NAMES: tuple[str, ...] = ("", "\ud800", "\x00", *_NAMES.split())
 """Names to give to members."""
 
 LINES: tuple[bytes, ...] = (
