@@ -9,7 +9,7 @@ from typing import Any
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.simulator.instances import instance_of
-from k2_verifier_adapter.simulator.reference import is_valid_call
+from k2_verifier_adapter.simulator.truth import is_valid_call
 
 Completion = dict[str, Any]
 """A chat completion as JSON: one choice, with a message whose calls carry string arguments."""

@@ -24,8 +24,7 @@ from k2_verifier_adapter.simulator.completions import (
 )
 from k2_verifier_adapter.simulator.faults import Fault, Selection, TransportFault
 from k2_verifier_adapter.simulator.profiles import Profile
-from k2_verifier_adapter.simulator.reference import tool_calls_valid
-from k2_verifier_adapter.simulator.truth import Answer, Validity
+from k2_verifier_adapter.simulator.truth import Answer, Validity, tool_calls_valid
 from k2_verifier_adapter.simulator.wire import WireShape
 
 Key = bytes

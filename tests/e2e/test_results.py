@@ -22,7 +22,7 @@ from support.runs import (
 )
 
 from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor
-from k2_verifier_adapter.simulator.reference import tool_calls_valid
+from k2_verifier_adapter.simulator.truth import tool_calls_valid
 
 pytestmark = EVALSCOPES_WARNINGS
 

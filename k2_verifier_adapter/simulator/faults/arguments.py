@@ -14,7 +14,7 @@ from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.simulator.completions import Completion, calls_of, with_calls
 from k2_verifier_adapter.simulator.faults.answers import Damage, PayloadFault
 from k2_verifier_adapter.simulator.instances import effective
-from k2_verifier_adapter.simulator.reference import is_valid_call, schema_errors, tool_schema
+from k2_verifier_adapter.simulator.truth import is_valid_call, schema_errors, tool_schema
 
 # --- texts that are no JSON ----------------------------------------------------------------------
 
