@@ -351,7 +351,9 @@ def test_slow_progress_is_progress():
 def test_what_breaks_behind_the_finish_reason_takes_nothing_away(breaks, monkeypatch):
     """A stream that breaks after its finish_reason, or never ends behind it, is a completion."""
     monkeypatch.setattr(reading, "_AFTER_FINISH_S", 0.05)
-    answer, _ = _answer(breaks(STREAM_HEAD + framed(HELLO[0]) + framed(STOP)), STREAMED)
+    handler = breaks(STREAM_HEAD + framed(HELLO[0]) + framed(STOP))
+    # Longer than the test itself may take: the read timeout is not what ends it.
+    answer, _ = _answer(handler, STREAMED, timeout_s=60)
     assert (_content(answer), response_of(answer).finish_reason) == ("Hel", "stop")
 
 
