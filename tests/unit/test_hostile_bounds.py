@@ -318,7 +318,7 @@ def test_facts_of_another_type_are_damage(name: str, value: Any) -> None:
         facts_from_json({**stored, name: value})
 
 
-@pytest.mark.parametrize("text", ["[]", "null", '{"rows": 5}', '{"a":' * 100_000, "9" * 5_000])
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '{"rows": 5}', '{"a":' * 100_000, "9" * 5_000])
 def test_a_damaged_run_file_is_a_data_error(tmp_path, text: str) -> None:
     """Whatever a run's file holds, the error names it."""
     paths = choose_run(write_run(tmp_path, [make_row()], [calling()]))

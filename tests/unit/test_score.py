@@ -45,6 +45,7 @@ REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
 needs_realdata = pytest.mark.skipif(not REALDATA, reason="K2_VERIFIER_REALDATA is not set")
 
 TRUNCATED = '{"city": '
+OTHER_TOOL = {"type": "function", "function": {**TOOL["function"], "name": "other"}}
 
 
 def line(data_index, response, text=None, /, **changes):
@@ -209,8 +210,7 @@ class TestJoin:
 
     def test_other_request(self, score):
         """A line whose messages or tools are not those of the official request is scored and reported."""
-        other_tool = {"type": "function", "function": {**TOOL["function"], "name": "other"}}
-        request = {**line(2, calling())["request"], "tools": [other_tool]}
+        request = {**line(2, calling())["request"], "tools": [OTHER_TOOL]}
         lines = [
             line(1, calling(), "another question"),
             line(2, answering(), request=request),
@@ -340,26 +340,19 @@ class TestJudging:
         summary = score([line(1, answering(), tool_calls_valid=False)], [line(1, calling())])
         assert places(summary.log.tool_calls_valid_differs) == (1, [1])
 
-    def test_own_tools(self, score):
-        """A call is judged against the tools of the line's own request."""
-        renamed = {"type": "function", "function": {**TOOL["function"], "name": "other"}}
-        request = {**line(1, calling())["request"], "tools": [renamed]}
-        summary = score([line(1, calling(), request=request)], [line(1, calling())])
-        assert summary.tally.failure_counts[FailureClass.UNDECLARED_TOOL] == 1
-
-    def test_tools_in_extra_body(self, score):
-        """Tools that were sent by extra_body are the request's tools."""
-        request = {name: value for name, value in line(1, calling())["request"].items() if name != "tools"}
-        summary = score(
-            [line(1, calling(), request=request, extra_body={"tools": [TOOL]})], [line(1, calling())]
-        )
-        assert summary.tally.counts.successful == 1
-
-    def test_request_without_tools(self, score):
-        """A call of a request without tools is a call of an undeclared tool."""
-        request = {name: value for name, value in line(1, calling())["request"].items() if name != "tools"}
-        summary = score([line(1, calling(), request=request)], [line(1, calling())])
-        assert summary.tally.failure_counts[FailureClass.UNDECLARED_TOOL] == 1
+    @pytest.mark.parametrize(
+        ("tools", "extra_body", "undeclared"),
+        [([OTHER_TOOL], {}, 1), (ABSENT, {}, 1), (ABSENT, {"tools": [TOOL]}, 0)],
+        ids=["another tool", "no tools", "in extra_body"],
+    )
+    def test_own_tools(self, score, tools, extra_body, undeclared):
+        """A call is judged against the tools of the line's own request, `extra_body` included."""
+        request = {**line(1, calling())["request"], "tools": tools}
+        if tools is ABSENT:
+            del request["tools"]
+        summary = score([line(1, calling(), request=request, extra_body=extra_body)], [line(1, calling())])
+        assert summary.tally.failure_counts[FailureClass.UNDECLARED_TOOL] == undeclared
+        assert summary.tally.counts.successful == 1 - undeclared
 
     def test_line_without_request(self, score):
         """Where a line holds no request, the official request's tools are used."""
