@@ -144,14 +144,6 @@ def test_the_input_role_becomes_system() -> None:
     assert not case.repairs.beyond_upstream
 
 
-def ids(messages: list[Any]) -> tuple[list[Any], list[Any], int]:
-    """Normalize ids; give those of the calls, those that tool messages refer to, and the count."""
-    case = decode_row(row(messages), 0, IDS)
-    sent = case.messages()
-    called = [item.get("id") for message in sent for item in message.get("tool_calls") or []]
-    return called, [m.get("tool_call_id") for m in sent if m["role"] == "tool"], case.repairs.tool_call_ids
-
-
 def assistant(*calls: Any) -> dict[str, Any]:
     """Give an assistant message with calls."""
     return {"role": "assistant", "tool_calls": list(calls)}
@@ -162,38 +154,52 @@ def answer(call_id: Any = ...) -> dict[str, Any]:
     return {"role": "tool", "content": "x"} | ({} if call_id is ... else {"tool_call_id": call_id})
 
 
-def test_ids_count_through_the_conversation() -> None:
-    """Ids become functions.NAME:IDX over all calls, and the references follow, in any order."""
-    messages = [
-        assistant(call("f", id="a"), call("g", id="b")),
-        answer("b"),
-        answer("a"),
-        assistant(call("f", id="c")),
-        answer("c"),
-    ]
-    assert ids(messages) == (
+CONVERSATIONS = {
+    "counted through, references follow in any order": (
+        [
+            assistant(call("f", id="a"), call("g", id="b")),
+            answer("b"),
+            answer("a"),
+            assistant(call("f", id="c")),
+            answer("c"),
+        ],
         ["functions.f:0", "functions.g:1", "functions.f:2"],
         ["functions.g:1", "functions.f:0", "functions.f:2"],
         3,
-    )
+    ),
+    "used twice: the closest earlier call is meant": (
+        [assistant(call("f", id="x")), answer("x"), assistant(call("f", id="x")), answer("x")],
+        ["functions.f:0", "functions.f:1"],
+        ["functions.f:0", "functions.f:1"],
+        2,
+    ),
+    "missing: given, and matched by position": (
+        [assistant(call("f"), call("g", id=None)), answer(), answer(None)],
+        ["functions.f:0", "functions.g:1"],
+        ["functions.f:0", "functions.g:1"],
+        2,
+    ),
+    "right already: no repair, foreign references stay": (
+        [assistant(call("f", id="functions.f:0")), answer("functions.f:0"), answer("elsewhere")],
+        ["functions.f:0"],
+        ["functions.f:0", "elsewhere"],
+        0,
+    ),
+}
 
 
-def test_ids_used_twice_stay_apart() -> None:
-    """A tool message refers to the closest earlier call with its id."""
-    messages = [assistant(call("f", id="x")), answer("x"), assistant(call("f", id="x")), answer("x")]
-    assert ids(messages) == (["functions.f:0", "functions.f:1"], ["functions.f:0", "functions.f:1"], 2)
-
-
-def test_missing_ids_are_given_and_matched_by_position() -> None:
-    """Calls without id get one; tool messages that name none follow in order."""
-    messages = [assistant(call("f"), call("g", id=None)), answer(), answer(None)]
-    assert ids(messages) == (["functions.f:0", "functions.g:1"], ["functions.f:0", "functions.g:1"], 2)
-
-
-def test_ids_that_are_right_are_not_counted() -> None:
-    """Ids of the standard form in the right order are no repair, and foreign references stay."""
-    messages = [assistant(call("f", id="functions.f:0")), answer("functions.f:0"), answer("elsewhere")]
-    assert ids(messages) == (["functions.f:0"], ["functions.f:0", "elsewhere"], 0)
+@pytest.mark.parametrize(
+    ("messages", "called", "referred", "repaired"), CONVERSATIONS.values(), ids=CONVERSATIONS
+)
+def test_ids_are_normalised(
+    messages: list[Any], called: list[str], referred: list[str], repaired: int
+) -> None:
+    """Ids become functions.NAME:IDX over all calls, and tool messages go on referring to theirs."""
+    sent = decode_row(row(messages), 0, IDS)
+    calls = [item for message in sent.messages() for item in message.get("tool_calls") or []]
+    assert [item.get("id") for item in calls] == called
+    assert [item.get("tool_call_id") for item in sent.messages() if item["role"] == "tool"] == referred
+    assert sent.repairs.tool_call_ids == repaired
 
 
 @pytest.mark.parametrize("item", [None, 5, "x", {}, {"function": None}, {"function": {"name": 5}}, []])

@@ -120,56 +120,58 @@ def test_texts_are_concatenated_and_heads_kept() -> None:
     assert head == {"id": "c", "model": "m", "created": 5, "system_fingerprint": "fp"}
 
 
-def test_arguments_are_concatenated_by_index() -> None:
-    """Interleaved indexes are told apart and keep their order of appearance."""
-    assembler = assemble(
-        part(0, "functions.f:0", "f", '{"a"'),
-        part(1, "functions.g:1", "g", "{"),
-        part(0, arguments=": 1}"),
-        part(1, arguments="}"),
-        END,
-    )
-    assert calls(assembler) == [("functions.f:0", "f", '{"a": 1}'), ("functions.g:1", "g", "{}")]
-    assert not assembler.anomalies
+NO_INDEX, NO_ID = FailureClass.STREAM_INDEX_MISSING, FailureClass.STREAM_ID_MISSING
+NAME_AGAIN = FailureClass.STREAM_NAME_REPEATED
+DELTAS = {
+    "interleaved indexes keep their order of appearance": (
+        [
+            part(0, "functions.f:0", "f", '{"a"'),
+            part(1, "functions.g:1", "g", "{"),
+            part(0, arguments=": 1}"),
+            part(1, arguments="}"),
+        ],
+        [("functions.f:0", "f", '{"a": 1}'), ("functions.g:1", "g", "{}")],
+        set(),
+    ),
+    "a null index continues call 0": (
+        [part(0, "i", "f", "{"), part(None, arguments="}")],
+        [("i", "f", "{}")],
+        {NO_INDEX},
+    ),
+    "two calls without index become one, as upstream has it": (
+        [part(..., "i0", "f", '{"a": 1}'), part(..., "i1", "g", '{"b": 2}')],
+        [("i0", "g", '{"a": 1}{"b": 2}')],
+        {NO_INDEX, NAME_AGAIN},
+    ),
+    "a later id does not replace the first": (
+        [part(0, "first", "f", "{"), part(0, "second", arguments="}")],
+        [("first", "f", "{}")],
+        set(),
+    ),
+    "an id that comes too late is missing": (
+        [part(0, None, "f", "{"), part(0, "late", arguments="}")],
+        [(None, "f", "{}")],
+        {NO_ID},
+    ),
+    "a later name overwrites": (
+        [part(0, "i", "f", "{"), part(0, None, "g", "}")],
+        [("i", "g", "{}")],
+        {NAME_AGAIN},
+    ),
+    "an empty later name does not": (
+        [part(0, "i", "f", "{"), part(0, None, "", "}")],
+        [("i", "f", "{}")],
+        set(),
+    ),
+}
 
 
-def test_a_null_or_missing_index_counts_as_0() -> None:
-    """Deltas without index continue call 0, and that is noted."""
-    assembler = assemble(part(0, "i", "f", "{"), part(None, arguments="}"), END)
-    assert calls(assembler) == [("i", "f", "{}")]
-    assert list(assembler.anomalies) == [FailureClass.STREAM_INDEX_MISSING]
-
-
-def test_two_calls_without_index_merge() -> None:
-    """Two calls that both lack an index become one with concatenated arguments, as upstream does."""
-    assembler = assemble(part(..., "i0", "f", '{"a": 1}'), part(..., "i1", "g", '{"b": 2}'), END)
-    assert calls(assembler) == [("i0", "g", '{"a": 1}{"b": 2}')]
-    assert set(assembler.anomalies) == {
-        FailureClass.STREAM_INDEX_MISSING,
-        FailureClass.STREAM_NAME_REPEATED,
-    }
-
-
-def test_the_id_comes_from_the_first_delta_only() -> None:
-    """A later id does not replace the first, and one that comes too late counts as missing."""
-    assert calls(assemble(part(0, "first", "f", "{"), part(0, "second", arguments="}"), END))[0][0] == "first"
-    assembler = assemble(part(0, None, "f", "{"), part(0, "late", arguments="}"), END)
-    assert calls(assembler)[0][0] is None
-    assert FailureClass.STREAM_ID_MISSING in assembler.anomalies
-
-
-def test_a_later_name_overwrites() -> None:
-    """The last name counts, and the repetition is noted."""
-    assembler = assemble(part(0, "i", "f", "{"), part(0, None, "g", "}"), END)
-    assert calls(assembler) == [("i", "g", "{}")]
-    assert list(assembler.anomalies) == [FailureClass.STREAM_NAME_REPEATED]
-
-
-def test_an_empty_later_name_does_not_overwrite() -> None:
-    """Servers that repeat an empty name with every delta change nothing."""
-    assembler = assemble(part(0, "i", "f", "{"), part(0, None, "", "}"), END)
-    assert calls(assembler) == [("i", "f", "{}")]
-    assert not assembler.anomalies
+@pytest.mark.parametrize(("parts", "expected", "anomalies"), DELTAS.values(), ids=DELTAS)
+def test_deltas_become_calls(parts: list[Any], expected: list[Any], anomalies: set[FailureClass]) -> None:
+    """Arguments are put together by index, the first id and the last name count, and what is odd is noted."""
+    assembler = assemble(*parts, END)
+    assert calls(assembler) == expected
+    assert set(assembler.anomalies) == anomalies
 
 
 def test_arguments_that_come_parsed_are_kept_or_text_again() -> None:

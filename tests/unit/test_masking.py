@@ -157,20 +157,14 @@ def test_a_url_is_shown_without_credentials(url, shown):
     assert hide_secrets({"api_url": url}) == {"api_url": shown}
 
 
-@pytest.mark.parametrize(
-    "name", ["api_key", "X-API-Key", "apikey", "accessToken", "client_secret", "token", "Password"]
-)
+SECRET_NAMES = ("api_key", "X-API-Key", "apikey", "accessToken", "client_secret", "token", "Password")
+OTHER_NAMES = ("max_tokens", "tokenizer_path", "stop_token", "monkey", "prompt_cache_key", "keys")
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES + OTHER_NAMES)
 def test_names_of_secrets(name):
-    """A value is hidden wherever its name says that it is a credential."""
-    assert is_secret_name(name)
-
-
-@pytest.mark.parametrize(
-    "name", ["max_tokens", "tokenizer_path", "stop_token", "monkey", "prompt_cache_key", "keys"]
-)
-def test_names_of_other_values(name):
-    """Names that only sound like it hide nothing."""
-    assert not is_secret_name(name)
+    """A value is hidden where its name says that it is a credential, not where it only sounds like it."""
+    assert is_secret_name(name) is (name in SECRET_NAMES)
 
 
 def test_what_a_text_is_searched_for():

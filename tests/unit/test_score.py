@@ -20,6 +20,7 @@ from stored_runs import (
     make_row,
     malformed_history,
     prediction_line,
+    results_line,
     write_run,
 )
 from support.commands import invoke
@@ -49,28 +50,14 @@ OTHER_TOOL = {"type": "function", "function": {**TOOL["function"], "name": "othe
 
 
 def line(data_index, response, text=None, /, **changes):
-    """Make a results line as upstream writes it; a text in place of a response is an error."""
-    is_error = isinstance(response, str)
-    choice = {} if is_error else response["choices"][0]
-    calls = None if is_error else choice["message"].get("tool_calls")
-    finish_reason = choice.get("finish_reason")
-    fields = {
-        "data_index": data_index,
-        "request": {
-            **PARAMETERS,
-            "messages": [{"role": "user", "content": text or f"question {data_index}"}],
-            "tools": [TOOL],
-        },
-        "extra_body": {},
-        "response": {"error": response} if is_error else response,
-        "status": "failed" if is_error else "success",
-        "finish_reason": finish_reason,
-        "tool_calls_valid": True if calls and finish_reason == "tool_calls" else None,
-        "last_run_at": f"2026-11-22T10:00:{(data_index or 0) % 60:02d}",
-        "duration_ms": 1500,
-        "hash": "0" * 32,
-    }
-    return {name: value for name, value in {**fields, **changes}.items() if value is not ABSENT}
+    """Make a results line as upstream writes it, judged by its log, with a question and a time of its own."""
+    plain = results_line(data_index, response)
+    if text:
+        plain["request"]["messages"] = [{"role": "user", "content": text}]
+    if plain["finish_reason"] == "tool_calls":
+        plain["tool_calls_valid"] = True
+    plain |= {"last_run_at": f"2026-11-22T10:00:{(data_index or 0) % 60:02d}", "hash": "0" * 32, **changes}
+    return {name: value for name, value in plain.items() if value is not ABSENT}
 
 
 ABSENT = object()
