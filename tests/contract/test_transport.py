@@ -415,15 +415,6 @@ def test_a_failure_after_a_proof_gets_the_whole_budget():
     )
 
 
-def test_an_error_event_fails_the_stream():
-    """An error event ends the request as `stream_error_event` with the vendor's words, even after a finish."""
-    error = event({"error": {"message": "the engine died", "code": 500}})
-    for events in ((*HELLO, error, DONE), (*HELLO, STOP, error, DONE)):
-        outcome, _ = _failure(says(stream(*events)), STREAMED)
-        assert outcome.failure.failure_class is C.STREAM_ERROR_EVENT
-        assert "the engine died" in outcome.failure.detail
-
-
 def test_a_redirect_is_not_followed():
     """A redirect fails the request, the message names its target, and nothing is sent there."""
     for status in (301, 302, 307, 308):

@@ -141,14 +141,6 @@ def test_judging_never_raises(case: Case, completion: Any) -> None:
         assert result.schema_error == invalidated
 
 
-@given(
-    st.one_of(st.text(), JSON.map(json.dumps), st.binary().map(lambda raw: raw.decode("utf-8", "replace")))
-)
-def test_parsing_any_text(text: str) -> None:
-    """Any text is a completion or none."""
-    parse_completion(text)
-
-
 CALLED = (
     '{"choices": [{"finish_reason": "tool_calls", "message": '
     '{"tool_calls": [{"function": {"name": "f", "arguments": #}}]}}]}'

@@ -372,11 +372,3 @@ def test_an_identity_round_trips() -> None:
     assert RequestIdentity.from_json(json.loads(json.dumps(one.as_json()))) == one
     for value in (None, 5, {}, {"sha256": "x"}, {"sha256": 1, "row_sha256": "x"}):
         assert RequestIdentity.from_json(value) is None
-
-
-@pytest.mark.parametrize(
-    ("parameters", "stream"), [({}, False), ({"stream": False}, False), ({"stream": True}, True)]
-)
-def test_a_request_knows_whether_it_streams(parameters: dict[str, Any], stream: bool) -> None:
-    """Streaming is what the body asks for."""
-    assert build_request(decode_row(row(), 0, HistoryOptions()), "m", parameters).stream is stream

@@ -267,12 +267,13 @@ def test_usage_is_found_wherever_it_stands(where: str) -> None:
 
 def test_an_error_event_fails_the_request() -> None:
     """Deviation 1: what came before an error event is not judged, a finish_reason included."""
-    assembler = assemble(delta("stop", content="x"), {"error": {"message": "overloaded"}})
-    assert assembler.failed
-    result = assembler.result()
-    assert isinstance(result, NotACompletion)
-    assert result.failure_class is FailureClass.STREAM_ERROR_EVENT
-    assert "overloaded" in result.reason
+    for before in (delta("stop", content="x"), delta(content="x")):
+        assembler = assemble(before, {"error": {"message": "overloaded"}})
+        assert assembler.failed
+        result = assembler.result()
+        assert isinstance(result, NotACompletion)
+        assert result.failure_class is FailureClass.STREAM_ERROR_EVENT
+        assert "overloaded" in result.reason
 
 
 @pytest.mark.parametrize(
