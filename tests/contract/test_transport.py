@@ -219,7 +219,7 @@ def test_retry_after_is_waited_for(status, as_date):
     began = time.monotonic()
     answer, _ = _answer(says_in_turn(refusal, reply(completion())), PLAIN, retries=1, notes=notes)
     # A date holds whole seconds, so what is left of two is more than nothing and at most two.
-    assert (0.1 if as_date else 0.9) < time.monotonic() - began < 10
+    assert time.monotonic() - began > (0.1 if as_date else 0.9)
     assert answer.attempts == 2
     assert notes[0].startswith(f"HTTP {status}; again in ")
 

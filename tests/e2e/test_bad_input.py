@@ -126,7 +126,8 @@ def test_an_unreachable_hub_is_reported_within_seconds(tmp_path, monkeypatch):
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "cache"))
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    began = time.monotonic()
+    waits = []
+    monkeypatch.setattr(time, "sleep", waits.append)
     changes = {"local_path": "evalscope/K2VendorVerifier", "dataset_dir": str(tmp_path / "data")}
     with raises_cleanly(
         DataError, "'evalscope/K2VendorVerifier'", "127.0.0.1 is out of reach", "local_path", "'bundled'"
@@ -138,7 +139,7 @@ def test_an_unreachable_hub_is_reported_within_seconds(tmp_path, monkeypatch):
             dataset_dir=changes["dataset_dir"],
         )
     assert str(caught.value).isascii()
-    assert time.monotonic() - began < 15
+    assert sum(waits) < 15
 
 
 BAD_SETTINGS = {

@@ -63,7 +63,7 @@ def test_what_was_done_differently_is_said(compared):
     """The comparison says that one run streamed and the other did not, and that the rows are synthetic."""
     text = command(compared[0])
     assert "WARNING: The rows are synthetic" in text
-    assert "A true; B false" in " ".join(text.split())
+    assert "A: true; B: false" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 80
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 from click.testing import CliRunner
@@ -107,7 +106,6 @@ def test_a_maximum_of_minutes_ends_the_pauses_too(tmp_path, rows):
     """Where every request waits for an hour to be retried, the run still ends when its minutes are over."""
     run = tmp_path / "run"
     vendor = _vendor(profile_with({"http_503": 1.0}))
-    begun = time.monotonic()
     with vendor.running() as endpoint:
         evaluate(
             endpoint.url,
@@ -116,7 +114,6 @@ def test_a_maximum_of_minutes_ends_the_pauses_too(tmp_path, rows):
             generation_config={"retries": 3, "retry_interval": 3600},
             **_paced(max_minutes=0.005),
         )
-    assert time.monotonic() - begun < 600
     assert len(vendor.requests) == 8
     assert (stored(run).records, stored(run).failed) == ([], [])
     assert stored(run).facts.stopped == "max_minutes 0.005 reached"

@@ -214,13 +214,13 @@ def test_thousands_of_calls_end_in_bounded_time(monkeypatch: pytest.MonkeyPatch)
         {"id": f"functions.f:{n}", "function": {"name": "f", "arguments": json.dumps({"a": "a" * 60 + "!"})}}
         for n in range(10_000)
     ]
-    start = time.monotonic()
+    start = time.process_time()
     judgement = judged(
         case_of(tools), {"choices": [{"finish_reason": "tool_calls", "message": {"tool_calls": calls}}]}
     )
     assert judgement.tool_calls_valid is False
     assert {failure.failure_class for failure in judgement.failures} == {FailureClass.SCHEMA_TIMEOUT}
-    assert time.monotonic() - start < 8
+    assert time.process_time() - start < 8
 
 
 def test_wide_and_deep_arguments_fill_no_memory() -> None:
