@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.flags import inconclusive_option, margin_option
+from k2_verifier_adapter.cli.flags import inconclusive_flag, margin_option
 from k2_verifier_adapter.cli.output import (
     check_destination,
     comparison_format_option,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     help="not-worse: of two runs, the exit code says whether the first is not worse than the second.",
 )
 @margin_option
-@inconclusive_option
+@inconclusive_flag
 @click.pass_context
 def compare(
     ctx: click.Context,
@@ -70,12 +70,8 @@ def compare(
     """
     from k2_verifier_adapter.core.comparison.baseline import DEFAULT_MARGIN
     from k2_verifier_adapter.core.comparison.compare import compare as compare_participants
-    from k2_verifier_adapter.core.gate import (
-        WhenInconclusive,
-        by_baseline,
-        check_two_runs,
-        not_worse_outcome,
-    )
+    from k2_verifier_adapter.core.gate import by_baseline, check_two_runs, not_worse_outcome
+    from k2_verifier_adapter.core.verdict import WhenInconclusive
     from k2_verifier_adapter.errors import UsageError
     from k2_verifier_adapter.reports.formats import ComparisonReport
 

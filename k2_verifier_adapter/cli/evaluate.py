@@ -17,7 +17,6 @@ from k2_verifier_adapter.cli.output import print_report, say
 from k2_verifier_adapter.errors import DataError, RunInterruptedError
 
 if TYPE_CHECKING:
-    from k2_verifier_adapter.core.gate import GateOptions
     from k2_verifier_adapter.formats.runs import RunPaths
 
 KEY_VARIABLES = ("K2_VERIFIER_API_KEY", "OPENAI_API_KEY")
@@ -60,7 +59,7 @@ def evaluate(
     evalscope_flags: tuple[str, ...],
     parameters: Mapping[str, Any],
     dry_run: bool,
-    gate: GateOptions,
+    gate: Mapping[str, Any],
 ) -> None:
     """Verify an endpoint: run the benchmark through EvalScope, then report and gate.
 
@@ -82,15 +81,13 @@ def evaluate(
         config = load_config(config_file)
     config = with_api_key(config, evalscope_flags, os.environ)
 
+    parameters = {**parameters, **gate}
     if dry_run or (config or {}).get("dry_run"):
         say_estimate(list(evalscope_flags), config, parameters)
         return
 
     from k2_verifier_adapter.evalscope_plugin.running import run_eval
 
-    if gate.baseline is not None:
-        # One that cannot be read is known before anything is paid for.
-        read_runs(Path(gate.baseline))
     started = time.time()
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -99,9 +96,9 @@ def evaluate(
         click.echo(f"k2-verifier: {error}", err=True)
         with contextlib.suppress(DataError):
             # Nothing to report if not even the rows were loaded.
-            report_all(Path(error.run), started, gate)
+            report_all(Path(error.run), started)
         ctx.exit(INTERRUPTED)
-    ctx.exit(report_all(run, started, gate))
+    ctx.exit(report_all(run, started))
 
 
 def say_estimate(
@@ -139,7 +136,7 @@ def with_api_key(
     return config if key is None else {**(config or {}), "api_key": key}
 
 
-def report_all(run: Path, started: float, gate: GateOptions) -> int:
+def report_all(run: Path, started: float) -> int:
     """Report on every model and subset that a session wrote; give the worst exit code."""
     from k2_verifier_adapter.core.gate import exit_code, worst
     from k2_verifier_adapter.formats.runs import find_runs, read_run
@@ -150,28 +147,14 @@ def report_all(run: Path, started: float, gate: GateOptions) -> int:
     for paths in _written_since(find_runs(run), started):
         stored = read_run(paths)
         items = judge_run(stored)
-        summary = summary_of(stored, gate.minimums, items)
-        if gate.baseline is not None:
-            summary = held_against(stored, items, summary, Path(gate.baseline), gate.margin)
+        summary = held_against(stored, items, summary_of(stored, items))
         print_report(summary)
         click.echo()
-        decision = exit_code(summary, gate)
+        decision = exit_code(summary)
         say(decision)
         codes.append(decision.code)
     click.echo(f"k2-verifier: run directory {run}", err=True)
     return worst(codes)
-
-
-def read_runs(directory: Path) -> None:
-    """Read every run that a directory holds.
-
-    Raises:
-        DataError: If it holds none, or a part of one is missing or damaged.
-    """
-    from k2_verifier_adapter.formats.runs import find_runs, read_run
-
-    for paths in find_runs(directory):
-        read_run(paths)
 
 
 def _written_since(found: list[RunPaths], started: float) -> list[RunPaths]:

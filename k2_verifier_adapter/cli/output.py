@@ -88,10 +88,9 @@ def columns() -> int:
 
 def print_report(summary: Summary) -> None:
     """Print a text report to standard output."""
-    from k2_verifier_adapter.core.gate import GateOptions
     from k2_verifier_adapter.reports.formats import RunReport
 
-    click.echo(_printed(RunReport(summary, GateOptions())), nl=False)
+    click.echo(_printed(RunReport(summary)), nl=False)
 
 
 def _printed(report: Report) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
@@ -16,9 +17,6 @@ from k2_verifier_adapter.cli.output import (
     run_format_option,
     say,
 )
-
-if TYPE_CHECKING:
-    from k2_verifier_adapter.core.gate import GateOptions
 
 
 @click.command(short_help="Report on a run: verdict, metrics, failures.")
@@ -40,11 +38,12 @@ def report(
     form: str,
     output: Path | None,
     redact: bool,
-    gate: GateOptions,
+    gate: Mapping[str, Any],
 ) -> None:
     """Report on RUN, the directory that EvalScope wrote.
 
-    Every stored response is judged again; nothing is sent.
+    Every stored response is judged again; nothing is sent. Without gate flags, the gate that the run was
+    made with decides.
 
     \b
     k2-verifier report outputs/20261122_101500
@@ -58,24 +57,25 @@ def report(
     """
     from k2_verifier_adapter.core.gate import exit_code
     from k2_verifier_adapter.core.redaction import redact_summary
+    from k2_verifier_adapter.evalscope_plugin.parameters import gate_options
     from k2_verifier_adapter.formats.runs import choose_run, read_run
     from k2_verifier_adapter.offline.failed_cases import failed_cases_of_run, redacted_cases
+    from k2_verifier_adapter.offline.participants import held_against
     from k2_verifier_adapter.offline.stored import judge_run, summary_of
     from k2_verifier_adapter.reports.formats import RunReport
 
     check_destination(form, output)
     stored = read_run(choose_run(run, model, subset))
     items = judge_run(stored)
-    summary = summary_of(stored, gate.minimums, items)
-    if gate.baseline is not None:
-        from k2_verifier_adapter.offline.participants import held_against
-
-        summary = held_against(stored, items, summary, Path(gate.baseline), gate.margin)
+    asked = gate_options(gate) if gate else stored.facts.gate
+    if gate and asked != stored.facts.gate:
+        click.echo("k2-verifier: judged by this command's flags, not by the gate of the run", err=True)
+    summary = held_against(stored, items, summary_of(stored, items, gate=asked))
     cases = failed_cases_of_run(stored, items)
-    decision = exit_code(summary, gate)
+    decision = exit_code(summary)
     if redact:
         cases = redacted_cases(cases, summary.tally.tools.by_name)
         summary = redact_summary(summary)
-    deliver(RunReport(summary, gate, cases), form, output)
+    deliver(RunReport(summary, cases), form, output)
     say(decision)
     ctx.exit(decision.code)

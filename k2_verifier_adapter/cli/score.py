@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +22,6 @@ from k2_verifier_adapter.cli.output import (
 from k2_verifier_adapter.cli.verbosity import LOGGER
 
 if TYPE_CHECKING:
-    from k2_verifier_adapter.core.gate import GateOptions
     from k2_verifier_adapter.offline.scoring import OpenEngine
 
 
@@ -64,7 +63,7 @@ def score(
     form: str,
     output: Path | None,
     redact: bool,
-    gate: GateOptions,
+    gate: Mapping[str, Any],
 ) -> None:
     """Judge RESULTS, the results.jsonl of upstream's tool or of `export`, old or new.
 
@@ -91,6 +90,7 @@ def score(
     from k2_verifier_adapter.core.log_facts import FailedRule
     from k2_verifier_adapter.core.redaction import redact_summary
     from k2_verifier_adapter.errors import UsageError
+    from k2_verifier_adapter.evalscope_plugin.parameters import gate_options
     from k2_verifier_adapter.formats.upstream import find_result_files
     from k2_verifier_adapter.offline.failed_cases import redacted_cases
     from k2_verifier_adapter.offline.official import load_official
@@ -109,18 +109,18 @@ def score(
         summary, failed = score_log(
             log,
             official,
-            minimums=gate.minimums,
+            gate=gate_options(gate),
             advance=read,
             open_engine=_engine(engine),
             keep_failed=BY_NAME[form].media is Media.PAGE,
         )
     logging.getLogger(LOGGER).debug("%d lines in %d files scored", summary.total, len(log.files))
 
-    decision = exit_code(summary, gate)
+    decision = exit_code(summary)
     if redact:
         failed = redacted_cases(failed, summary.tally.tools.by_name)
         summary = redact_summary(summary)
-    deliver(RunReport(summary, gate, failed), form, output)
+    deliver(RunReport(summary, failed), form, output)
     say(decision)
     ctx.exit(decision.code)
 

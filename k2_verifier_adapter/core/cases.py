@@ -38,11 +38,15 @@ class RowError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class OfficialAnswer:
-    """What the official API answered to the same request; None where the row does not say."""
+    """What the official API answered to the same request; None where the row does not say.
+
+    Of several official runs, `runs` holds how many called, and how many answered.
+    """
 
     should_call: bool
     finish_reason: str | None = None
     tool_calls_json: str | None = None
+    runs: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,8 @@ def decode_row(row: Mapping[str, Any], index: int, options: HistoryOptions) -> C
     """Decode and check one row.
 
     `messages` and `tools` are JSON text or lists; the other columns are `should_call_tool`,
-    `official_finish_reason` and, where there are any, `official_tool_calls` (or `tool_calls`), `parameters`,
-    `data_index` and `synthetic`.
+    `official_finish_reason` and, where there are any, `official_tool_calls` (or `tool_calls`),
+    `official_calls`, `parameters`, `data_index` and `synthetic`.
 
     Raises:
         RowError: If a field is missing or has a shape that cannot be sent or compared.
@@ -198,7 +202,20 @@ def _official_answer(row: Mapping[str, Any]) -> OfficialAnswer:
         decision = finish_reason == "tool_calls"
     if decision not in (True, False):
         raise RowError("should_call_tool", f"{_shown(decision)} is not a boolean")
-    return OfficialAnswer(bool(decision), finish_reason, _official_tool_calls(row))
+    return OfficialAnswer(
+        bool(decision), finish_reason, _official_tool_calls(row), _official_runs(row, decision=bool(decision))
+    )
+
+
+def _official_runs(row: Mapping[str, Any], *, decision: bool) -> tuple[int, int] | None:
+    value = row.get("official_calls")
+    if value is None:
+        return None
+    numbers = [item for item in value if type(item) is int] if isinstance(value, list) else []
+    if len(numbers) != 2 or len(value) != 2 or not decision <= numbers[0] <= numbers[1] - (not decision):
+        counted = "is not [k, m], k of m official runs with a call, the row's own decision among them"
+        raise RowError("official_calls", f"{_shown(value)} {counted}")
+    return numbers[0], numbers[1]
 
 
 def _official_tool_calls(row: Mapping[str, Any]) -> str | None:

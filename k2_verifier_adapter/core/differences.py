@@ -60,12 +60,9 @@ def _surplus(table: DecisionTable) -> Iterator[Difference]:
     if found is None:
         return
     test = surplus_test(table)
-    interval, size = found.interval, percent(abs(found.value))
-    between = f"95% interval {_signed(interval.low)} to {_signed(interval.high)}"
+    size = percent(abs(found.value))
     for name, word, p in (("calls_more", "more", test.more), ("calls_less", "less", test.less)):
-        yield Difference(
-            name, found.value, min(1.0, 2 * p), f"calls {size} {word} than the official API ({between})"
-        )
+        yield Difference(name, found.value, min(1.0, 2 * p), f"calls {size} {word} than the official API")
 
 
 def _too_much(
@@ -107,7 +104,3 @@ def _exchange(table: DecisionTable) -> Iterator[Difference]:
         found.p,
         f"decides otherwise than the official API, beyond chance: {means}; {found.cases:,} cases differ",
     )
-
-
-def _signed(share: float) -> str:
-    return f"{'-' if share < 0 else '+'}{percent(abs(share))}"

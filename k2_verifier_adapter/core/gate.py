@@ -6,15 +6,22 @@ is an error (exit code 2).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from k2_verifier_adapter.core.comparison.baseline import DEFAULT_MARGIN, NotWorse
 from k2_verifier_adapter.core.comparison.compare import Comparison, not_worse
+from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.printable import percent_beside, plural, points
 from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.core.verdict import Gate, Status, Verdict
+from k2_verifier_adapter.core.verdict import (
+    STRICT_COVERAGE,
+    Gate,
+    GateOptions,
+    Status,
+    Verdict,
+    WhenInconclusive,
+)
 from k2_verifier_adapter.errors import DataError, UsageError
 
 PASSED = 0
@@ -23,50 +30,9 @@ UNUSABLE = 2
 INCONCLUSIVE = 3
 
 DEFAULT_MIN_COVERAGE = 0.95
-"""Share of the requests that must have completed before a gate decides."""
+"""Share of the requests that must have completed, unless the gate is strict."""
 
 _SEVERITY = (UNUSABLE, GATE_FAILED, INCONCLUSIVE, PASSED)
-
-
-class WhenInconclusive(str, Enum):
-    """What an inconclusive verdict means for the exit code, where the user says."""
-
-    FAIL = "fail"
-    OK = "ok"
-
-
-@dataclass(frozen=True, slots=True)
-class GateOptions:
-    """What the user asked for.
-
-    Attributes:
-        gate: Which rule decides.
-        inconclusive: What an inconclusive verdict means; exit code 3 if None.
-        min_coverage: Completed / all requests below which nothing is decided; if None,
-            `DEFAULT_MIN_COVERAGE` with a gate, no check without.
-        minimums: The user's thresholds by metric name.
-        baseline: The run directory that the run may not be worse than, or None.
-        margin: How much worse than the baseline it may be, as a share.
-    """
-
-    gate: Gate = Gate.NONE
-    inconclusive: WhenInconclusive | None = None
-    min_coverage: float | None = None
-    minimums: Mapping[str, float] = field(default_factory=dict)
-    baseline: str | None = None
-    margin: float = DEFAULT_MARGIN
-
-    @property
-    def decides(self) -> bool:
-        """Whether a verdict decides the exit code."""
-        return self.gate is not Gate.NONE or self.baseline is not None
-
-    @property
-    def required_coverage(self) -> float | None:
-        """The coverage to check, or None."""
-        if self.min_coverage is None and self.decides:
-            return DEFAULT_MIN_COVERAGE
-        return self.min_coverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +48,38 @@ class Decision:
     reason: str | None = None
 
 
-def exit_code(summary: Summary, options: GateOptions) -> Decision:
-    """Decide the exit code of a report.
+def refuse_undecidable(
+    options: GateOptions, subset: str, standard: Standard | None, *, synthetic: bool, several_runs: bool
+) -> None:
+    """Refuse a gate that no answer could decide.
+
+    Args:
+        options: The gate.
+        subset: The subset, for the message.
+        standard: What the rows are held against, or None.
+        synthetic: Whether any row is synthetic.
+        several_runs: Whether the rows carry the decisions of several official runs.
+
+    Raises:
+        UsageError: If the rows carry no verdict.
+    """
+    if options.gate is Gate.NONE:
+        return
+    asked = f"gate is {options.gate.value!r}, but {subset}"
+    if synthetic:
+        raise UsageError(f"{asked} has synthetic rows, which carry no verdict; leave the gate away")
+    known = options.requirements.similarity is not None or (
+        standard is not None and standard.threshold is not None
+    )
+    if not known and not (several_runs and options.gate is Gate.STRICT):
+        raise UsageError(
+            f"{asked} has no threshold; give --min-trigger-similarity, or rows that 'k2-verifier dataset "
+            "build' made of several official runs"
+        )
+
+
+def exit_code(summary: Summary) -> Decision:
+    """Decide the exit code of a report, by the gate of its run.
 
     What keeps any verdict from being meaningful comes first: an interrupted run, no completed
     request, too small a coverage, no verdict. Then the chosen rule decides.
@@ -91,7 +87,7 @@ def exit_code(summary: Summary, options: GateOptions) -> Decision:
     Raises:
         DataError: If no request completed and none failed.
     """
-    facts = summary.facts
+    facts, options = summary.facts, summary.facts.gate
     if not summary.completed and not summary.tally.failed:
         raise DataError(f"{facts.model}, {facts.subset}: the run holds no completed and no failed request")
     if not facts.complete:
@@ -101,8 +97,8 @@ def exit_code(summary: Summary, options: GateOptions) -> Decision:
     if not summary.completed:
         failed = plural(summary.tally.failed, "request")
         return Decision(INCONCLUSIVE, f"incomplete: {failed} failed and none completed")
-    coverage, required = summary.coverage, options.required_coverage
-    if required is not None and coverage is not None and coverage < required:
+    coverage, required = summary.coverage, required_coverage(options)
+    if coverage is not None and coverage < required:
         return Decision(
             INCONCLUSIVE,
             f"incomplete: {summary.completed} of {summary.total} requests completed "
@@ -126,15 +122,15 @@ def _by_thresholds(verdict: Verdict, options: GateOptions) -> Decision:
         return Decision(GATE_FAILED, f"{gate}: failed")
     if status is Status.PASS:
         return Decision(PASSED, f"{gate}: passed")
-    settled = "a metric is undefined: no answer counts towards it"
-    if options.gate is Gate.STRICT:
-        further = verdict.further
-        settled = (
-            "more answers of the same kind would hardly settle it"
-            if further is None
-            else f"about {plural(further, 'further answer')} would settle it"
-        )
-    return _inconclusive(gate, settled, options.inconclusive)
+    open_checks = [check.metric for check in verdict.checks if check.applied and not check.settled]
+    return _inconclusive(gate, f"undecided: {', '.join(open_checks)}", options.inconclusive)
+
+
+def required_coverage(options: GateOptions) -> float:
+    """Give the share of the requests that must have completed."""
+    default = STRICT_COVERAGE if options.gate is Gate.STRICT else DEFAULT_MIN_COVERAGE
+    asked = options.requirements.coverage
+    return default if asked is None else asked
 
 
 def by_baseline(found: NotWorse, inconclusive: WhenInconclusive | None) -> Decision:

@@ -165,6 +165,11 @@ def number(value: Any) -> float:
     raise TypeError(f"{shown(value, 60)} is not a finite number")
 
 
+def number_or_none(value: Any) -> float | None:
+    """Give a stored finite number or None; a TypeError says that it is neither."""
+    return None if value is None else number(value)
+
+
 def json_object(value: Any) -> dict[str, Any]:
     """Give a stored object of strict JSON, as parameters are.
 

@@ -80,6 +80,7 @@ class Judgement:
         fixes: What the response would be worth without a class, for those classes whose fix would
             change it.
         tools: The calls by tool; empty unless finish_reason is `tool_calls`.
+        official_runs: How many official runs called, and how many answered; None if one is known.
     """
 
     finish_reason: str | None
@@ -96,6 +97,7 @@ class Judgement:
     fixes: tuple[Fix, ...] = ()
     notes: tuple[Note, ...] = ()
     tools: tuple[ToolUse, ...] = ()
+    official_runs: tuple[int, int] | None = None
 
     @property
     def calls(self) -> bool:
@@ -122,6 +124,7 @@ class FailedRequest:
         duration_s: Seconds from the first attempt to the end of the last.
         as_no_call_against: The official decision, if the request is to count as "did not call", as
             some scripts have it; None, this project's rule, if not.
+        official_runs: As that of a judgement; it matters only beside `as_no_call_against`.
     """
 
     case_index: int
@@ -131,3 +134,4 @@ class FailedRequest:
     repeat: int = 0
     duration_s: float = 0.0
     as_no_call_against: bool | None = None
+    official_runs: tuple[int, int] | None = None

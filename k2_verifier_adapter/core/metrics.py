@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 from k2_verifier_adapter.core.counts import Counts
+from k2_verifier_adapter.core.statistics.decisions import call_surplus
 from k2_verifier_adapter.core.statistics.intervals import Interval
 from k2_verifier_adapter.core.statistics.ratios import RATIOS, ratio_interval
 from k2_verifier_adapter.core.tally import Tally
@@ -14,6 +15,7 @@ from k2_verifier_adapter.core.tally import Tally
 PRIMARY_METRIC = "trigger_similarity"
 ACCURACY = "schema_accuracy"
 CALL_SURPLUS = "call_surplus"
+OFFICIAL_SIMILARITY = "official_similarity"
 COMPLETED_COUNT = "count_finish_reason_tool_calls"
 """A metric that is always there and whose `n` is the number of completed responses."""
 
@@ -86,6 +88,7 @@ DEFINITIONS = (
     # F1 = 2 TP / (2 TP + FP + FN); its denominator n is that of the proportion behind its interval.
     replace(_rate(PRIMARY_METRIC), value=lambda c: _ratio(2 * c.tp, 2 * c.tp + c.fp + c.fn)),
     _rate(ACCURACY),
+    Definition(CALL_SURPLUS, lambda c: _ratio(c.fp - c.fn, c.tp + c.fn), lambda c: c.tp + c.fn),
     _count(COMPLETED_COUNT, lambda c: c.tool_calls),
     _count("count_successful_tool_call", lambda c: c.successful),
     _rate("tool_call_precision"),
@@ -93,7 +96,7 @@ DEFINITIONS = (
     _count("count_finish_reason_stop", lambda c: c.stop),
     _count("count_finish_reason_others", lambda c: c.others),
     _count("schema_validation_error_count", lambda c: c.schema_errors),
-    Definition("official_similarity", official_similarity, lambda c: c.completed),
+    Definition(OFFICIAL_SIMILARITY, official_similarity, lambda c: c.completed),
     _rate("tool_name_agreement"),
     _rate("argument_agreement"),
 )
@@ -125,4 +128,7 @@ def _metric(definition: Definition, tally: Tally) -> Metric:
     interval = None
     if value is not None and name in RATIOS:
         interval = ratio_interval(name, value, tally.counts, tally.repeated)
+    elif name == CALL_SURPLUS and (surplus := call_surplus(tally.decisions)) is not None:
+        # Over the mean of the official runs, where there are several.
+        value, interval = surplus.value, surplus.interval
     return Metric(name, value, definition.n(tally.counts), interval, definition.value(tally.unrepaired))

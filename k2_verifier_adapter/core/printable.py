@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unicodedata import category
 
-from k2_verifier_adapter.core.metrics import DEFINITIONS, Metric
+from k2_verifier_adapter.core.metrics import CALL_SURPLUS, DEFINITIONS, Metric
 
 _COUNTS = frozenset(definition.name for definition in DEFINITIONS if definition.is_count)
 
@@ -53,6 +53,8 @@ def amount(metric: Metric, value: float | None) -> str:
     """Give a value of a metric: a number of responses, a share in percent, or why there is none."""
     if value is None:
         return "undefined"
+    if metric.name == CALL_SURPLUS:
+        return f"{points(value, signed=True)}%"
     return f"{value:,.0f}" if metric.name in _COUNTS else percent(value)
 
 

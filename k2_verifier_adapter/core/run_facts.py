@@ -10,6 +10,7 @@ from typing import Any
 from k2_verifier_adapter.core.json_text import json_object, text, text_or_none, whole
 from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.sampling import RowsSample
+from k2_verifier_adapter.core.verdict import NO_GATE, GateOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class RunFacts:
         complete: Whether the last session ended by itself (failed requests included).
         endpoint_host: Host and port that was asked; None for an API without URL.
         stopped: Which maximum of the user's ended the last session early, or None.
+        gate: What decides the exit code, as the user asked when the run was made.
     """
 
     model: str
@@ -72,6 +74,7 @@ class RunFacts:
     python: str
     standard: Standard | None = None
     stopped: str | None = None
+    gate: GateOptions = NO_GATE
 
 
 def facts_as_json(facts: RunFacts) -> dict[str, Any]:
@@ -93,6 +96,7 @@ def facts_as_json(facts: RunFacts) -> dict[str, Any]:
         "python": facts.python,
         "standard": None if facts.standard is None else facts.standard.as_json(),
         "stopped": facts.stopped,
+        "gate": facts.gate.as_json(),
     }
 
 
@@ -114,6 +118,7 @@ def facts_from_json(value: Mapping[str, Any]) -> RunFacts:
         python=text(value["python"]),
         standard=Standard.from_json(value.get("standard")),
         stopped=text_or_none(value.get("stopped")),
+        gate=GateOptions.from_json(value.get("gate")),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from k2_verifier_adapter.core.cases import Case
@@ -11,6 +11,7 @@ from k2_verifier_adapter.core.diagnosis.findings import Finding, WhatIf, diagnos
 from k2_verifier_adapter.core.diagnosis.measures import Context
 from k2_verifier_adapter.core.diagnosis.rules import RULES
 from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.forecast import Forecast, of_rows
 from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.log_facts import LogFacts
@@ -19,7 +20,7 @@ from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.presets import SelfAgreement
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.tally import Tally
-from k2_verifier_adapter.core.verdict import Verdict, decide
+from k2_verifier_adapter.core.verdict import Status, Verdict, similarity_bounds, strict_verdict
 
 SYNTHETIC_REASON = "synthetic rows: no verdict"
 
@@ -41,6 +42,10 @@ class Summary:
         findings: Probable causes, those that explain most of the loss first.
         what_if: The two metrics as if one class were fixed, for every class that changes them.
         baseline: Whether the run is not worse than a baseline; None if it was held against none.
+        similarity_bounds: What trigger_similarity would be if every request without an answer had
+            disagreed, and if each had agreed; None if all have one.
+        forecast: Of an inconclusive verdict, what the rows that were not asked would bring; None if there
+            are none, or a check is undefined.
     """
 
     facts: RunFacts
@@ -55,6 +60,8 @@ class Summary:
     findings: tuple[Finding, ...] = ()
     what_if: tuple[WhatIf, ...] = ()
     baseline: NotWorse | None = None
+    similarity_bounds: tuple[float, float] | None = None
+    forecast: Forecast | None = None
 
     @property
     def self_agreement(self) -> SelfAgreement | None:
@@ -83,20 +90,13 @@ class Summary:
         return self.completed / self.total if self.total else None
 
 
-def summarize(
-    facts: RunFacts,
-    cases: Iterable[Case],
-    items: Iterable[Item],
-    *,
-    minimums: Mapping[str, float] | None = None,
-) -> Summary:
+def summarize(facts: RunFacts, cases: Collection[Case], items: Iterable[Item]) -> Summary:
     """Summarize a run.
 
     Args:
         facts: What is known of the run.
         cases: The evaluated cases.
         items: The judged responses and the failed requests, at most one for each case and repeat.
-        minimums: The user's thresholds by metric name.
     """
     tally, observed = Tally(), Observed()
     # In the order of the cases: all that belongs to one case makes one cluster.
@@ -106,8 +106,13 @@ def summarize(
         else:
             tally.add(item.case_index, item.judgement)
             observed.add(item.response.completion, item.duration_s, raw=item.raw, attempts=item.attempts)
-    repairs = count_repairs(cases)
-    return build_summary(facts, tally, observed, repairs, minimums=minimums)
+    calls = sum(case.official.should_call for case in cases) * facts.repeats
+    counts = tally.counts
+    unanswered = (
+        calls - counts.tp - counts.fn,
+        len(cases) * facts.repeats - calls - counts.fp - counts.tn,
+    )
+    return build_summary(facts, tally, observed, count_repairs(cases), unanswered=unanswered)
 
 
 def count_repairs(cases: Iterable[Case]) -> dict[str, int]:
@@ -126,7 +131,7 @@ def build_summary(
     observed: Observed,
     repairs: Mapping[str, int],
     *,
-    minimums: Mapping[str, float] | None = None,
+    unanswered: tuple[int, int] = (0, 0),
     void_reason: str | None = None,
     log: LogFacts | None = None,
 ) -> Summary:
@@ -137,7 +142,7 @@ def build_summary(
         tally: The tally of all responses and failed requests.
         observed: What the responses say of themselves.
         repairs: Evaluated cases by repair.
-        minimums: The user's thresholds by metric name.
+        unanswered: Requests that failed or were never made, by whether the official API calls.
         void_reason: A further reason why these numbers may carry no verdict.
         log: What was found in the results file that was scored.
     """
@@ -157,8 +162,14 @@ def build_summary(
     if broken:
         warnings.append(f"{broken} responses were judged against a tool schema that is itself broken.")
     void_reason = SYNTHETIC_REASON if facts.rows.synthetic else mixed or void_reason
-    threshold = facts.standard.threshold if facts.standard is not None else None
-    verdict = decide(metrics, threshold=threshold, minimums=minimums, void_reason=void_reason)
+    total = max(facts.planned, tally.counts.completed + tally.failed)
+    verdict = strict_verdict(
+        tally,
+        facts.gate.requirements,
+        standard=facts.standard,
+        coverage=tally.counts.completed / total if total else None,
+        void_reason=void_reason,
+    )
     context = Context(
         models=observed.models,
         providers=observed.providers,
@@ -176,7 +187,17 @@ def build_summary(
         log=log,
         findings=diagnose(tally, context, RULES),
         what_if=what_ifs(tally, context.ceiling),
+        forecast=_forecast(facts, tally, verdict),
+        similarity_bounds=similarity_bounds(tally.counts, *unanswered) if any(unanswered) else None,
     )
+
+
+def _forecast(facts: RunFacts, tally: Tally, verdict: Verdict) -> Forecast | None:
+    sample, done = facts.rows.sample, tally.decisions.total()
+    rows = facts.planned // max(1, facts.repeats) if sample is None else sample.of
+    if verdict.status is not Status.INCONCLUSIVE or not 0 < done < rows:
+        return None
+    return of_rows([check for check in verdict.checks if check.applied], done, rows)
 
 
 def _self_agreement(facts: RunFacts) -> float | None:

@@ -53,8 +53,8 @@ class Tally:
     Attributes:
         unrepaired: Counts over those whose request upstream would have sent alike.
         repeated: What the cases that were asked more than once add up to.
-        decisions: The cases by what vendor and official API decided in them, the first official run
-            alone. Failed requests are no answer, unless they count as "did not call".
+        decisions: The cases by what vendor and official API decided in them. Failed requests are no
+            answer, unless they count as "did not call".
         others_detail: Completed responses by literal finish_reason, of the bucket "others".
         failure_counts: Responses, or failed requests, that show a failure class.
         failure_cases: The 0-based row numbers of those, without repetition, in order; the first
@@ -135,15 +135,17 @@ class Tally:
         self._open_case = None
 
     def _note_decisions(self) -> None:
-        should_call, calls, answers = False, 0, 0
+        official, calls, answers = (0, 0), 0, 0
         for item in self._open:
             if isinstance(item, FailedRequest):
-                if item.as_no_call_against is not None:
-                    should_call, answers = item.as_no_call_against, answers + 1
+                should_call, called = item.as_no_call_against, False
             else:
-                should_call, calls, answers = item.should_call, calls + item.calls, answers + 1
+                should_call, called = item.should_call, item.calls
+            if should_call is not None:
+                official = item.official_runs or (int(should_call), 1)
+                calls, answers = calls + called, answers + 1
         if answers:
-            self.decisions[CaseDecisions(int(should_call), 1, calls, answers)] += 1
+            self.decisions[CaseDecisions(*official, calls, answers)] += 1
 
     def _enter(self, case_index: int, item: Judgement | FailedRequest) -> None:
         if case_index != self._open_case:

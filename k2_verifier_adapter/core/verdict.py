@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from math import ceil, inf
-from typing import NamedTuple
+from math import inf
+from typing import Any, NamedTuple
 
 from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.differences import Difference, differences
+from k2_verifier_adapter.core.json_text import number, number_or_none, text_or_none
 from k2_verifier_adapter.core.metrics import (
     ACCURACY,
     CALL_SURPLUS,
-    COMPLETED_COUNT,
     PRIMARY_METRIC,
     Metric,
     compute_metrics,
 )
-from k2_verifier_adapter.core.presets import SelfAgreement
+from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.printable import percent_beside
 from k2_verifier_adapter.core.self_agreement import MARGIN
 from k2_verifier_adapter.core.statistics.decisions import (
@@ -27,7 +27,7 @@ from k2_verifier_adapter.core.statistics.decisions import (
     call_surplus,
     non_inferiority,
 )
-from k2_verifier_adapter.core.statistics.intervals import Interval, at_level, interval_at, size_to_clear
+from k2_verifier_adapter.core.statistics.intervals import Interval, at_level
 from k2_verifier_adapter.core.statistics.sequential import FIXED, Level
 from k2_verifier_adapter.core.tally import Tally
 
@@ -44,10 +44,6 @@ DEFAULT_ACCURACY = 0.95
 
 STRICT_COVERAGE = 0.98
 """Completed / all requests below which the strict verdict is inconclusive."""
-
-MOST_FURTHER = 1_000_000
-"""Further answers beyond which an inconclusive check counts as one that more answers do not settle."""
-
 
 NO_THRESHOLD = "no threshold is known for this subset"
 """The reason of a verdict without checks; it says nothing against the numbers."""
@@ -81,8 +77,6 @@ class Check:
         upstream_met: Upstream's rule, value ≥ threshold; None if undefined.
         status: The strict rule: pass if the interval's lower bound reaches the threshold, fail if
             its upper bound is below, else inconclusive.
-        further: Of an inconclusive check, the further completed answers that would settle it if the
-            value stayed what it is; None where it is settled, and where not even `MOST_FURTHER` would.
         most: What it may reach at most; None where more is always better.
         interval: The interval that was compared, or None if the value is undefined.
         applied: Whether the verdict heeds it; what is not applied says what it would say.
@@ -93,10 +87,14 @@ class Check:
     value: float | None
     upstream_met: bool | None
     status: Status
-    further: int | None = None
     most: float | None = None
     interval: Interval | None = None
     applied: bool = True
+
+    @property
+    def settled(self) -> bool:
+        """Whether it passed or failed."""
+        return self.status is not Status.INCONCLUSIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,25 +117,24 @@ class Verdict:
 
     @property
     def upstream_status(self) -> Status:
-        """The status by upstream's rule alone; inconclusive where an undefined value decides."""
-        if self.reason is not None or not self.checks:
+        """The status by upstream's rule: trigger_similarity ≥ threshold, and nothing else."""
+        similarity = next((check for check in self.checks if check.metric == PRIMARY_METRIC), None)
+        if self.reason is not None or similarity is None:
             return Status.NONE
-        met = [check.upstream_met for check in self.checks]
-        if False in met:
-            return Status.FAIL
-        return Status.INCONCLUSIVE if None in met else Status.PASS
+        met = similarity.upstream_met
+        return Status.INCONCLUSIVE if met is None else Status.PASS if met else Status.FAIL
 
     @property
-    def further(self) -> int | None:
-        """The further answers that would settle every inconclusive check of an inconclusive verdict.
+    def raised(self) -> tuple[Difference, ...]:
+        """The differences that are beyond chance."""
+        return tuple(difference for difference in self.differences if difference.raised)
 
-        None for any other verdict, and where one of its checks has no such number.
-        """
-        if self.status is not Status.INCONCLUSIVE:
-            return None
-        numbers = [item.further for item in self.checks if item.status is Status.INCONCLUSIVE]
-        known = [number for number in numbers if number is not None]
-        return max(known) if len(known) == len(numbers) else None
+
+class WhenInconclusive(str, Enum):
+    """What an inconclusive verdict means for the exit code, where the user says."""
+
+    FAIL = "fail"
+    OK = "ok"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,26 +142,91 @@ class Requirements:
     """What a verdict asks for.
 
     Attributes:
-        similarity: The least trigger_similarity; None if nobody states one.
+        similarity: The least trigger_similarity; None for the rows' own threshold, if they have one.
         surplus: How far call_surplus may lie to either side of 0; None applies no such check.
         accuracy: The least schema_accuracy; None applies no such check.
         margin: How far below the official runs' self-agreement the vendor may lie.
-        coverage: The least share of the requests that must have completed.
+        coverage: The least share of the requests that must have completed; None for `STRICT_COVERAGE`.
     """
 
     similarity: float | None = None
     surplus: float | None = DEFAULT_SURPLUS
     accuracy: float | None = DEFAULT_ACCURACY
     margin: float = MARGIN
-    coverage: float = STRICT_COVERAGE
+    coverage: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateOptions:
+    """What decides the exit code, as the user asked.
+
+    Attributes:
+        gate: Which rule decides.
+        inconclusive: What an inconclusive verdict means; exit code 3 if None.
+        requirements: What the verdict asks for.
+        baseline: The run directory that the run may not be worse than, or None.
+        margin: How much worse than the baseline it may be, as a share.
+    """
+
+    gate: Gate = Gate.NONE
+    inconclusive: WhenInconclusive | None = None
+    requirements: Requirements = field(default_factory=Requirements)
+    baseline: str | None = None
+    margin: float = MARGIN
+
+    @property
+    def decides(self) -> bool:
+        """Whether a verdict decides the exit code."""
+        return self.gate is not Gate.NONE or self.baseline is not None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that a run's files hold."""
+        asked = self.requirements
+        return {
+            "gate": self.gate.value,
+            "inconclusive": None if self.inconclusive is None else self.inconclusive.value,
+            "min_trigger_similarity": asked.similarity,
+            "call_surplus_tolerance": asked.surplus,
+            "min_schema_accuracy": asked.accuracy,
+            "min_coverage": asked.coverage,
+            "baseline": self.baseline,
+            "margin": self.margin,
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> GateOptions:
+        """Read the form that files hold back; None, in runs of earlier versions, is what nobody asked for.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is none.
+        """
+        if value is None:
+            return cls()
+        inconclusive = value["inconclusive"]
+        return cls(
+            gate=Gate(value["gate"]),
+            inconclusive=None if inconclusive is None else WhenInconclusive(inconclusive),
+            requirements=Requirements(
+                similarity=number_or_none(value["min_trigger_similarity"]),
+                surplus=number_or_none(value["call_surplus_tolerance"]),
+                accuracy=number_or_none(value["min_schema_accuracy"]),
+                coverage=number_or_none(value["min_coverage"]),
+            ),
+            baseline=text_or_none(value["baseline"]),
+            margin=number(value["margin"]),
+        )
+
+
+NO_GATE = GateOptions()
+"""What decides where the user asked for nothing."""
 
 
 def strict_verdict(
     tally: Tally,
     requirements: Requirements,
     *,
+    standard: Standard | None = None,
     level: Level = FIXED,
-    agreement: SelfAgreement | None = None,
     coverage: float | None = None,
     void_reason: str | None = None,
 ) -> Verdict:
@@ -176,12 +238,15 @@ def strict_verdict(
     Args:
         tally: What was answered.
         requirements: What is asked for.
+        standard: What the rows are held against, where it is known.
         level: How sure the checks have to be.
-        agreement: The official model against itself, where it is known.
         coverage: Completed / all requests; None asks for none.
         void_reason: Why these numbers may carry no verdict (synthetic rows, several models), or None.
     """
     metrics = {metric.name: metric for metric in compute_metrics(tally)}
+    if requirements.similarity is None and standard is not None:
+        requirements = replace(requirements, similarity=standard.threshold)
+    agreement = None if standard is None else standard.self_agreement
     checks = _checks(metrics, tally.decisions, requirements, level)
     found = differences(tally.decisions, metrics[PRIMARY_METRIC], agreement)
     reason = void_reason
@@ -190,8 +255,9 @@ def strict_verdict(
     if reason is not None:
         return Verdict(Status.NONE, checks, reason)
     incomplete = None
-    if coverage is not None and coverage < requirements.coverage:
-        incomplete = f"{percent_beside(coverage, requirements.coverage)} of the requests completed"
+    required = STRICT_COVERAGE if requirements.coverage is None else requirements.coverage
+    if coverage is not None and coverage < required:
+        incomplete = f"{percent_beside(coverage, required)} of the requests completed, {required:.0%} needed"
     worst = worst_status(check.status for check in checks if check.applied)
     status = worst if incomplete is None else Status.INCONCLUSIVE
     return Verdict(status, checks, None, incomplete, found)
@@ -265,92 +331,6 @@ def similarity_bounds(counts: Counts, unanswered_calls: int, unanswered_others: 
         2 * counts.tp / total if total else 0.0,
         agreed / (agreed + errors) if agreed + errors else 1.0,
     )
-
-
-def decide(
-    metrics: Sequence[Metric],
-    *,
-    threshold: float | None,
-    minimums: Mapping[str, float] | None = None,
-    void_reason: str | None = None,
-) -> Verdict:
-    """Compare metrics with thresholds.
-
-    Args:
-        metrics: The run's metrics.
-        threshold: The subset's threshold of `trigger_similarity`, or None.
-        minimums: The user's thresholds by metric name; they replace the subset's.
-        void_reason: Why these numbers may carry no verdict (synthetic rows, several models), or None.
-    """
-    thresholds = {} if threshold is None else {PRIMARY_METRIC: threshold}
-    thresholds.update(minimums or {})
-    by_name = {metric.name: metric for metric in metrics}
-    completed = by_name[COMPLETED_COUNT].n if COMPLETED_COUNT in by_name else 0
-    checks = tuple(check(by_name[name], minimum, completed) for name, minimum in thresholds.items())
-    reason = void_reason
-    if reason is None and not checks:
-        reason = NO_THRESHOLD
-    if reason is not None:
-        return Verdict(Status.NONE, checks, reason)
-    return Verdict(worst_status(item.status for item in checks), checks)
-
-
-def check(metric: Metric, threshold: float, completed: int = 0) -> Check:
-    """Compare one metric with its threshold, by both rules.
-
-    Args:
-        metric: The metric.
-        threshold: What it must reach.
-        completed: Completed answers behind the metric, not all of which need be in its denominator.
-    """
-    upstream_met = None if metric.value is None else metric.value >= threshold
-    status = Status.INCONCLUSIVE if metric.interval is None else strict_status(metric.interval, threshold)
-    further = None
-    if status is Status.INCONCLUSIVE and metric.value is not None and metric.interval is not None:
-        further = further_answers(metric.value, metric.interval, threshold, completed)
-    return Check(metric.name, threshold, metric.value, upstream_met, status, further)
-
-
-def strict_status(interval: Interval, threshold: float) -> Status:
-    """Compare an interval with a threshold, by the strict rule."""
-    if interval.low >= threshold:
-        return Status.PASS
-    return Status.FAIL if interval.high < threshold else Status.INCONCLUSIVE
-
-
-def further_answers(value: float, interval: Interval, threshold: float, completed: int) -> int | None:
-    """Compute how many further answers would settle an inconclusive check.
-
-    It is the smallest number after which the interval would pass or fail, if the value stayed what it
-    is and the further answers were worth as much, and as often in the denominator, as those so far.
-
-    Args:
-        value: The metric's value.
-        interval: Its interval, inconclusive against the threshold.
-        threshold: What the metric must reach.
-        completed: Completed answers so far.
-
-    Returns:
-        None if not even `MOST_FURTHER` would, or nothing has completed.
-    """
-    size = size_to_clear(value, threshold, interval.method)
-    if size is None or not completed:
-        return None
-
-    def settles(further: int) -> bool:
-        grown = interval_at(value, interval.n * (1 + further / completed), interval.method)
-        return strict_status(grown, threshold) is not Status.INCONCLUSIVE
-
-    estimate = completed * (size / interval.n - 1)
-    if estimate > MOST_FURTHER:
-        return None
-    further = max(1, ceil(estimate))
-    # The estimate is exact but for rounding, and for the side on which a bound may equal the threshold.
-    while not settles(further):
-        further += 1
-    while further > 1 and settles(further - 1):
-        further -= 1
-    return further if further <= MOST_FURTHER else None
 
 
 def worst_status(statuses: Iterable[Status]) -> Status:

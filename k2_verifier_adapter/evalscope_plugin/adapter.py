@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from evalscope.api.benchmark import AgentAdapter, BenchmarkMeta
@@ -12,12 +13,23 @@ from evalscope.metrics.semantics.catalog import METRIC_DEFINITIONS, MetricEntry
 from evalscope.report import Report
 from evalscope.utils.logger import get_logger
 
+from k2_verifier_adapter.core.gate import refuse_undecidable
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
-from k2_verifier_adapter.core.metrics import DEFINITIONS, ERROR_RATE, FLIP_RATE, PRIMARY_METRIC, Metric
+from k2_verifier_adapter.core.metrics import (
+    CALL_SURPLUS,
+    DEFINITIONS,
+    ERROR_RATE,
+    FLIP_RATE,
+    PRIMARY_METRIC,
+    Metric,
+)
+from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.evalscope_plugin import loading
-from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, check_parameters
+from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, check_parameters, gate_options
 from k2_verifier_adapter.formats.rows import LoadedRows
+from k2_verifier_adapter.formats.runs import find_runs, read_run
+from k2_verifier_adapter.reports.json_report import verdict_as_json
 from k2_verifier_adapter.version import BENCHMARK, __version__
 
 logger = get_logger()
@@ -31,6 +43,7 @@ _CATALOG_BASELINES = {
     "official_similarity": "quality.similarity.ratio",
     "tool_name_agreement": "quality.similarity.ratio",
     "argument_agreement": "quality.similarity.ratio",
+    CALL_SURPLUS: "diagnostic.parse_status.ratio",
     FLIP_RATE: "diagnostic.parse_status.ratio",
     ERROR_RATE: "diagnostic.parse_status.ratio",
 }
@@ -101,6 +114,22 @@ class K2VerifierAdapter(AgentAdapter):
             if parameter.of_session:
                 self.benchmark_meta.extra_params[parameter.name] = parameter.spec()
 
+    def check_gate(self) -> None:
+        """Refuse a gate that cannot be decided, before anything is sent.
+
+        Raises:
+            UsageError: If the rows carry no verdict.
+            DataError: If the baseline run cannot be read.
+        """
+        gate = gate_options(self.parameters)
+        for subset, rows in self.rows.items():
+            standard = rows.standard or preset_for(subset).standard
+            several = any((case.official.runs or (0, 1))[1] > 1 for case in rows.cases)
+            refuse_undecidable(gate, subset, standard, synthetic=rows.info.synthetic, several_runs=several)
+        if gate.baseline is not None:
+            for paths in find_runs(Path(gate.baseline)):
+                read_run(paths)
+
     def load(self) -> tuple[DatasetDict, None]:
         """Load the subsets from local files, the bundled rows or the hub, or raise `DataError`."""
         logger.info(f"{BENCHMARK} is served by k2-verifier-adapter {__version__}")
@@ -133,6 +162,7 @@ class K2VerifierAdapter(AgentAdapter):
             "rows": summary.facts.rows.as_json(),
             "repaired_cases": sum(case.repairs.beyond_upstream for case in self.rows[subset].cases),
             "adapter": summary.facts.adapter,
+            "verdict": verdict_as_json(summary.verdict),
         }
         return [
             _agg_score(metric, summary, run if metric.name == PRIMARY_METRIC else {})

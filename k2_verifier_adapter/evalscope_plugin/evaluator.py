@@ -38,6 +38,7 @@ from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpe
 from k2_verifier_adapter.evalscope_plugin.client.retries import FailFast
 from k2_verifier_adapter.evalscope_plugin.client.transport import utc_now
 from k2_verifier_adapter.evalscope_plugin.model_clients import ModelClient, client_for, transport_options
+from k2_verifier_adapter.evalscope_plugin.parameters import gate_options
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner, WorkItem
 from k2_verifier_adapter.evalscope_plugin.reviews import sample_score
 from k2_verifier_adapter.evalscope_plugin.run_files import SubsetFiles, write_reports, writing_alone
@@ -109,6 +110,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self._client = client_for(self.model, self.task_config)
         user = planning.user_parameters(self.task_config, self._client.api)
         self._planner = RequestPlanner(self._client.model_name, user, self._client.masker)
+        self.benchmark.check_gate()
         collected: list[tuple[RunPaths, list[WorkItem]]] = []
         resume, repeats = bool(self.use_cache), self.benchmark.repeats
         for subset, dataset in dataset_dict.items():
@@ -141,6 +143,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
             evalscope=evalscope_version,
             python=platform.python_version(),
             standard=rows.standard or preset_for(subset).standard,
+            gate=gate_options(self.benchmark.parameters),
         )
         logger.info(f"{subset}: sent with {dict(facts.parameters)}")
         reviews = self.cache_manager.get_review_cache_path(subset)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from k2_verifier_adapter.errors import UsageError
+
+if TYPE_CHECKING:
+    from k2_verifier_adapter.core.verdict import GateOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +29,26 @@ class Parameter:
         example: Parameters that set it, itself among them, as docs/parameters.md shows them.
         choices: The texts that it may be; empty if it is no text.
         minimum: The least number that it may be, or None.
+        maximum: The most that it may be, or None.
         flag_help: Help of its flag of `k2-verifier eval`; None if it has no flag.
         metavar: What the flag's help calls the value.
-        of_session: Whether it says how fast and how far one session goes, and not what is asked or how it
-            is judged: another session may go on with another value.
+        of_session: Whether it says how fast and how far one session goes, or what decides in the end, and
+            not what is asked: another session may go on with another value.
+        of_gate: Whether it says what decides the exit code; its flag belongs to `report` and `score`, too.
     """
 
     name: str
     kind: type[str | bool | float]
-    default: str | bool | float
+    default: str | bool | float | None
     description: str
     example: Mapping[str, Any]
     choices: tuple[str, ...] = ()
     minimum: float | None = None
+    maximum: float | None = None
     flag_help: str | None = None
     metavar: str = "N"
     of_session: bool = False
+    of_gate: bool = False
 
     @property
     def flag(self) -> str:
@@ -50,7 +57,9 @@ class Parameter:
 
     def spec(self) -> dict[str, Any]:
         """Give EvalScope's declaration."""
-        choices = [True, False] if self.kind is bool else list(self.choices)
+        choices: list[Any] = [True, False] if self.kind is bool else list(self.choices)
+        if choices and self.default is None:
+            choices.append(None)
         return {
             "type": self.kind.__name__,
             "description": self.description,
@@ -63,15 +72,23 @@ class Parameter:
         expected = self._expectation(value)
         if expected is not None:
             raise UsageError(f"extra_params.{self.name} is {value!r}, expected {expected}")
-        return self.kind(value)
+        return None if value is None else self.kind(value)
 
     def _expectation(self, value: Any) -> str | None:
         """Say what the value should have been; None if it can be used."""
+        if value is None and self.default is None:
+            return None
         if self.choices:
             return None if value in self.choices else " or ".join(map(repr, self.choices))
         if self.kind is bool:
             return None if isinstance(value, bool) else "true or false"
         number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if self.kind is str:
+            return None if isinstance(value, str) else "a text"
+        if self.maximum is not None:
+            if number and (self.minimum or 0) <= value <= self.maximum:
+                return None
+            return f"a number from {self.minimum or 0:g} to {self.maximum:g}"
         if self.minimum is not None and not (number and value >= self.minimum):
             return f"a number of at least {self.minimum:g}"
         if self.kind is int:
@@ -168,7 +185,130 @@ PARAMETERS = (
         metavar="X",
         of_session=True,
     ),
+    Parameter(
+        "gate",
+        str,
+        "none",
+        "The rule that decides the exit code of `k2-verifier`: `upstream`, trigger_similarity reaches its "
+        "threshold; `strict`, the worst of all checks. It is stored with the run, and all files that the run "
+        "leaves state its verdict.",
+        {"gate": "strict"},
+        choices=("none", "upstream", "strict"),
+        flag_help="The rule that decides the exit code: upstream, trigger_similarity >= threshold, nothing "
+        "else; strict, the worst of the checks, each by its 95% interval. Without it, none.",
+        of_session=True,
+        of_gate=True,
+    ),
+    Parameter(
+        "inconclusive",
+        str,
+        None,
+        "What an inconclusive verdict means for the exit code: 1 (`fail`) or 0 (`ok`); 3 unless set.",
+        {"gate": "strict", "inconclusive": "fail"},
+        choices=("fail", "ok"),
+        flag_help="What an inconclusive verdict means for the exit code: 1 (fail) or 0 (ok); 3 without it.",
+        of_session=True,
+        of_gate=True,
+    ),
+    Parameter(
+        "min_trigger_similarity",
+        float,
+        None,
+        "Threshold of `trigger_similarity`, instead of the rows' own.",
+        {"min_trigger_similarity": 0.75},
+        minimum=0,
+        maximum=1,
+        flag_help="Threshold of trigger_similarity, instead of the rows' own.",
+        metavar="X",
+        of_session=True,
+        of_gate=True,
+    ),
+    Parameter(
+        "min_schema_accuracy",
+        float,
+        0.95,
+        "The least `schema_accuracy`; 0.95 unless set.",
+        {"min_schema_accuracy": 0.98},
+        minimum=0,
+        maximum=1,
+        flag_help="The least schema_accuracy; 0.95 unless set.",
+        metavar="X",
+        of_session=True,
+        of_gate=True,
+    ),
+    Parameter(
+        "call_surplus_tolerance",
+        float,
+        0.1,
+        "How many more or fewer calls than the official API a vendor may make, as a share of these; 0.1 "
+        "unless set.",
+        {"call_surplus_tolerance": 0.05},
+        minimum=0,
+        maximum=1,
+        flag_help="How many more or fewer calls than the official API may be made, as a share; 0.1 unless "
+        "set.",
+        metavar="X",
+        of_session=True,
+        of_gate=True,
+    ),
+    Parameter(
+        "min_coverage",
+        float,
+        None,
+        "Share of the requests that must have completed, else exit code 3; 0.95 unless set, and 0.98 for the "
+        "strict verdict.",
+        {"min_coverage": 0.99},
+        minimum=0,
+        maximum=1,
+        flag_help="Share of the requests that must have completed, else exit code 3; 0.95 unless set, 0.98 "
+        "for the strict verdict.",
+        metavar="X",
+        of_session=True,
+        of_gate=True,
+    ),
+    Parameter(
+        "baseline",
+        str,
+        None,
+        "Directory of a run over the same rows, an earlier one or another vendor's: the exit code also says "
+        "whether this one is not worse.",
+        {"baseline": "outputs/20261115_101500"},
+        of_session=True,
+    ),
+    Parameter(
+        "margin",
+        float,
+        0.03,
+        "How much worse than the baseline the run may be, as a share; 0.03 unless set.",
+        {"baseline": "outputs/20261115_101500", "margin": 0.02},
+        minimum=0,
+        maximum=1,
+        of_session=True,
+    ),
 )
+
+
+def gate_options(values: Mapping[str, Any]) -> GateOptions:
+    """Put the parameters together that say what decides the exit code; those not given are the defaults."""
+    from k2_verifier_adapter.core.verdict import Gate, GateOptions, Requirements, WhenInconclusive
+
+    def value(name: str) -> Any:
+        declared = next(parameter for parameter in PARAMETERS if parameter.name == name)
+        return values.get(name, declared.default)
+
+    inconclusive = value("inconclusive")
+    return GateOptions(
+        gate=Gate(value("gate")),
+        inconclusive=None if inconclusive is None else WhenInconclusive(inconclusive),
+        requirements=Requirements(
+            similarity=value("min_trigger_similarity"),
+            surplus=value("call_surplus_tolerance"),
+            accuracy=value("min_schema_accuracy"),
+            coverage=value("min_coverage"),
+        ),
+        baseline=value("baseline"),
+        margin=value("margin"),
+    )
 
 
 def check_parameters(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from evalscope.utils.logger import get_logger
 from filelock import FileLock, Timeout
 
 from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.gate import GateOptions
 from k2_verifier_adapter.core.judged import Item, JudgedResponse
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.printable import plural
@@ -33,8 +32,16 @@ from k2_verifier_adapter.formats.files import (
     remove_leftovers,
     storing,
 )
-from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_predictions, write_cases, write_facts
+from k2_verifier_adapter.formats.runs import (
+    RunPaths,
+    read_facts,
+    read_predictions,
+    read_run,
+    write_cases,
+    write_facts,
+)
 from k2_verifier_adapter.offline.failed_cases import failed_cases_of_items
+from k2_verifier_adapter.offline.participants import held_against
 from k2_verifier_adapter.offline.stored import with_its_end
 from k2_verifier_adapter.reports.formats import FORMATS, RunReport
 from k2_verifier_adapter.reports.wording import verdict_line
@@ -185,8 +192,10 @@ def write_reports(files: SubsetFiles, summary: Summary) -> str:
     """
     paths = files.paths
     summary = with_its_end(summary, paths.run)
+    if summary.facts.gate.baseline is not None:
+        summary = held_against(read_run(paths), files.items, summary)
     cases = {case.index: case for case in files.cases}
-    report = RunReport(summary, GateOptions(), failed_cases_of_items(files.items, cases))
+    report = RunReport(summary, failed_cases_of_items(files.items, cases))
     for form in FORMATS:
         try:
             text = form.render(report)

@@ -98,6 +98,7 @@ def estimate_eval(
         masking.check_and_mask(task)
         adapter = get_benchmark(BENCHMARK, task)
         datasets = adapter.load_dataset()
+        adapter.check_gate()
         client = client_for(get_model_with_task_config(task_config=task), task)
         planner = RequestPlanner(client.model_name, planning.user_parameters(task, client.api), client.masker)
         found = []

@@ -166,6 +166,7 @@ def case_as_json(case: Case) -> dict[str, Any]:
         "should_call_tool": case.official.should_call,
         "official_finish_reason": case.official.finish_reason,
         "official_tool_calls": case.official.tool_calls_json,
+        **({} if case.official.runs is None else {"official_calls": list(case.official.runs)}),
         "parameters": dict(case.parameters),
         "synthetic": case.synthetic,
         "repairs": asdict(case.repairs),
@@ -175,6 +176,7 @@ def case_as_json(case: Case) -> dict[str, Any]:
 def case_from_json(value: Mapping[str, Any]) -> Case:
     """Read the stored form back; a KeyError, TypeError or ValueError says that it is not one."""
     tools, index = text_or_none(value["tools"]), whole(value["index"])
+    runs = value.get("official_calls")
     return Case(
         index=index,
         data_index=whole(value.get("data_index", index + 1)),
@@ -184,6 +186,7 @@ def case_from_json(value: Mapping[str, Any]) -> Case:
             bool(value["should_call_tool"]),
             text_or_none(value["official_finish_reason"]),
             text_or_none(value["official_tool_calls"]),
+            None if runs is None else (whole(runs[0]), whole(runs[1])),
         ),
         parameters=json_object(value["parameters"]),
         repairs=Repairs(**{name: whole(count) for name, count in value["repairs"].items()}),

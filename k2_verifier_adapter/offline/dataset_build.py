@@ -83,8 +83,8 @@ def build_subset(
     attempts = [_matching(run, requests, compared_with=prompts or baseline) for run in runs]
     findings = [*(prompts.findings if prompts else ()), *baseline.findings]
     findings += _gaps(baseline, prompts)
-    rows = list(_rows(attempts[0], requests, baseline, findings))
     decisions = [_decisions(found) for found in attempts]
+    rows = list(_rows(attempts[0], requests, baseline, decisions, findings))
     pairs = pairwise_agreement(decisions)
     standard = _standard(subset, baselines, decisions, threshold)
     path = rows_path(output, subset)
@@ -162,6 +162,7 @@ def _rows(
     attempts: Mapping[int, Attempt],
     requests: Mapping[int, RequestTexts],
     baseline: OfficialRun,
+    decisions: Sequence[Mapping[int, bool]],
     findings: list[Finding],
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows in the order of `data_index`, each checked as the adapter will check it."""
@@ -169,6 +170,7 @@ def _rows(
         attempt, request = attempts[data_index], requests[data_index]
         answer = attempt.answer
         assert answer is not None
+        calls = [run[data_index] for run in decisions if data_index in run]
         try:
             row = {
                 "messages": request.messages,
@@ -177,6 +179,7 @@ def _rows(
                 # "" for none at all: null would say that it is not known.
                 "official_finish_reason": answer.finish_reason or "",
                 "official_tool_calls": answer.tool_calls_json,
+                **({"official_calls": [sum(calls), len(calls)]} if len(decisions) > 1 else {}),
                 "parameters": dumps_strict(attempt.parameters),
                 "data_index": data_index,
             }

@@ -57,18 +57,20 @@ def _outcome(outcomes: dict[int, CaseOutcome], case: Case) -> CaseOutcome:
     return outcomes[case.data_index]
 
 
-def held_against(
-    run: StoredRun, items: Iterable[Item], summary: Summary, baseline: Path, margin: float
-) -> Summary:
-    """Add to the summary of a run whether it is not worse than a baseline.
+def held_against(run: StoredRun, items: Iterable[Item], summary: Summary) -> Summary:
+    """Add to the summary of a run whether it is not worse than the baseline of its gate, if it has one.
 
     Of several models in the baseline, the one of the same name counts. `items` is what `judge_run` gave for
-    the run; the margin is a share.
+    the run.
 
     Raises:
         DataError: If the baseline is missing or damaged, or the two have no case in common.
         UsageError: If it holds no such subset, or several models and none of this name.
     """
+    gate = summary.facts.gate
+    if gate.baseline is None:
+        return summary
+    baseline = Path(gate.baseline)
     found = participants_of_run(baseline, run.paths.subset)
     named = [participant for participant in found if participant.label == run.facts.model]
     if len(found) > 1 and len(named) != 1:
@@ -76,7 +78,7 @@ def held_against(
         raise UsageError(f"{baseline}: holds several models ({models}), none of them {run.facts.model!r}")
     chosen = named[0] if named else found[0]
     own = _participant(run, items, summary)
-    return replace(summary, baseline=not_worse(compare([own, chosen]), margin))
+    return replace(summary, baseline=not_worse(compare([own, chosen]), gate.margin))
 
 
 def participant_of_results(

@@ -18,6 +18,7 @@ from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.secrets import hide_secrets
 from k2_verifier_adapter.core.summary import Summary, build_summary
 from k2_verifier_adapter.core.tally import Tally
+from k2_verifier_adapter.core.verdict import GateOptions
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.offline.failed_cases import FirstFailedCases
 from k2_verifier_adapter.offline.official import OfficialAnswers
@@ -33,6 +34,7 @@ class ScoredLines:
         parameters: The parameters that all requests share; None before the first request.
         repeats: The most lines of one case.
         answered: The `data_index` of every official answer that a line is for.
+        unanswered: Failed requests that count as no decision, by whether the official API calls.
         failed_cases: The first failed cases; None where nobody wants to see them.
     """
 
@@ -48,6 +50,7 @@ class ScoredLines:
     last_at: str | None = None
     repeats: int = 0
     answered: set[int] = field(default_factory=set)
+    unanswered: Counter[bool] = field(default_factory=Counter)
     failed_cases: FirstFailedCases | None = None
 
     def note_request(self, body: Mapping[str, Any] | None, run_at: str | None) -> None:
@@ -95,6 +98,7 @@ class ScoredLines:
             self._note_times(other.first_at, other.last_at)
         self.repeats = max(self.repeats, other.repeats)
         self.answered |= other.answered
+        self.unanswered += other.unanswered
         if self.failed_cases is not None and other.failed_cases is not None:
             self.failed_cases.merge(other.failed_cases)
         if other.parameters is not None:
@@ -103,9 +107,7 @@ class ScoredLines:
             else:
                 self._keep_shared(self.parameters, other.parameters)
 
-    def summary(
-        self, official: OfficialAnswers, subset: str | None, minimums: Mapping[str, float] | None
-    ) -> Summary:
+    def summary(self, official: OfficialAnswers, subset: str | None, gate: GateOptions) -> Summary:
         """Put the summary together, or raise `DataError` if no line could be scored."""
         log = self.log
         if not log.scored:
@@ -138,13 +140,14 @@ class ScoredLines:
             evalscope="",
             python=platform.python_version(),
             standard=official.standard,
+            gate=gate,
         )
         summary = build_summary(
             facts,
             self.tally,
             self.observed,
             self.repairs,
-            minimums=minimums,
+            unanswered=(self.unanswered[True], self.unanswered[False]),
             void_reason=void_reason,
             log=log,
         )

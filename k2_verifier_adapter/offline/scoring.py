@@ -18,6 +18,7 @@ from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.log_facts import FailedRule, LogFacts
 from k2_verifier_adapter.core.responses import literal_finish_reason, read_completion
 from k2_verifier_adapter.core.summary import Summary
+from k2_verifier_adapter.core.verdict import NO_GATE, GateOptions
 from k2_verifier_adapter.formats.lines import Advance, json_objects
 from k2_verifier_adapter.formats.upstream import (
     BadLine,
@@ -71,7 +72,7 @@ def score_log(
     log: Log,
     official: OfficialAnswers,
     *,
-    minimums: Mapping[str, float] | None = None,
+    gate: GateOptions = NO_GATE,
     advance: Advance = lambda _: None,
     open_engine: OpenEngine | None = None,
     keep_failed: bool = False,
@@ -102,7 +103,7 @@ def score_log(
             )
         for part in parts:
             total.merge(part)
-    return total.summary(official, log.subset, minimums), total.failed_cases or ()
+    return total.summary(official, log.subset, gate), total.failed_cases or ()
 
 
 def _blocks(log: Log, advance: Advance) -> Iterator[Block]:
@@ -250,6 +251,8 @@ class LineScorer:
             scored.note_repairs(case.repairs)
         if isinstance(item, FailedRequest):
             scored.tally.add_failed(item)
+            if item.as_no_call_against is None:
+                scored.unanswered[case.official.should_call] += 1
             if result.succeeded:
                 scored.log.no_completion.add(case.data_index)
         else:
@@ -282,7 +285,11 @@ class LineScorer:
             failure = Failure(kind, detail)
             item = FailedRequest(case.index, failure, status, repeat=repeat, duration_s=duration_s or 0.0)
         if isinstance(item, FailedRequest) and self._rule is FailedRule.NO_CALL:
-            return replace(item, as_no_call_against=case.official.should_call)
+            return replace(
+                item,
+                as_no_call_against=case.official.should_call,
+                official_runs=case.official.runs,
+            )
         return item
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from k2_verifier_adapter.core.judged import Item, judge_all
 from k2_verifier_adapter.core.summary import Summary, summarize
+from k2_verifier_adapter.core.verdict import GateOptions
 from k2_verifier_adapter.formats.runs import StoredRun
 
 
@@ -18,11 +19,15 @@ def judge_run(run: StoredRun) -> list[Item]:
 
 
 def summary_of(
-    run: StoredRun, minimums: Mapping[str, float] | None = None, items: Iterable[Item] | None = None
+    run: StoredRun, items: Iterable[Item] | None = None, *, gate: GateOptions | None = None
 ) -> Summary:
-    """Summarize a stored run; `items` is what `judge_run` gave for it, where it was judged before."""
+    """Summarize a stored run, for another gate than its own if one is given.
+
+    `items` is what `judge_run` gave for it, where it was judged before.
+    """
     items = judge_run(run) if items is None else items
-    summary = with_its_end(summarize(run.facts, run.cases.values(), items, minimums=minimums), run.paths.run)
+    facts = run.facts if gate is None else replace(run.facts, gate=gate)
+    summary = with_its_end(summarize(facts, run.cases.values(), items), run.paths.run)
     warnings = list(summary.warnings)
     if run.damaged_lines:
         noun = "line" if run.damaged_lines == 1 else "lines"

@@ -10,7 +10,7 @@ from k2_verifier_adapter.core.comparison.compare import Comparison, SetupDiffere
 from k2_verifier_adapter.core.comparison.pairs import Change, Pair, State
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
-from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
+from k2_verifier_adapter.core.metrics import ACCURACY, CALL_SURPLUS, PRIMARY_METRIC
 from k2_verifier_adapter.core.printable import amount, percent, plural, points, printable
 from k2_verifier_adapter.core.statistics.paired import SIGNIFICANCE
 from k2_verifier_adapter.core.verdict import Status
@@ -86,12 +86,13 @@ def _origin(standing: Standing) -> str:
 
 
 def _leaderboard(comparison: Comparison) -> Section:
-    """Give both metrics of every run over the common cases, the highest trigger_similarity first."""
+    """Give every run's checks over the common cases, by the ranks that it may have."""
     rows: list[tuple[doc.Cell, ...]] = []
     drawn = []
     for place in comparison.ranking:
         standing = comparison.standings[place]
-        similarity, accuracy = standing.metrics[PRIMARY_METRIC], standing.metrics["schema_accuracy"]
+        metrics = standing.metrics
+        similarity, surplus, accuracy = metrics[PRIMARY_METRIC], metrics[CALL_SURPLUS], metrics[ACCURACY]
         facts = standing.participant.summary.facts
         # On synthetic rows neither says anything.
         standard = None if facts.rows.synthetic else facts.standard
@@ -101,26 +102,39 @@ def _leaderboard(comparison: Comparison) -> Section:
         rows.append(
             (
                 letter(place),
+                _rank(*comparison.ranks[place]),
                 wording.name(standing.participant.label),
                 wording.name(standing.participant.provider or "-"),
                 Value(amount(similarity, similarity.value), drawn=drawn[-1]),
-                wording.bounds(similarity.interval),
+                wording.bounds(PRIMARY_METRIC, similarity.interval),
+                amount(surplus, surplus.value),
+                wording.bounds(CALL_SURPLUS, surplus.interval),
                 amount(accuracy, accuracy.value),
-                wording.bounds(accuracy.interval),
+                wording.bounds(ACCURACY, accuracy.interval),
                 Value(standing.verdict.status.value, standing.verdict.status),
+                ", ".join(found.name for found in standing.verdict.raised),
             )
         )
     columns = (
         Column("run", Kind.NAME),
+        Column("rank", Kind.NAME),
         Column("model", Kind.FOREIGN, spare=True),
         Column("provider", Kind.FOREIGN, spare=True),
         Column("similarity", Kind.NUMBER, axis=_similarity_axis(drawn)),
-        *doc.numbers(INTERVAL, "accuracy", INTERVAL),
+        *doc.numbers(INTERVAL, "surplus"),
+        Column(INTERVAL, Kind.NUMBER, spare=True),
+        *doc.numbers("accuracy"),
+        Column(INTERVAL, Kind.NUMBER, spare=True),
         Column("verdict"),
+        Column("differs", below=True),
     )
     table = Table("Leaderboard", columns, tuple(rows))
     notes = doc.Notes(tuple(_leaderboard_notes(comparison)))
     return Section("leaderboard", "Leaderboard", (table, notes), link="Leaderboard")
+
+
+def _rank(best: int, worst: int) -> str:
+    return str(best) if best == worst else f"{best}-{worst}"
 
 
 def _similarity_axis(drawn: Sequence[doc.Interval | None]) -> doc.Axis | None:
@@ -137,8 +151,12 @@ def _similarity_axis(drawn: Sequence[doc.Interval | None]) -> doc.Axis | None:
 
 def _leaderboard_notes(comparison: Comparison) -> Iterator[str]:
     """Say what the columns of the leaderboard mean, and why there is no verdict where there is none."""
-    yield f"similarity: {PRIMARY_METRIC}; accuracy: schema_accuracy"
-    yield "verdict: by the strict rule, over the common cases"
+    yield f"similarity: {PRIMARY_METRIC}; surplus: {CALL_SURPLUS}; accuracy: {ACCURACY}"
+    yield (
+        "rank: which ones a run may have; one is ahead of another where it is shown to agree better or to "
+        "have more valid calls, and differs from the official API in nothing that the other does not"
+    )
+    yield "verdict and differs: by the strict rule, over the common cases"
     if standard := _standard(comparison):
         yield standard
     reasons = {standing.verdict.reason: None for standing in comparison.standings if standing.verdict.reason}

@@ -41,7 +41,12 @@ def comparison_as_json(comparison: Comparison, found: NotWorse | None = None) ->
         "warnings": list(comparison.warnings),
         "other_content": list(comparison.other_content),
         "not_worse": None if found is None else baseline_as_json(found),
-        "runs": [_run(place, standing) for place, standing in enumerate(comparison.standings)],
+        "runs": [
+            {**_run(place, standing), "rank": {"best": best, "worst": worst}}
+            for place, (standing, (best, worst)) in enumerate(
+                zip(comparison.standings, comparison.ranks, strict=True)
+            )
+        ],
         "leaderboard": [letter(place) for place in comparison.ranking],
         "upstream_table": upstream_table(comparison),
         "setup": [

@@ -19,6 +19,7 @@ from k2_verifier_adapter.core.dataset_findings import (
 )
 from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.printable import percent, plural
+from k2_verifier_adapter.core.self_agreement import chance_to_pass
 from k2_verifier_adapter.core.verdict import Status
 from k2_verifier_adapter.reports import document as doc
 from k2_verifier_adapter.reports.document import Document, Facts, Judged, Notes, Paragraph, Section
@@ -67,12 +68,31 @@ def _build_facts(build: SubsetBuild) -> Iterator[tuple[str, str]]:
     if build.rows:
         yield "baseline", build.baseline_path
     yield "threshold", _standard(build.standard)
+    if prospects := _prospects(build):
+        yield "official runs", prospects
     for number, run in enumerate(build.runs, start=1):
         served = ", ".join(f"{name} ({count:,})" for name, count in run.served_models.most_common(3))
         yield f"run {number}", f"{run.name}, {run.completed:,} completed, served by {served or 'no name'}"
     for pair in build.pairs:
         f1 = "undefined: neither calls" if pair.f1 is None else percent(pair.f1)
         yield f"runs {pair.first} and {pair.second}", f"F1 {f1} over {plural(pair.cases, 'case')}"
+
+
+def _prospects(build: SubsetBuild) -> str | None:
+    """Say how often a faithful vendor passes with so many official runs, and with one more."""
+    agreement, runs = build.standard.self_agreement, len(build.runs)
+    if agreement is None or not 0 < build.calls < build.rows:
+        return None
+    base = build.calls / build.rows
+
+    def chance(runs: int) -> str:
+        return f"{chance_to_pass(base, agreement.mean, runs, build.rows):.0%}"
+
+    if runs == 1:
+        return f"1; with a second, a faithful vendor would pass the similarity in {chance(2)}"
+    return (
+        f"{runs}; a faithful vendor passes the similarity in {chance(runs)}, with one more {chance(runs + 1)}"
+    )
 
 
 def _items(findings: Iterable[Finding]) -> Iterator[doc.Item]:

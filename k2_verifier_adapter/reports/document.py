@@ -105,12 +105,15 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     ranked: bool = False
+    obvious: bool = False
+    """Whether its columns need no titles where there is little room."""
 
     def without_spare_columns(self) -> Table:
         """Give the same table without the columns that can go."""
         kept = [place for place, column in enumerate(self.columns) if not column.spare]
         rows = tuple(tuple(row[place] for place in kept) for row in self.rows)
-        return Table(self.title, tuple(self.columns[place] for place in kept), rows, self.ranked)
+        columns = tuple(self.columns[place] for place in kept)
+        return Table(self.title, columns, rows, self.ranked, self.obvious)
 
 
 def numbers(*titles: str) -> tuple[Column, ...]:

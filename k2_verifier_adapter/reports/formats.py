@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.comparison.baseline import NotWorse
     from k2_verifier_adapter.core.comparison.compare import Comparison
-    from k2_verifier_adapter.core.gate import GateOptions
     from k2_verifier_adapter.core.summary import Summary
     from k2_verifier_adapter.reports.document import Document
     from k2_verifier_adapter.reports.failed_cases import FailedCase
@@ -25,12 +24,10 @@ class RunReport:
 
     Attributes:
         summary: What to report.
-        gate: What the user asked for.
         failed_cases: The failed cases, in row order; read only by a format that shows them.
     """
 
     summary: Summary
-    gate: GateOptions
     failed_cases: Iterable[FailedCase] = ()
 
     def document(self) -> Document:
@@ -96,7 +93,7 @@ def _junit(report: Report) -> str:
     from k2_verifier_adapter.reports.junit import render_junit
 
     assert isinstance(report, RunReport), "a comparison has no checks to count"
-    return render_junit(report.summary, report.gate)
+    return render_junit(report.summary)
 
 
 class Media(Enum):

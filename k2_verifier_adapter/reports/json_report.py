@@ -10,12 +10,13 @@ from typing import Any
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
 from k2_verifier_adapter.core.diagnosis.findings import TwoMetrics
 from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.forecast import Forecast
 from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.tally import Tally
-from k2_verifier_adapter.core.verdict import Verdict
-from k2_verifier_adapter.reports.wording import UPSTREAM_WORDS
+from k2_verifier_adapter.core.verdict import Status, Verdict
+from k2_verifier_adapter.reports.wording import UPSTREAM_WORDS, headline
 
 SCHEMA_VERSION = 1
 
@@ -64,7 +65,10 @@ def report_as_json(summary: Summary) -> dict[str, Any]:
         },
         "metrics": {metric.name: metric_as_json(metric) for metric in summary.metrics},
         "self_agreement": None if agreement is None else {"lowest": agreement.lowest, "mean": agreement.mean},
-        "verdict": verdict_as_json(summary.verdict),
+        "verdict": {**verdict_as_json(summary.verdict), "forecast": forecast_as_json(summary.forecast)},
+        "gate": gate_as_json(summary),
+        "similarity_bounds": summary.similarity_bounds
+        and dict(zip(("low", "high"), summary.similarity_bounds, strict=True)),
         "baseline": None if summary.baseline is None else baseline_as_json(summary.baseline),
         "failures": failures_as_json(tally),
         "findings": findings_as_json(summary),
@@ -138,14 +142,35 @@ def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
                 "metric": check.metric,
                 "threshold": check.threshold,
                 "value": check.value,
+                "low": None if check.interval is None else check.interval.low,
+                "high": None if check.interval is None else check.interval.high,
+                "most": check.most,
+                "applied": check.applied,
                 "upstream_met": check.upstream_met,
                 "status": check.status.value,
-                "further": check.further,
             }
             for check in verdict.checks
         ],
-        "further": verdict.further,
+        "incomplete": verdict.incomplete,
+        "differences": [
+            {"name": found.name, "estimate": found.estimate, "p": found.p, "evidence": found.evidence}
+            for found in verdict.raised
+        ],
     }
+
+
+def gate_as_json(summary: Summary) -> dict[str, Any]:
+    """Give what decides the exit code, and what it decided."""
+    gate = summary.facts.gate
+    status, said = headline(summary) if gate.decides else (Status.NONE, None)
+    return {**gate.as_json(), "status": status.value, "evidence": said}
+
+
+def forecast_as_json(forecast: Forecast | None) -> dict[str, Any] | None:
+    """Give what the rows that were not asked would probably settle."""
+    if forecast is None:
+        return None
+    return {"rows": forecast.maximum, "passing": forecast.passing, "failing": forecast.failing}
 
 
 def baseline_as_json(found: NotWorse) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from k2_verifier_adapter.core.gate import GateOptions, WhenInconclusive
+from k2_verifier_adapter.core.gate import required_coverage
+from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
 from k2_verifier_adapter.core.printable import percent, percent_beside, plural, points, printable
 from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.core.verdict import Check, Gate, Status
+from k2_verifier_adapter.core.verdict import Check, Gate, GateOptions, Status, WhenInconclusive
 from k2_verifier_adapter.reports import wording
 from k2_verifier_adapter.reports.json_report import failures_as_json, statuses_in_words
 
@@ -40,13 +41,9 @@ class _Outcome:
     kind: str = ""
 
 
-def render_junit(summary: Summary, options: GateOptions) -> str:
-    """Give the report as JUnit XML.
-
-    Args:
-        summary: What to report.
-        options: The gate; it decides which rule's checks can fail.
-    """
+def render_junit(summary: Summary) -> str:
+    """Give the report as JUnit XML; the run's gate decides which rule's checks can fail."""
+    options = summary.facts.gate
     outcomes = [
         _completeness(summary),
         _coverage(summary, options),
@@ -98,12 +95,9 @@ def _completeness(summary: Summary) -> _Outcome:
 
 
 def _coverage(summary: Summary, options: GateOptions) -> _Outcome:
-    coverage, required = summary.coverage, options.required_coverage
-    if not summary.completed:
+    coverage, required = summary.coverage, required_coverage(options)
+    if not summary.completed or coverage is None:
         return _Outcome("requests completed", "error", "no request completed", "incomplete")
-    if required is None or coverage is None:
-        reason = "not checked: neither --gate nor --min-coverage is given"
-        return _Outcome("requests completed", "skipped", reason)
     name = f"requests completed: at least {percent(required)}"
     found = f"{percent_beside(coverage, required)}: {wording.requests(summary)}"
     if coverage < required:
@@ -115,13 +109,15 @@ def _checks(summary: Summary, options: GateOptions) -> Iterator[_Outcome]:
     verdict = summary.verdict
     if not verdict.checks:
         yield _Outcome("verdict", "skipped", verdict.reason or "no check")
-    intervals = {metric.name: wording.bounds(metric.interval) for metric in summary.metrics}
     for check in verdict.checks:
-        for rule in (Gate.UPSTREAM, Gate.STRICT):
-            found = _found(check, rule, intervals.get(check.metric, ""))
-            name = f"{check.metric}: at least {percent(check.threshold)}, {_RULES[rule]}"
+        # Upstream's rule is of one metric.
+        for rule in (Gate.UPSTREAM, Gate.STRICT) if check.metric == PRIMARY_METRIC else (Gate.STRICT,):
+            found = _found(check, rule)
+            name = f"{check.metric}: {wording.needed(check)}, {_RULES[rule]}"
             if verdict.reason is not None:
                 yield _Outcome(name, "skipped", f"{verdict.reason}; {found}")
+            elif rule is Gate.STRICT and not check.applied:
+                yield _Outcome(name, "skipped", f"not applied (would be {check.status.value}): {found}")
             else:
                 yield _judged(name, _status(check, rule), found, rule, options)
 
@@ -151,14 +147,12 @@ def _status(check: Check, rule: Gate) -> Status:
     return check.status if rule is Gate.STRICT else _UPSTREAM_STATUS[check.upstream_met]
 
 
-def _found(check: Check, rule: Gate, interval: str) -> str:
+def _found(check: Check, rule: Gate) -> str:
     if check.value is None:
         return f"{check.metric} is undefined: no response counts towards it"
-    value = f"{check.metric} is {percent_beside(check.value, check.threshold)}"
-    if rule is Gate.STRICT and interval:
-        value += f", 95% interval {interval}"
-    if rule is Gate.STRICT and check.further is not None:
-        value += f"; about {plural(check.further, 'further answer')} would settle it"
+    value = f"{check.metric} is {wording.checked_value(check)}"
+    if rule is Gate.STRICT:
+        value += f", {wording.INTERVAL} {wording.bounds(check.metric, check.interval)}"
     return value
 
 
@@ -197,7 +191,8 @@ def _properties(summary: Summary, options: GateOptions) -> Iterator[tuple[str, s
 
 
 def _words(summary: Summary) -> Iterator[str]:
-    yield f"Verdict: {summary.verdict.status.value} ({wording.behind_verdict(summary)})"
+    status, said = wording.headline(summary)
+    yield f"Verdict: {status.value} ({said})"
     yield f"Requests: {wording.requests(summary)}"
     if (found := summary.baseline) is not None:
         yield f"Against the baseline: {found.status.value} ({wording.behind_baseline(found)})"

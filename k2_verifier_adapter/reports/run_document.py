@@ -7,9 +7,16 @@ from collections.abc import Iterable, Iterator
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
 from k2_verifier_adapter.core.diagnosis.findings import Finding
 from k2_verifier_adapter.core.log_facts import FailedRule, LogFacts, Places
-from k2_verifier_adapter.core.metrics import ERROR_RATE, FLIP_RATE, PRIMARY_METRIC, Metric
+from k2_verifier_adapter.core.metrics import (
+    CALL_SURPLUS,
+    ERROR_RATE,
+    FLIP_RATE,
+    OFFICIAL_SIMILARITY,
+    PRIMARY_METRIC,
+    Metric,
+)
 from k2_verifier_adapter.core.presets import SelfAgreement
-from k2_verifier_adapter.core.printable import amount, percent, percent_beside, plural, points
+from k2_verifier_adapter.core.printable import amount, percent, plural, points
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Status, Verdict
 from k2_verifier_adapter.reports import document as doc
@@ -22,6 +29,7 @@ from k2_verifier_adapter.reports.wording import FIRST_CASES, INTERVAL
 KIND = "K2 vendor verification"
 
 _FIRST_CASES = 8
+_LEAST_P = 0.0001
 _ALL = 0.9995
 
 _FIGURES = (
@@ -58,9 +66,8 @@ def run_document(summary: Summary, cases: Iterable[FailedCase] = ()) -> doc.Docu
 
 
 def _lead(summary: Summary) -> Iterator[doc.Block]:
-    verdict = summary.verdict
-    checks = tuple(_verdict_blocks(summary, verdict))
-    yield doc.Judged("verdict", "Verdict", verdict.status, wording.behind_verdict(summary), checks)
+    status, said = wording.headline(summary)
+    yield doc.Judged("verdict", "Verdict", status, said, tuple(_verdict_blocks(summary, summary.verdict)))
     if summary.baseline is not None:
         yield against_baseline("baseline", "Against the baseline", summary.baseline, "run - baseline")
     if warnings := wording.warnings(summary):
@@ -68,26 +75,27 @@ def _lead(summary: Summary) -> Iterator[doc.Block]:
     yield _figures(summary)
     if summary.redacted:
         yield doc.Paragraph("Redacted: what may repeat prompts, tools or answers is left out")
-    yield doc.Paragraph(wording.request_counts(summary), "Requests")
-    if incomplete := wording.incomplete(summary):
-        yield doc.Notes((incomplete,), Status.INCONCLUSIVE)
 
 
 def _verdict_blocks(summary: Summary, verdict: Verdict) -> Iterator[doc.Block]:
-    if verdict.checks and verdict.status is Status.NONE:
-        unused = [f"{check.metric} {percent(check.threshold)}" for check in verdict.checks]
-        yield doc.Paragraph(", ".join(unused), "Thresholds not applied")
-    elif verdict.checks:
-        intervals = {metric.name: wording.bounds(metric.interval) for metric in summary.metrics}
-        yield _checks(verdict, intervals)
-    if verdict.status is Status.INCONCLUSIVE:
-        further = verdict.further
-        settled = (
-            "Inconclusive, and more answers of the same kind would hardly settle it."
-            if further is None
-            else f"Inconclusive; about {plural(further, 'further answer')} would settle it."
+    if verdict.checks:
+        yield _checks(verdict)
+    yield doc.Paragraph(wording.requests_and_cost(summary), "Requests")
+    if incomplete := wording.incomplete(summary):
+        yield doc.Notes((incomplete,), Status.INCONCLUSIVE)
+    if verdict.raised:
+        yield doc.Notes(
+            tuple(f"Differs: {found.evidence} (p {_p(found.p)})" for found in verdict.raised),
+            Status.INCONCLUSIVE,
         )
-        yield doc.Paragraph(settled)
+    elif verdict.status is not Status.NONE:
+        yield doc.Paragraph("none beyond chance", "Differences from the official API")
+    if summary.similarity_bounds is not None and verdict.status is not Status.NONE:
+        low, high = map(percent, summary.similarity_bounds)
+        said = f"{low} if every request without an answer had disagreed, {high} if each had agreed"
+        yield doc.Paragraph(said, PRIMARY_METRIC)
+    if summary.forecast is not None:
+        yield doc.Paragraph(str(summary.forecast), "Forecast")
     # The official model's agreement with itself says nothing about synthetic rows.
     if summary.self_agreement is not None and not summary.facts.rows.synthetic:
         said = wording.agreement_bounds(summary.self_agreement)
@@ -96,30 +104,33 @@ def _verdict_blocks(summary: Summary, verdict: Verdict) -> Iterator[doc.Block]:
         yield doc.Paragraph(f"{said}{vendor}", "The official model against itself")
 
 
-def _checks(verdict: Verdict, intervals: dict[str, str]) -> Table:
+def _checks(verdict: Verdict) -> Table:
     columns = (
         Column("check", Kind.IDENTIFIER),
-        *doc.numbers("value", "minimum", INTERVAL),
-        Column("upstream"),
-        Column("strict"),
+        Column("result"),
+        *doc.numbers("value", INTERVAL),
+        Column("needed"),
     )
     rows = tuple(
-        (
-            check.metric,
-            "undefined" if check.value is None else percent_beside(check.value, check.threshold),
-            percent(check.threshold),
-            intervals.get(check.metric, ""),
-            _upstream(check),
-            Value(check.status.value, check.status),
-        )
-        for check in verdict.checks
+        _check(check, applied=check.applied and verdict.status is not Status.NONE) for check in verdict.checks
     )
-    return Table("Checks", columns, rows)
+    return Table("Checks", columns, rows, obvious=True)
 
 
-def _upstream(check: Check) -> Value:
-    met = {True: Status.PASS, False: Status.FAIL, None: Status.INCONCLUSIVE}[check.upstream_met]
-    return Value(wording.UPSTREAM_WORDS[met], met)
+def _check(check: Check, *, applied: bool) -> tuple[doc.Cell, ...]:
+    status = check.status
+    limit = check.threshold if check.most is None else check.most
+    return (
+        check.metric,
+        Value(status.value, status) if applied else f"({status.value})",
+        wording.checked_value(check),
+        wording.bounds(check.metric, check.interval),
+        wording.needed(check) if applied else f"not applied: {100 * limit:g}%",
+    )
+
+
+def _p(p: float) -> str:
+    return f"{p:.2g}" if p >= _LEAST_P else f"below {_LEAST_P:g}"
 
 
 def against_baseline(name: str, title: str, found: NotWorse, what: str) -> doc.Judged:
@@ -151,7 +162,7 @@ def _figures(summary: Summary) -> doc.Figures:
     figures = []
     for name, meaning in _FIGURES:
         metric = by_name[name]
-        bounds = wording.bounds(metric.interval)
+        bounds = wording.bounds(name, metric.interval)
         notes = (meaning, f"{INTERVAL} {bounds}") if bounds else (meaning,)
         figures.append((name, amount(metric, metric.value), notes))
     return doc.Figures(tuple(figures))
@@ -165,10 +176,13 @@ def _metrics(summary: Summary) -> Section:
     agreement = None if synthetic else summary.self_agreement
     rows = []
     for metric in summary.metrics:
+        if metric.name == OFFICIAL_SIMILARITY:
+            continue
         is_primary = metric.name == PRIMARY_METRIC
         drawn = drawn_rate(metric, thresholds.get(metric.name), agreement if is_primary else None)
         value = Value(amount(metric, metric.value), strong=is_primary, drawn=drawn)
-        row: list[doc.Cell] = [metric.name, value, wording.bounds(metric.interval), f"{metric.n:,}"]
+        bounds = wording.bounds(metric.name, metric.interval)
+        row: list[doc.Cell] = [metric.name, value, bounds, f"{metric.n:,}"]
         rows.append((*row, _without_repaired(metric)) if repaired else tuple(row))
     axis = shares_axis(0, threshold=bool(thresholds), agreement=agreement is not None)
     value_column = Column("value", Kind.NUMBER, axis=axis)
@@ -190,7 +204,7 @@ def drawn_rate(
     metric: Metric, threshold: float | None, agreement: SelfAgreement | None
 ) -> doc.Interval | None:
     """Draw a rate with its interval, against a threshold and the official model against itself."""
-    if metric.interval is None or metric.value is None:
+    if metric.interval is None or metric.value is None or metric.name == CALL_SURPLUS:
         return None
     band = None if agreement is None else (agreement.lowest, agreement.mean)
     return doc.Interval(metric.value, metric.interval.low, metric.interval.high, threshold, band)
@@ -313,6 +327,8 @@ def _responses(summary: Summary) -> Iterator[tuple[str, str]]:
     if missing:
         finish.append(f"missing {missing:,}")
     yield "finish reasons", ", ".join(finish)
+    old = next(metric for metric in summary.metrics if metric.name == OFFICIAL_SIMILARITY)
+    yield OFFICIAL_SIMILARITY, f"{wording.share(old.value)}: upstream's number of 2025; depends on the cases"
     repairs = [f"{kind} {number:,}" for kind, number in summary.repairs.items() if number]
     yield "repaired cases", ", ".join(repairs) or "none"
     if summary.facts.repeats > 1:

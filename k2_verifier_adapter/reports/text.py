@@ -64,8 +64,11 @@ def _parts(document: doc.Document) -> Iterator[RenderableType]:
     yield _line(document.heading, "bold")
     before: doc.Block | None = None
     for block in document.lead:
+        # A table says the same.
+        if isinstance(block, doc.Figures):
+            continue
         # A question that was decided has room around it; sentences stand together.
-        if isinstance(before, doc.Judged) or isinstance(block, doc.Figures):
+        if isinstance(before, doc.Judged):
             yield Text()
         yield from _block(block)
         before = block
@@ -135,7 +138,13 @@ def _items(items: doc.Items) -> Iterator[RenderableType]:
 def _table(table: doc.Table) -> Iterator[RenderableType]:
     table = table.without_spare_columns()
     rows = table.rows[: _SIZE.rows] if table.ranked else table.rows
-    grid = Table(box=_UNDER_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    grid = Table(
+        box=_UNDER_HEAD,
+        show_header=not table.obvious,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for column in table.columns:
         if not column.below:
             is_whole = column.kind not in (Kind.FOREIGN, Kind.WORDS)

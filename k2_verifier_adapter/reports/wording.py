@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
+from k2_verifier_adapter.core.gate import GATE_FAILED, INCONCLUSIVE, PASSED, exit_code
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
-from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
+from k2_verifier_adapter.core.metrics import CALL_SURPLUS
 from k2_verifier_adapter.core.presets import SelfAgreement
-from k2_verifier_adapter.core.printable import amount, percent, plural, points, printable
+from k2_verifier_adapter.core.printable import percent, percent_beside, plural, points, printable
 from k2_verifier_adapter.core.statistics.intervals import Interval
 from k2_verifier_adapter.core.statistics.paired import Difference
 from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.core.verdict import Status
+from k2_verifier_adapter.core.verdict import NON_INFERIORITY, Check, Gate, Status
 
 INTERVAL = "95% interval"
 UNDEFINED = "undefined"
@@ -25,6 +26,9 @@ UPSTREAM_WORDS = {
 """What upstream's rule says, by status."""
 
 FIRST_CASES = "first cases (rows, from 0)"
+
+_SIGNED = frozenset({CALL_SURPLUS, NON_INFERIORITY})
+"""Relative to the official API: above or below 0."""
 
 _WORSE = {Status.PASS: "not worse", Status.FAIL: "worse", Status.INCONCLUSIVE: "perhaps worse"}
 _MOST_NAMES = 8
@@ -59,9 +63,13 @@ def share(value: float | None, otherwise: str = UNDEFINED) -> str:
     return otherwise if value is None else percent(value)
 
 
-def bounds(interval: Interval | None) -> str:
-    """Give an interval, or nothing."""
-    return "" if interval is None else f"{percent(interval.low)} - {percent(interval.high)}"
+def bounds(metric: str, interval: Interval | None) -> str:
+    """Give the interval of a metric or of a check, or nothing."""
+    if interval is None:
+        return ""
+    if metric in _SIGNED:
+        return f"{points(interval.low, signed=True)}% to {points(interval.high, signed=True)}%"
+    return f"{percent(interval.low)} - {percent(interval.high)}"
 
 
 def difference_cells(difference: Difference | None) -> tuple[str, str]:
@@ -100,6 +108,12 @@ def incomplete(summary: Summary) -> str | None:
 def requests(summary: Summary) -> str:
     """Count the requests, and say so where not all of them completed."""
     return "; ".join(filter(None, (request_counts(summary), incomplete(summary))))
+
+
+def requests_and_cost(summary: Summary) -> str:
+    """Count the requests, and the tokens where the vendor says them."""
+    tokens = summary.observed.usage["total_tokens"]
+    return request_counts(summary) + (f"; {tokens:,} tokens" if tokens else "")
 
 
 def effort(summary: Summary) -> Pairs:
@@ -152,12 +166,46 @@ def warnings(summary: Summary) -> list[str]:
     return [printable(line) for line in (*summary.warnings, *of_baseline)]
 
 
-def behind_verdict(summary: Summary) -> str:
-    """Say what stands behind the verdict."""
-    verdict = summary.verdict
+def headline(summary: Summary) -> tuple[Status, str]:
+    """Give the verdict as the gate states it, and in a few words what stands behind it.
+
+    Without a gate it is the strict rule's.
+    """
+    verdict, gate = summary.verdict, summary.facts.gate
+    strict = f"the strict rule: {verdict.status.value}"
+    upstream = f"upstream's rule: {UPSTREAM_WORDS[verdict.upstream_status]}"
+    if gate.decides and (summary.completed or summary.tally.failed):
+        decision = exit_code(summary)
+        status, reason = _STATUS_OF_CODE[decision.code], printable(decision.reason or "")
+        if gate.gate is Gate.UPSTREAM:
+            by_itself, rule, other = verdict.upstream_status, "upstream's rule", strict
+        else:
+            by_itself, rule, other = verdict.status, "the strict rule", upstream
+        complete = summary.facts.complete and verdict.incomplete is None and summary.baseline is None
+        return status, f"{f'by {rule} (the gate)' if status is by_itself and complete else reason}; {other}"
     if verdict.status is Status.NONE:
-        return printable(verdict.reason or "no check")
-    return f"by the strict rule; upstream's rule: {UPSTREAM_WORDS[verdict.upstream_status]}"
+        return Status.NONE, printable(verdict.reason or "no check")
+    why = "" if verdict.incomplete is None else f" ({verdict.incomplete})"
+    return verdict.status, f"by the strict rule{why}; {upstream}"
+
+
+_STATUS_OF_CODE = {PASSED: Status.PASS, GATE_FAILED: Status.FAIL, INCONCLUSIVE: Status.INCONCLUSIVE}
+
+
+def checked_value(check: Check) -> str:
+    """Give the value of a check, as exactly as it takes to tell it from its limit."""
+    if check.value is None:
+        return UNDEFINED
+    if check.metric in _SIGNED:
+        return f"{points(check.value, signed=True)}%"
+    return percent_beside(check.value, check.threshold)
+
+
+def needed(check: Check) -> str:
+    """Say what a check asks for."""
+    if check.most is not None:
+        return f"within {percent(check.most)}"
+    return f"at least {points(check.threshold)}%"
 
 
 def behind_baseline(found: NotWorse) -> str:
@@ -169,14 +217,15 @@ def behind_baseline(found: NotWorse) -> str:
 
 
 def verdict_line(summary: Summary) -> str:
-    """Give the verdict with its numbers in one line."""
-    status = summary.verdict.status
+    """Give the verdict with its checks and differences in one line."""
+    status, said = headline(summary)
     word = status.value if status is Status.NONE else status.value.upper()
-    metrics = {metric.name: metric for metric in summary.metrics}
-    said = []
-    for metric_name in (PRIMARY_METRIC, "schema_accuracy"):
-        metric = metrics[metric_name]
-        interval = bounds(metric.interval)
-        said.append(f"{metric_name} {amount(metric, metric.value)}" + (f" ({interval})" if interval else ""))
+    found = [
+        f"{check.metric} {checked_value(check)}"
+        f"{f' ({bounds(check.metric, check.interval)})' if check.interval else ''}"
+        f"{'' if status is Status.NONE or not check.applied else f' {check.status.value}'}"
+        for check in summary.verdict.checks
+    ]
+    found += [f"differs: {difference.name}" for difference in summary.verdict.raised]
     named = name(summary.facts.subset) if summary.facts.subset else name(summary.facts.model)
-    return f"{named}: verdict {word} ({behind_verdict(summary)}); {', '.join(said)}"
+    return f"{named}: verdict {word} ({said}); {', '.join(found)}"

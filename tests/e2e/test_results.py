@@ -30,6 +30,7 @@ ROWS = bundled_rows()
 NAMES = [
     "trigger_similarity",
     "schema_accuracy",
+    "call_surplus",
     "count_finish_reason_tool_calls",
     "count_successful_tool_call",
     "tool_call_precision",
@@ -101,6 +102,7 @@ def test_every_number_is_the_truth(finished):
     expected = {
         "trigger_similarity": (round(2 * tp / (2 * tp + fp + fn), 4), tp + fp + fn),
         "schema_accuracy": _ratio(totals.count_successful_tool_call, calls),
+        "call_surplus": _ratio(fp - fn, tp + fn),
         "count_finish_reason_tool_calls": (calls, completed),
         "count_successful_tool_call": (totals.count_successful_tool_call, completed),
         "tool_call_precision": _ratio(tp, tp + fp),

@@ -106,12 +106,13 @@ class TestCompare:
             assert standing.verdict == summary.verdict
             assert standing.counts == summary.tally.counts
 
-    def test_the_ranking_puts_an_undefined_similarity_last(self, participant):
-        """The highest similarity comes first, and a run of which it is undefined last."""
+    def test_runs_that_are_not_told_apart_share_their_ranks(self, participant):
+        """Where nothing is shown, and where a similarity is undefined, the order is that of the runs."""
         rows = [make_row(f"question {number}", call=False) for number in range(4)]
         quiet = participant([answering()] * 4, rows=rows)
         extra = participant([calling()] * 4, rows=rows)
-        assert compare([quiet, extra]).ranking == [1, 0]
+        comparison = compare([quiet, extra])
+        assert (comparison.ranks, comparison.ranking) == ([(1, 2), (1, 2)], [0, 1])
 
     def test_a_large_difference_is_shown(self, participant):
         """Of three runs the one that is much worse is told from both others, which are not told apart."""
@@ -120,7 +121,21 @@ class TestCompare:
             bad[number] = answering()
         comparison = compare([participant(right(400)), participant(bad), participant(right(400))])
         assert [pair.better for pair in comparison.pairs] == [0, None, 2]
-        assert [standing.verdict.status for standing in comparison.standings] == ["pass", "pass", "pass"]
+        assert [standing.verdict.status for standing in comparison.standings] == ["pass", "fail", "pass"]
+
+    def test_who_agrees_too_much_is_ahead_of_nobody(self, participant):
+        """A run is ahead only if it shows no difference from the official API that the other does not."""
+        faithful, worse = right(400), right(400)
+        for number in range(0, 96, 2):
+            faithful[number], faithful[number + 1] = answering(), calling()
+        for number in range(0, 400, 4):
+            worse[number], worse[number + 1] = answering(), calling()
+        comparison = compare([participant(worse), participant(right(400)), participant(faithful)])
+        raised = [[found.name for found in standing.verdict.raised] for standing in comparison.standings]
+        assert raised == [[], ["agrees_too_much"], []]
+        assert [pair.better for pair in comparison.pairs] == [1, 2, 1]
+        assert comparison.ranks == [(2, 3), (1, 3), (1, 2)]
+        assert comparison.ranking == [2, 1, 0]
 
     def test_holm_over_all_pairs(self, better_and_worse, participant):
         """With three pairs the smallest p-value counts three times as much."""

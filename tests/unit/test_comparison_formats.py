@@ -67,13 +67,17 @@ def difference_of(found):
 def rows_of_json(value):
     """Write the rows of all tables that must stand in every format, from the JSON comparison alone."""
     for run in value["runs"]:
-        cells = []
-        for name in ("trigger_similarity", "schema_accuracy"):
-            metric = run["metrics"][name]
-            cells.append(share(metric["value"]))
-            if metric["low"] is not None:
-                cells.append(f"{share(metric['low'])} - {share(metric['high'])}")
-        yield " ".join([*cells, run["verdict"]["status"]])
+        metrics, (best, worst) = run["metrics"], run["rank"].values()
+        similarity, surplus = metrics["trigger_similarity"], metrics["call_surplus"]
+        yield f"{run['run']} {best if best == worst else f'{best}-{worst}'} "
+        cells = [share(similarity["value"])]
+        if similarity["low"] is not None:
+            cells.append(f"{share(similarity['low'])} - {share(similarity['high'])}")
+        cells.append("undefined" if surplus["value"] is None else f"{signed(surplus['value'])}%")
+        yield " ".join(cells)
+        yield share(metrics["schema_accuracy"]["value"])
+        yield run["verdict"]["status"]
+        yield from (found["name"] for found in run["verdict"]["differences"])
     for row in value["upstream_table"]:
         similarity = "-" if row["model"] == "official" else share(row["trigger_similarity"])
         counts = f"{row['count_finish_reason_tool_calls']} {row['count_successful_tool_call']}"

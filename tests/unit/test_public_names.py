@@ -46,6 +46,7 @@ EXIT_CODES = (
 METRICS = [
     "trigger_similarity",
     "schema_accuracy",
+    "call_surplus",
     "count_finish_reason_tool_calls",
     "count_successful_tool_call",
     "tool_call_precision",
@@ -61,11 +62,19 @@ METRICS = [
 ]
 
 PARAMETERS = [
+    "baseline",
+    "call_surplus_tolerance",
+    "gate",
+    "inconclusive",
     "malformed_history",
+    "margin",
     "max_minutes",
     "max_requests",
     "max_response_mb",
     "max_total_tokens",
+    "min_coverage",
+    "min_schema_accuracy",
+    "min_trigger_similarity",
     "normalize_tool_call_ids",
     "requests_per_minute",
     "sample",

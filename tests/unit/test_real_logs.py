@@ -175,6 +175,7 @@ def test_metrics_by_hand() -> None:
     expected = {
         "trigger_similarity": (12 / 17, 11),
         "schema_accuracy": (5 / 8, 8),
+        "call_surplus": (-1 / 9, 9),
         "count_finish_reason_tool_calls": (8, 20),
         "count_successful_tool_call": (5, 20),
         "tool_call_precision": (6 / 8, 8),

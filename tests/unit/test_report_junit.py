@@ -8,8 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.hostile_summaries import HOSTILE, plain_summary, with_texts
 
-from k2_verifier_adapter.core.gate import GateOptions, WhenInconclusive, exit_code
-from k2_verifier_adapter.core.verdict import Gate, Status, decide
+from k2_verifier_adapter.core.gate import exit_code
+from k2_verifier_adapter.core.verdict import (
+    Gate,
+    GateOptions,
+    Requirements,
+    Status,
+    WhenInconclusive,
+    strict_verdict,
+)
 from k2_verifier_adapter.reports.junit import render_junit
 
 ATTRIBUTES = {
@@ -32,9 +39,14 @@ CHILDREN = {
 STRICT = GateOptions(gate=Gate.STRICT)
 
 
+def with_gate(summary, options):
+    """Give the summary of a run with another gate."""
+    return replace(summary, facts=replace(summary.facts, gate=options))
+
+
 def parsed(summary, options=STRICT):
     """Render a report, parse it, and check its structure as the JUnit schema has it."""
-    root = ET.fromstring(render_junit(summary, options).encode())
+    root = ET.fromstring(render_junit(with_gate(summary, options)).encode())
     for element in root.iter():
         assert set(element.attrib) <= ATTRIBUTES[element.tag]
         order = CHILDREN.get(element.tag, [])
@@ -55,11 +67,12 @@ def outcomes(suite):
     return {case.get("name"): case[0] for case in suite.findall("testcase")}
 
 
-def judged(status, **minimums):
+def judged(status):
     """Make a summary whose primary metric passes, fails or is inconclusive."""
     summary = plain_summary()
     threshold = {Status.PASS: 0.01, Status.FAIL: 0.99, Status.INCONCLUSIVE: 0.5}[status]
-    summary = replace(summary, verdict=decide(summary.metrics, threshold=threshold, minimums=minimums))
+    requirements = Requirements(threshold, surplus=None, accuracy=None)
+    summary = replace(summary, verdict=strict_verdict(summary.tally, requirements))
     assert summary.verdict.status is status
     return summary
 
@@ -84,8 +97,8 @@ def test_any_text_at_all_gives_valid_xml(text):
 def test_a_case_fails_exactly_where_the_exit_code_is_1(gate, inconclusive, status):
     """Under every gate, a failure stands in the file if the gate fails, and none if it does not."""
     summary = judged(status)
-    options = GateOptions(gate=gate, inconclusive=inconclusive, min_coverage=0.1)
-    suite, code = parsed(summary, options), exit_code(summary, options).code
+    options = GateOptions(gate=gate, inconclusive=inconclusive, requirements=Requirements(coverage=0.1))
+    suite, code = parsed(summary, options), exit_code(with_gate(summary, options)).code
     assert (int(suite.get("failures")) > 0) == (code == 1)
     assert suite.get("errors") == "0"
     if code == 3:
@@ -94,7 +107,8 @@ def test_a_case_fails_exactly_where_the_exit_code_is_1(gate, inconclusive, statu
 
 def test_the_rule_that_was_not_chosen_is_skipped_with_its_result():
     """What the gate does not decide is neither green nor red, and says what was found."""
-    found = outcomes(parsed(judged(Status.FAIL), GateOptions(gate=Gate.UPSTREAM, min_coverage=0)))
+    gate = GateOptions(gate=Gate.UPSTREAM, requirements=Requirements(coverage=0))
+    found = outcomes(parsed(judged(Status.FAIL), gate))
     strict = found["trigger_similarity: at least 99.00%, strict rule (95% interval)"]
     assert strict.tag == "skipped"
     assert strict.get("message").startswith("failed, but the gate is upstream: trigger_similarity is ")
@@ -105,7 +119,7 @@ def test_the_rule_that_was_not_chosen_is_skipped_with_its_result():
 def test_a_void_verdict_is_skipped_with_the_reason():
     """Synthetic rows, or several models, give no red and no green check."""
     summary = plain_summary()
-    verdict = decide(summary.metrics, threshold=0.99, void_reason="synthetic rows: no verdict")
+    verdict = strict_verdict(summary.tally, Requirements(0.99), void_reason="synthetic rows: no verdict")
     found = outcomes(parsed(replace(summary, verdict=verdict)))
     checks = [element for name, element in found.items() if name.startswith("trigger_similarity")]
     assert [element.tag for element in checks] == ["skipped", "skipped"]
@@ -113,17 +127,23 @@ def test_a_void_verdict_is_skipped_with_the_reason():
 
 
 def test_no_threshold_is_skipped_with_the_reason():
-    """A subset without threshold still has its case."""
+    """Without a threshold the other checks decide nothing either."""
     summary = plain_summary()
-    found = outcomes(parsed(replace(summary, verdict=decide(summary.metrics, threshold=None))))
-    assert found["verdict"].get("message") == "no threshold is known for this subset"
+    found = outcomes(parsed(replace(summary, verdict=strict_verdict(summary.tally, Requirements()))))
+    checks = [element for name, element in found.items() if "strict rule" in name]
+    assert [element.tag for element in checks] == ["skipped", "skipped"]
+    assert all("no threshold is known for this subset" in element.get("message") for element in checks)
 
 
 @pytest.mark.parametrize(
     ("changes", "options", "name"),
     [
         ({"complete": False, "stopped": "max_requests"}, STRICT, "all requests were made"),
-        ({}, GateOptions(gate=Gate.STRICT, min_coverage=0.9), "requests completed: at least 90.00%"),
+        (
+            {},
+            GateOptions(gate=Gate.STRICT, requirements=Requirements(coverage=0.9)),
+            "requests completed: at least 90.00%",
+        ),
     ],
 )
 def test_an_incomplete_run_is_an_error(changes, options, name):
@@ -132,7 +152,7 @@ def test_an_incomplete_run_is_an_error(changes, options, name):
     summary = replace(summary, facts=replace(summary.facts, **changes))
     found = outcomes(parsed(summary, options))
     assert (found[name].tag, found[name].get("type")) == ("error", "incomplete")
-    assert exit_code(summary, options).code == 3
+    assert exit_code(with_gate(summary, options)).code == 3
 
 
 def test_the_numbers_are_those_of_the_summary():

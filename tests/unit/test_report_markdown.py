@@ -12,7 +12,7 @@ from support.rendered import render_markdown
 
 from k2_verifier_adapter.core.printable import amount, printable
 from k2_verifier_adapter.core.redaction import redact_summary
-from k2_verifier_adapter.core.verdict import decide
+from k2_verifier_adapter.core.verdict import Requirements, strict_verdict
 from k2_verifier_adapter.reports.markdown import MAX_BYTES, plain
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable("table").enable("strikethrough")
@@ -86,10 +86,10 @@ def test_the_verdict_comes_first_and_the_numbers_follow():
 def test_a_void_verdict_says_why():
     """Without a verdict the reason stands in its place, and the thresholds are named."""
     summary = plain_summary()
-    void = decide(summary.metrics, threshold=0.73, void_reason="several models answered")
+    void = strict_verdict(summary.tally, Requirements(0.73), void_reason="several models answered")
     text = render_markdown(replace(summary, verdict=void))
     assert "Verdict: none** (several models answered)" in text
-    assert "**Thresholds not applied:** trigger_similarity 73.00%" in text
+    assert "not applied: 73%" in text
 
 
 @pytest.mark.parametrize("text", ["|" * 1000, "\x00" * 1000, "字" * 1000, "🙂" * 1000, "\U000e0001" * 1000])

@@ -18,7 +18,7 @@ from stored_runs import (
 from support.rendered import render_text
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.core.gate import GateOptions, WhenInconclusive, exit_code, worst
+from k2_verifier_adapter.core.gate import exit_code, worst
 from k2_verifier_adapter.core.judged import judge_all
 from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.printable import amount, percent, percent_beside, printable
@@ -26,7 +26,15 @@ from k2_verifier_adapter.core.redaction import redact_summary
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.statistics.intervals import wilson
 from k2_verifier_adapter.core.summary import summarize
-from k2_verifier_adapter.core.verdict import Check, Gate, Status, Verdict
+from k2_verifier_adapter.core.verdict import (
+    Check,
+    Gate,
+    GateOptions,
+    Requirements,
+    Status,
+    Verdict,
+    WhenInconclusive,
+)
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.reports.json_report import dump_report, report_as_json
 
@@ -51,6 +59,7 @@ DESIGN_KEYS = [
 METRIC_NAMES = [
     "trigger_similarity",
     "schema_accuracy",
+    "call_surplus",
     "count_finish_reason_tool_calls",
     "count_successful_tool_call",
     "tool_call_precision",
@@ -65,7 +74,7 @@ METRIC_NAMES = [
 ]
 
 
-def summary_of(rows, answers, failures=(), *, minimums=None, planned=None, rows_info=FACTS.rows, **facts):
+def summary_of(rows, answers, failures=(), *, planned=None, rows_info=FACTS.rows, **facts):
     """Summarize a run; None stands for a request without answer."""
     cases = make_cases(rows)
     records = [make_record(case, answer) for case, answer in zip(cases, answers, strict=True) if answer]
@@ -75,7 +84,6 @@ def summary_of(rows, answers, failures=(), *, minimums=None, planned=None, rows_
         make_facts(planned, rows=rows_info, **facts),
         cases,
         [*judge_all(known, records), *failures],
-        minimums=minimums,
     )
 
 
@@ -118,7 +126,7 @@ class TestJson:
         assert set(DESIGN_KEYS) <= set(report)
         assert set(report) - set(DESIGN_KEYS) == {
             *("complete", "stopped", "warnings", "self_agreement"),
-            *("findings", "what_if", "tools", "baseline"),
+            *("findings", "what_if", "tools", "baseline", "gate", "similarity_bounds"),
         }
 
     def test_counts(self):
@@ -215,27 +223,26 @@ class TestJson:
 
     def test_verdict(self):
         """The verdict shows both rules, and every check with its value."""
-        verdict = report_as_json(faithful_summary(minimums={"schema_accuracy": 0.9}))["verdict"]
+        report = report_as_json(faithful_summary())
+        verdict = report["verdict"]
         assert verdict["status"] == "pass"
         assert verdict["upstream"] == "met"
         assert verdict["reason"] is None
-        assert verdict["checks"] == [
-            {
-                "metric": "trigger_similarity",
-                "threshold": 0.73,
-                "value": 1.0,
-                "upstream_met": True,
-                "status": "pass",
-                "further": None,
-            },
-            {
-                "metric": "schema_accuracy",
-                "threshold": 0.9,
-                "value": 1.0,
-                "upstream_met": True,
-                "status": "pass",
-                "further": None,
-            },
+        first, *others = verdict["checks"]
+        assert first == {
+            "metric": "trigger_similarity",
+            "threshold": 0.73,
+            "value": 1.0,
+            "low": report["metrics"]["trigger_similarity"]["low"],
+            "high": 1.0,
+            "most": None,
+            "applied": True,
+            "upstream_met": True,
+            "status": "pass",
+        }
+        assert [(check["metric"], check["threshold"], check["most"]) for check in others] == [
+            ("call_surplus", -0.1, 0.1),
+            ("schema_accuracy", 0.95, None),
         ]
 
     def test_no_verdict_on_synthetic_rows(self):
@@ -283,13 +290,16 @@ class TestText:
     def test_incomplete(self):
         """A run that lacks answers says INCOMPLETE, a whole one does not."""
         text = render_text(mixed_summary())
-        assert "Requests: 9 total, 6 completed, 2 failed, 1 missing\nINCOMPLETE: 66.67% of the" in text
+        assert (
+            "Requests: 9 total, 6 completed, 2 failed, 1 missing; 90 tokens\nINCOMPLETE: 66.67% of the"
+            in text
+        )
         assert "INCOMPLETE" not in render_text(faithful_summary())
 
     def test_undefined_metric(self):
         """An undefined rate reads so, and is no percentage."""
         text = render_text(summary_of([make_row(call=False)], [answering()]))
-        line = next(line for line in text.splitlines() if "schema_accuracy" in line)
+        line = [line for line in text.splitlines() if "schema_accuracy" in line][1]
         assert words(line) == "schema_accuracy undefined 0"
 
     def test_unrepaired_column(self):
@@ -332,6 +342,8 @@ class TestText:
         assert max(map(len, text.splitlines())) <= 80
         for name in METRIC_NAMES:
             assert name in text
+        checks = [line for line in text.splitlines() if " at least " in line or " within " in line]
+        assert len(checks) == 3
 
     def test_vendor_text_cannot_steer_the_terminal(self):
         """Control characters and markup from a vendor are shown, not obeyed."""
@@ -356,12 +368,12 @@ class TestText:
         check = Check("trigger_similarity", 0.73, 0.729999, upstream_met=False, status=Status.INCONCLUSIVE)
         summary = replace(faithful_summary(), verdict=Verdict(Status.INCONCLUSIVE, (check,)))
         text = words(render_text(summary))
-        assert "trigger_similarity 72.9999% 73.00% 98.16% - 100.00% not met inconclusive" in text
+        assert "trigger_similarity inconclusive 72.9999% at least 73.00%" in text
 
     def test_undefined_check(self):
-        """A check of an undefined metric says so, by both rules."""
+        """A check of an undefined metric says so."""
         text = words(render_text(summary_of([make_row(call=False)], [answering()])))
-        assert "trigger_similarity undefined 73.00% undefined inconclusive" in text
+        assert "trigger_similarity inconclusive undefined at least 73.00%" in text
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202e\u200b\u2066\U000e0041\ud800[red]\r\n\x08" + "x" * 5
@@ -464,10 +476,10 @@ class TestPrintable:
         assert printable("naïve 模型 🔑") == "naïve 模型 🔑"
 
 
-def summary_with(status, *, met=None, reason=None, **changes):
+def summary_with(status, options, *, met=None, reason=None, **changes):
     """Make a summary whose verdict has this status."""
     checks = () if status is Status.NONE else (Check("trigger_similarity", 0.73, 0.8, met, status),)
-    return replace(faithful_summary(20, **changes), verdict=Verdict(status, checks, reason))
+    return replace(faithful_summary(20, gate=options, **changes), verdict=Verdict(status, checks, reason))
 
 
 STRICT, UPSTREAM, NO_GATE = (
@@ -475,6 +487,14 @@ STRICT, UPSTREAM, NO_GATE = (
     GateOptions(gate=Gate.UPSTREAM),
     GateOptions(),
 )
+
+
+def asking(options, coverage):
+    """Ask for another coverage."""
+    return replace(options, requirements=Requirements(coverage=coverage))
+
+
+UNCHECKED = asking(STRICT, 0.0)
 FAIL, OK = WhenInconclusive.FAIL, WhenInconclusive.OK
 
 
@@ -507,32 +527,34 @@ class TestGate:
     def test_rule_decides(self, status, met, options, code):
         """The chosen rule, and what an inconclusive verdict is to mean, decide the exit code."""
         reason = "no threshold is known" if status is Status.NONE else None
-        decision = exit_code(summary_with(status, met=met, reason=reason), options)
+        decision = exit_code(summary_with(status, options, met=met, reason=reason))
         assert decision.code == code
         assert (decision.reason is None) == (options.gate is Gate.NONE)
 
     def test_reason_of_no_verdict(self):
         """A gate without a verdict says why there is none."""
-        decision = exit_code(summary_with(Status.NONE, reason="synthetic rows: no verdict"), STRICT)
+        decision = exit_code(summary_with(Status.NONE, STRICT, reason="synthetic rows: no verdict"))
         assert decision.reason == "gate strict: no verdict possible: synthetic rows: no verdict"
 
     @pytest.mark.parametrize(
         ("planned", "options", "code"),
         [
             (20, STRICT, 0),
-            (21, STRICT, 0),
-            (22, STRICT, 3),
-            (22, replace(STRICT, min_coverage=0.9), 0),
-            (22, NO_GATE, 0),
-            (22, replace(NO_GATE, min_coverage=0.95), 3),
-            (20, replace(NO_GATE, min_coverage=1.0), 0),
-            (22, replace(STRICT, min_coverage=0.0), 0),
+            (21, STRICT, 3),
+            (21, NO_GATE, 0),
+            (21, UPSTREAM, 0),
+            (22, NO_GATE, 3),
             (22, UPSTREAM, 3),
+            (22, asking(STRICT, 0.9), 0),
+            (22, asking(NO_GATE, 0.9), 0),
+            (20, asking(NO_GATE, 1.0), 0),
+            (21, asking(NO_GATE, 1.0), 3),
+            (22, UNCHECKED, 0),
         ],
     )
     def test_coverage(self, planned, options, code):
-        """Below the minimum coverage nothing is decided; it is 0.95 with a gate, unchecked without."""
-        decision = exit_code(summary_with(Status.PASS, met=True, planned=planned), options)
+        """Below the minimum coverage nothing is decided: 0.95 with a gate and without, 0.98 if it is strict."""
+        decision = exit_code(summary_with(Status.PASS, options, met=True, planned=planned))
         assert decision.code == code
         if code:
             assert f"20 of {planned} requests completed" in decision.reason
@@ -540,27 +562,28 @@ class TestGate:
     @pytest.mark.parametrize("options", [NO_GATE, STRICT, replace(STRICT, inconclusive=OK)])
     def test_interrupted(self, options):
         """An interrupted run is incomplete, gate or not."""
-        decision = exit_code(summary_with(Status.PASS, met=True, complete=False, planned=25), options)
+        decision = exit_code(summary_with(Status.PASS, options, met=True, complete=False, planned=25))
         assert decision.code == 3
         assert decision.reason == "incomplete: the run was interrupted, 5 requests not made"
 
-    @pytest.mark.parametrize("options", [NO_GATE, replace(STRICT, min_coverage=0.0)])
+    @pytest.mark.parametrize("options", [NO_GATE, UNCHECKED])
     def test_nothing_completed(self, options):
         """A run whose requests all failed is incomplete, gate or not."""
-        decision = exit_code(summary_of([make_row()], [None], [failed(0)]), options)
+        decision = exit_code(summary_of([make_row()], [None], [failed(0)], gate=options))
         assert (decision.code, decision.reason) == (3, "incomplete: 1 request failed and none completed")
 
     def test_no_data(self):
         """A run without any answer or failure is an error that names it."""
         with pytest.raises(DataError, match="kimi-k2, k2_thinking: the run holds no completed"):
-            exit_code(summary_of([make_row()], [None]), NO_GATE)
+            exit_code(summary_of([make_row()], [None]))
 
-    def test_upstream_gate_does_not_fail_what_is_undefined(self):
-        """An undefined value has not missed its threshold by upstream's rule, unless another one has."""
-        undefined = Check("schema_accuracy", 0.9, None, None, Status.INCONCLUSIVE)
-        missed = Check("trigger_similarity", 0.73, 0.5, upstream_met=False, status=Status.FAIL)
-        assert Verdict(Status.INCONCLUSIVE, (undefined,)).upstream_status is Status.INCONCLUSIVE
-        assert Verdict(Status.FAIL, (undefined, missed)).upstream_status is Status.FAIL
+    def test_upstream_gate_heeds_one_metric(self):
+        """By upstream's rule only trigger_similarity counts; undefined, it has not missed its threshold."""
+        missed = Check("schema_accuracy", 0.9, 0.5, upstream_met=False, status=Status.FAIL)
+        met = Check("trigger_similarity", 0.73, 0.8, upstream_met=True, status=Status.INCONCLUSIVE)
+        undefined = Check("trigger_similarity", 0.73, None, None, Status.INCONCLUSIVE)
+        assert Verdict(Status.FAIL, (met, missed)).upstream_status is Status.PASS
+        assert Verdict(Status.FAIL, (undefined, missed)).upstream_status is Status.INCONCLUSIVE
 
     @pytest.mark.parametrize(
         ("codes", "code"), [([], 0), ([0, 0], 0), ([0, 3], 3), ([3, 1, 0], 1), ([1, 2, 3], 2)]

@@ -412,7 +412,7 @@ class TestRows:
     def test_synthetic_rows(self, score):
         """Against synthetic rows there is no verdict, whatever the subset and the user's thresholds."""
         row = make_row("question 1", synthetic=True)
-        summary = score([line(1, calling())], rows=[row], subset=SUBSET, minimums={"schema_accuracy": 0.1})
+        summary = score([line(1, calling())], rows=[row], subset=SUBSET)
         assert summary.verdict.status.value == "none"
         assert summary.verdict.reason == "synthetic rows: no verdict"
 
@@ -585,7 +585,7 @@ class TestCommand:
         """Text goes to standard output, or to a file."""
         results, official = files
         result = invoke("score", results, "--baseline", official, "--subset", SUBSET)
-        assert result.stdout.startswith("K2 vendor verification: kimi-k2, k2_thinking\nVerdict: PASS")
+        assert result.stdout.startswith("K2 vendor verification: kimi-k2, k2_thinking\nVerdict: INCONCLUSIVE")
         to_file = tmp_path / "report.txt"
         invoke("score", results, "--baseline", official, "--subset", SUBSET, "--output", to_file)
         assert to_file.read_text() == result.stdout
@@ -593,9 +593,10 @@ class TestCommand:
     def test_gate(self, files):
         """The gate flags decide the exit code as they do for `report`."""
         results, official = files
-        passing = invoke("score", results, "--baseline", official, "--subset", SUBSET, "--gate", "strict")
+        lenient = ("--min-schema-accuracy", "0.8", "--call-surplus-tolerance", "0.2", "--gate", "strict")
+        passing = invoke("score", results, "--baseline", official, "--subset", SUBSET, *lenient)
         assert passing.exit_code == 0
-        strict = ("--gate", "strict", "--min-trigger-similarity", "0.99")
+        strict = (*lenient, "--min-trigger-similarity", "0.99")
         assert invoke("score", results, "--baseline", official, *strict).exit_code == 3
         assert invoke("score", results, "--baseline", official, "--gate", "strict").exit_code == 3
 

@@ -19,6 +19,7 @@ from support.commands import invoke
 from support.files import write_archive, write_lines, write_parquet_log
 
 from k2_verifier_adapter.core.log_facts import FailedRule
+from k2_verifier_adapter.core.verdict import NO_GATE
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.offline import scoring
 from k2_verifier_adapter.offline.official import official_of_results, official_of_rows
@@ -107,7 +108,7 @@ def report_without_merging(path: Path, official: Path, rule: FailedRule) -> str:
     scored = LineScorer(answers, rule).score(Block("log", 1, path.read_bytes().splitlines(keepends=True)))
     scored.log.official = answers.facts
     try:
-        return dump_report(scored.summary(answers, None, None))
+        return dump_report(scored.summary(answers, None, NO_GATE))
     except DataError as error:
         return str(error)
 

@@ -61,7 +61,7 @@ class _Scripts(HTMLParser):
 
 def cases_of(*arguments: object) -> list[dict[str, Any]]:
     """Give the failed cases as the page's script gets them."""
-    result = invoke("score", *arguments, "--format", "html")
+    result = invoke("score", *arguments, "--format", "html", "--min-coverage", "0.5")
     assert result.exit_code == 0, result.stderr
     scripts = _Scripts()
     scripts.feed(result.stdout)
@@ -227,7 +227,8 @@ def test_other_formats_keep_no_case(
     """Only for the page the failed cases are kept."""
     log = write_lines(tmp_path / "log.jsonl", LINES)
     monkeypatch.setattr(scoring, "failed_case_of_line", None)
-    assert invoke("score", log, "--baseline", official, "--format", form).exit_code == 0
+    scored = invoke("score", log, "--baseline", official, "--format", form, "--min-coverage", "0.5")
+    assert scored.exit_code == 0
     page = invoke("score", log, "--baseline", official, "--format", "html")
     assert "unexpected TypeError" in page.stderr
 

@@ -12,7 +12,14 @@ from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.metrics import PRIMARY_METRIC, Metric, compute_metrics
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.tally import Tally
-from k2_verifier_adapter.core.verdict import NO_THRESHOLD, Status, Verdict, decide, worst_status
+from k2_verifier_adapter.core.verdict import (
+    NO_THRESHOLD,
+    Requirements,
+    Status,
+    Verdict,
+    strict_verdict,
+    worst_status,
+)
 from k2_verifier_adapter.errors import DataError
 
 _SHOWN_PLACES = 5
@@ -69,13 +76,15 @@ class Comparison:
 
     Attributes:
         standings: The runs, in the order in which they were given.
-        ranking: Their places in that order, the highest trigger_similarity first.
+        ranks: For each of them the best and the worst rank that it may have, see `rank_ranges`.
+        ranking: Their places in that order, by these ranks.
         official_calls: Common cases in which the official API calls.
         official_valid: Those in which its calls are valid, or not known.
         other_content: `data_index` of cases that hold different requests in different runs; left out.
     """
 
     standings: Sequence[Standing]
+    ranks: Sequence[tuple[int, int]]
     ranking: Sequence[int]
     cases: int
     official_calls: int
@@ -95,15 +104,20 @@ def compare(participants: Sequence[Participant]) -> Comparison:
     common, other_content = _common_cases(participants)
     standings = [_standing(participant, common) for participant in participants]
     official = [_official(participants, case) for case in common]
+    pairs = compare_pairs([participant.outcomes for participant in participants], common)
+    ranks = rank_ranges(standings, pairs)
     return Comparison(
         standings=standings,
-        ranking=sorted(range(len(standings)), key=lambda place: _rank(standings[place])),
+        ranks=ranks,
+        ranking=sorted(
+            range(len(standings)), key=lambda place: (ranks[place], len(standings[place].verdict.raised))
+        ),
         cases=len(common),
         official_calls=sum(should_call for should_call, _ in official),
         official_valid=sum(should_call and valid for should_call, valid in official),
         other_content=other_content,
         setup=setup_differences([participant.summary for participant in participants]),
-        pairs=compare_pairs([participant.outcomes for participant in participants], common),
+        pairs=pairs,
         warnings=_warnings(standings, len(common), other_content),
     )
 
@@ -152,15 +166,13 @@ def _standing(participant: Participant, common: Sequence[int]) -> Standing:
         for request in outcome.failed:
             tally.add_failed(request)
     metrics = compute_metrics(tally)
-    standard = participant.summary.facts.standard
+    facts = participant.summary.facts
     return Standing(
         participant=participant,
         counts=tally.counts,
         metrics={metric.name: metric for metric in metrics},
-        verdict=decide(
-            metrics,
-            threshold=None if standard is None else standard.threshold,
-            void_reason=void_reason(participant),
+        verdict=strict_verdict(
+            tally, Requirements(), standard=facts.standard, void_reason=void_reason(participant)
         ),
         left_out=len(participant.outcomes) - len(common),
     )
@@ -172,9 +184,28 @@ def void_reason(participant: Participant) -> str | None:
     return None if reason == NO_THRESHOLD else reason
 
 
-def _rank(standing: Standing) -> float:
-    value = standing.metrics[PRIMARY_METRIC].value
-    return 1.0 if value is None else -value
+def rank_ranges(standings: Sequence[Standing], pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+    """Give the best and the worst rank that each run may have.
+
+    A run is ahead of another only where that is shown: it has the higher trigger_similarity or validity, the
+    other has neither, and it shows no difference from the official API that the other does not show. So a
+    vendor that ignores the temperature, and agrees too much, is ahead of no faithful one.
+    """
+    raised = [{found.name for found in standing.verdict.raised} for standing in standings]
+    ahead = {
+        (winner, loser)
+        for pair in pairs
+        for winner, loser in ((pair.first, pair.second), (pair.second, pair.first))
+        if pair.shown_better == {winner} and raised[winner] <= raised[loser]
+    }
+    runs = range(len(standings))
+    return [
+        (
+            1 + sum((other, run) in ahead for other in runs),
+            len(standings) - sum((run, other) in ahead for other in runs),
+        )
+        for run in runs
+    ]
 
 
 def _official(participants: Sequence[Participant], case: int) -> tuple[bool, bool]:

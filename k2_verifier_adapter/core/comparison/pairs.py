@@ -144,6 +144,16 @@ class Pair:
             return None
         return self.first if self.similarity.value > 0 else self.second
 
+    @property
+    def shown_better(self) -> set[int]:
+        """Places of the runs shown to be better in similarity or validity, by half the level each."""
+        level, shown = SIGNIFICANCE / 2, set()
+        if self.similarity is not None and (self.similarity_p_of_all or 0.0) < level:
+            shown.add(self.first if self.similarity.value > 0 else self.second)
+        if self.validity_p_of_all < level:
+            shown.add(self.first if self.validity.wins > self.validity.losses else self.second)
+        return shown
+
 
 class _Seen(NamedTuple):
     """What a run made of one case, as far as it is compared."""

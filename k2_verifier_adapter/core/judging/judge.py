@@ -103,6 +103,7 @@ def judge(
         fixes=fixes,
         notes=tuple(_notes(calls, found, tools)) if called else (),
         tools=tool_uses(calls, invalid) if called else (),
+        official_runs=case.official.runs,
     )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from math import comb, log, sqrt
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ def call_surplus(table: DecisionTable) -> Estimate | None:
     variance = (
         squares / ours_all**2 - 2 * products / (ours_all * theirs_all) + official_squares / theirs_all**2
     )
-    return Estimate(ours / theirs - 1, log_ratio_interval(centre, sqrt(variance), cases))
+    return Estimate((ours - theirs) / theirs, log_ratio_interval(centre, sqrt(variance), cases))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +175,6 @@ def surplus_test(table: DecisionTable) -> Surplus:
     Given the calls of each case, the vendor's are the sum of hypergeometric numbers. Where every case has
     one answer of either side, that is FP ~ binomial(FP + FN, ½).
     """
-    import numpy as np
-
     groups: Counter[tuple[int, int, int]] = Counter()
     calls = 0
     for case, count in table.items():
@@ -185,6 +184,12 @@ def surplus_test(table: DecisionTable) -> Surplus:
             calls += count * case.calls
     if not groups:
         return Surplus(1.0, 1.0)
+    if set(groups) == {(1, 2, 1)}:
+        n = groups[1, 2, 1]
+        ways = list(accumulate(range(n), lambda way, k: way * (n - k) // (k + 1), initial=1))
+        return Surplus(sum(ways[calls:]) / 2**n, sum(ways[: calls + 1]) / 2**n)
+    import numpy as np
+
     distribution = np.ones(1)
     for (total, answers, ours), count in groups.items():
         distribution = np.convolve(distribution, _many(_hypergeometric(total, answers, ours), count))
