@@ -176,5 +176,5 @@ def test_p_above_by_hand() -> None:
 
 def test_log_ratio_by_hand() -> None:
     """log(1.2) ± 1.96 · 0.1 is 0.986 to 1.460, less 1."""
-    interval = log_ratio_interval(log(1.2), 0.1, 100)
+    interval = log_ratio_interval(0.2, log(1.2), 0.1, 100)
     assert (interval.low, interval.high) == pytest.approx((-0.01358, 0.45983), abs=1e-5)

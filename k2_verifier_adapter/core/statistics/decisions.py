@@ -83,7 +83,8 @@ def call_surplus(table: DecisionTable) -> Estimate | None:
     variance = (
         squares / ours_all**2 - 2 * products / (ours_all * theirs_all) + official_squares / theirs_all**2
     )
-    return Estimate((ours - theirs) / theirs, log_ratio_interval(centre, sqrt(variance), cases))
+    value = (ours - theirs) / theirs
+    return Estimate(value, log_ratio_interval(value, centre, sqrt(variance), cases))
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,15 +98,16 @@ def f1_interval(
     return Interval(_inverse_logit(log_odds - half), _inverse_logit(log_odds + half), F1_LOGIT, n)
 
 
-def log_ratio_interval(centre: float, spread: float, n: float) -> Interval:
+def log_ratio_interval(value: float, centre: float, spread: float, n: float) -> Interval:
     """Compute an interval of a ratio less 1, symmetric on the scale of its logarithm.
 
     Args:
-        centre: Logarithm of the ratio.
+        value: The ratio less 1; always inside.
+        centre: Logarithm of the ratio, as far as it is moved to have one.
         spread: Its standard error.
         n: Cases.
     """
-    return at_level(0.0, Interval(-1.0, inf, LOG_RATIO, n, centre, spread), Z)
+    return at_level(value, Interval(-1.0, inf, LOG_RATIO, n, centre, spread), Z)
 
 
 def skewness_corrected(value: float, spread: float, skewness: float, n: float) -> Interval:
@@ -134,7 +135,8 @@ def at_level(value: float, interval: Interval, z: float) -> Interval:
     n, method = interval.n, interval.method
     if method == LOG_RATIO:
         half = z * interval.spread
-        return replace(interval, low=exp(interval.centre - half) - 1, high=exp(interval.centre + half) - 1)
+        low, high = exp(interval.centre - half) - 1, exp(interval.centre + half) - 1
+        return replace(interval, low=min(low, value), high=max(high, value))
     if method == SKEWNESS_CORRECTED:
         low, high = (interval.centre - interval.spread * _student_score(y, interval) for y in (z, -z))
         return replace(interval, low=low, high=high)
