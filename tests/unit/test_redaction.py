@@ -128,7 +128,7 @@ def invoke(*arguments):
 
 def report(*arguments):
     """Give a JSON report."""
-    return json.loads(invoke(*arguments, "--format", "json"))
+    return json.JSONDecoder().raw_decode(invoke(*arguments, "--format", "json"))[0]
 
 
 @pytest.fixture
