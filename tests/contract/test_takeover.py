@@ -56,7 +56,6 @@ ORDERS = {
     "in": CATALOG + "assert 'k2_verifier' in registry",
     "keys": CATALOG + "assert 'k2_verifier' in list(registry.keys())",
     "items": CATALOG + f"assert dict(registry.items())['k2_verifier'].data_adapter.__module__ == '{OURS}'",
-    "values": CATALOG + f"assert '{OURS}' in [meta.data_adapter.__module__ for meta in registry.values()]",
     "iteration and len": CATALOG + "assert len(registry) == len([name for name in registry])",
     "lookup": CATALOG + "registry.lookup('k2_verifier')",
     "pop is the registry's own": CATALOG
@@ -124,6 +123,7 @@ JOBS = {
     "renamed": Job(NO_BUILT_IN + CATALOG + "print(registry['gsm8k'].name)"),
     "--list": Job(COMMAND % "--list"),
     "mistyped": Job(COMMAND % "k2_verifer"),
+    "described": Job(COMMAND % "k2_verifier"),
 }
 
 
@@ -282,11 +282,10 @@ def test_an_interpreter_start_imports_no_evalscope():
 
 
 @needs_hook
-def test_benchmark_info_describes_this_adapter():
+def test_benchmark_info_describes_this_adapter(found):
     """`evalscope benchmark-info k2_verifier` shows our description and parameters."""
-    command = [sys.executable, "-m", "evalscope.cli.cli", "benchmark-info", "k2_verifier"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    done = found["described"]
+    assert done.code == 0, done.stderr
     for text in (
         "Served by k2-verifier-adapter",
         "malformed_history",

@@ -2,16 +2,11 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
-from support.runs import bundled_rows, write_rows
-
-from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 UNKNOWN_TO_A_LOG = (
@@ -152,50 +147,3 @@ def test_a_dead_endpoint_is_one_line(tmp_path):
     assert last.startswith("k2-verifier: error: stopped: the first ")
     assert "check the API URL" in last
     assert "Traceback" not in done.stderr
-
-
-def test_an_interrupted_run_keeps_and_reports_what_was_answered(tmp_path):
-    """An interrupt ends the run at once with exit code 3 and a partial report; the rest is sent on resume."""
-    rows = bundled_rows(20)
-    path = write_rows(tmp_path / "rows.jsonl", rows)
-    stuck = threading.Semaphore(0)
-
-    def latency(case_index):
-        if case_index < 12 or resumed.is_set():
-            return 0.0
-        stuck.release()
-        return 3600.0
-
-    resumed = threading.Event()
-    vendor = SimulatedVendor(rows, PROFILES["official"], latency=latency, record_requests=True)
-    flags = ["eval", "--model", "m", "--api-key", "k", "--work-dir", "run", "--no-timestamp"]
-    flags += ["--dataset-args", json.dumps({"k2_verifier": {"local_path": str(path)}})]
-    flags += ["--eval-batch-size", "4"]
-    environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
-    with vendor.running() as endpoint:
-        flags += ["--api-url", endpoint.url]
-        with subprocess.Popen(
-            [sys.executable, "-m", "k2_verifier_adapter", *flags],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            try:
-                for _ in range(4):
-                    assert stuck.acquire(timeout=60)
-                process.send_signal(signal.SIGINT)
-                out, err = process.communicate(timeout=120)
-            finally:
-                process.kill()
-        assert process.returncode == 3, err[-2000:]
-        assert "Requests: 20 total, 12 completed, 0 failed, 8 missing" in out
-        assert "--use-cache run" in err
-        assert "Traceback" not in err
-        resumed.set()
-        vendor.requests.clear()
-        done = k2_verifier(*flags, "--use-cache", "run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "Requests: 20 total, 20 completed, 0 failed, 0 missing" in done.stdout
-    assert len(vendor.requests) == 8

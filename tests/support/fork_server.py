@@ -49,7 +49,7 @@ def load(modules):
         for module in modules:
             with contextlib.suppress(ImportError):
                 importlib.import_module(module)
-    if "evalscope.report" in sys.modules:
+    if "evalscope.run" in modules:
         import evalscope.report
         from evalscope.api.registry import BENCHMARK_REGISTRY
         from quick_page import write_page

@@ -168,7 +168,8 @@ class ForkServer:
 
 # --- the command on a shell's path -----------------------------------------------------------------
 
-_STUB = """#!{python} -SE
+_STUB = """#!/bin/sh
+'exec' '{python}' '-SE' "$0" "$@"
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
     server.connect({address!r})
@@ -245,7 +246,5 @@ def run_fresh(jobs: Mapping[str, Job], folder: Path) -> dict[str, Done]:
         code, child = server.run(folder, name=name, **asdict(job))
         return name, Done(code, child.stdout, child.stderr)
 
-    with ThreadPoolExecutor(2) as pool:
-        done = dict(pool.map(run, jobs.items()))
-    server.close()
-    return done
+    with contextlib.closing(server), ThreadPoolExecutor(2) as pool:
+        return dict(pool.map(run, jobs.items()))

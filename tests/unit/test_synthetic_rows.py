@@ -179,7 +179,7 @@ def official_calls(rows: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any],
 @pytest.mark.parametrize("distinct", [False, True])
 def test_official_calls_are_valid(distinct: bool) -> None:
     """Each official call passes upstream's rule, and its id counts on from the calls of the history."""
-    rows = list(generate_rows(480, 11, distinct_tools=distinct)) + ROWS
+    rows = list(generate_rows(200, 11, distinct_tools=distinct)) + ROWS
     seen = 0
     for row, index, call in official_calls(rows):
         function = call["function"]
@@ -191,12 +191,12 @@ def test_official_calls_are_valid(distinct: bool) -> None:
         assert call["id"] == f"functions.{function['name']}:{index}"
         assert call["type"] == "function"
         seen += 1
-    assert seen > 360
+    assert seen > 200
 
 
 def test_schemas_and_well_formed_history_are_valid() -> None:
     """No tool schema is broken, and history calls with JSON arguments obey the schema of a declared tool."""
-    for schema in SCHEMAS:
+    for schema in map(json.loads, set(map(json.dumps, SCHEMAS))):
         jsonschema.validators.validator_for(schema).check_schema(schema)
     for tools, call in historical_calls():
         schemas = [
@@ -220,9 +220,9 @@ def test_distinct_tools_have_pairwise_distinct_schemas() -> None:
 
 @pytest.mark.parametrize("mean", [4_300, 8_500])
 def test_mean_size_scales(mean: int) -> None:
-    """The mean size of 480 requests is within 15 % of what was asked for."""
-    rows = generate_rows(480, 3, mean_chars=mean)
-    measured = sum(len(row["messages"]) + len(row["tools"]) for row in rows) / 480
+    """The mean size of 240 requests is within 15 % of what was asked for."""
+    rows = generate_rows(240, 3, mean_chars=mean)
+    measured = sum(len(row["messages"]) + len(row["tools"]) for row in rows) / 240
     assert abs(measured / mean - 1) < 0.15
 
 
