@@ -46,7 +46,20 @@ _CLOCK_SLACK_S = 2.0
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Only say how many requests and about how many prompt tokens would be sent.",
+    help="Only say how many requests and about how many tokens would be sent, and what a verdict will "
+    "probably cost.",
+)
+@click.option(
+    "--price-in",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    help="Price of a million prompt tokens, for --dry-run.",
+)
+@click.option(
+    "--price-out",
+    type=click.FloatRange(min=0),
+    metavar="X",
+    help="Price of a million completion tokens, for --dry-run.",
 )
 @baseline_flags
 @gate_flags
@@ -59,6 +72,8 @@ def evaluate(
     evalscope_flags: tuple[str, ...],
     parameters: Mapping[str, Any],
     dry_run: bool,
+    price_in: float | None,
+    price_out: float | None,
     gate: Mapping[str, Any],
 ) -> None:
     """Verify an endpoint: run the benchmark through EvalScope, then report and gate.
@@ -83,8 +98,10 @@ def evaluate(
 
     parameters = {**parameters, **gate}
     if dry_run or (config or {}).get("dry_run"):
-        say_estimate(list(evalscope_flags), config, parameters)
+        say_estimate(list(evalscope_flags), config, parameters, (price_in, price_out))
         return
+    if (price_in, price_out) != (None, None):
+        raise click.UsageError("--price-in and --price-out go with --dry-run: they say what it would cost")
 
     from k2_verifier_adapter.evalscope_plugin.running import run_eval
 
@@ -105,20 +122,26 @@ def say_estimate(
     evalscope_flags: Sequence[str],
     config: Mapping[str, Any] | None,
     parameters: Mapping[str, Any],
+    prices: tuple[float | None, float | None],
 ) -> None:
-    """Print what a run would send."""
+    """Print what a run would send, and what a verdict will probably cost."""
     from k2_verifier_adapter.core.json_text import dumps_ascii
     from k2_verifier_adapter.core.printable import printable
+    from k2_verifier_adapter.evalscope_plugin.costs import Prices
     from k2_verifier_adapter.evalscope_plugin.running import estimate_eval
 
     with contextlib.redirect_stdout(sys.stderr):
-        estimates = estimate_eval(evalscope_flags, config, parameters)
+        estimates = estimate_eval(evalscope_flags, config, parameters, Prices(*prices))
     for estimate in estimates:
         click.echo(f"{printable(estimate.subset)}: {estimate.cost}")
         where = f" at {estimate.host}" if estimate.host else ""
         click.echo(
             f"  {printable(estimate.model)}{printable(where)}, {dumps_ascii(dict(estimate.parameters))}"
         )
+        if estimate.verdicts:
+            click.echo("  a strict verdict will probably cost, by the vendor:")
+        for line in estimate.verdicts:
+            click.echo(f"    {line}")
     for name, value in parameters.items():
         click.echo(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")
     click.echo("Dry run: nothing was sent, nothing was written.")

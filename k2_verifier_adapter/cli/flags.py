@@ -82,12 +82,16 @@ def parameter_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _with_options(command: Callable[..., Any], parameters: Sequence[Parameter]) -> Callable[..., Any]:
     for parameter in reversed(parameters):
-        command = click.option(
-            parameter.flag,
-            type=_type_of(parameter),
-            metavar=None if parameter.choices else parameter.metavar,
-            help=parameter.flag_help,
-        )(command)
+        if parameter.kind is bool:
+            option = click.option(parameter.flag, is_flag=True, default=None, help=parameter.flag_help)
+        else:
+            option = click.option(
+                parameter.flag,
+                type=_type_of(parameter),
+                metavar=None if parameter.choices else parameter.metavar,
+                help=parameter.flag_help,
+            )
+        command = option(command)
     return command
 
 

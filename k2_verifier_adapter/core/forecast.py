@@ -137,16 +137,24 @@ def forecast(outlooks: Sequence[Outlook], done: int, design: Design) -> Forecast
 def of_rows(checks: Sequence[Check], done: int, rows: int) -> Forecast | None:
     """Forecast what all rows would settle, looked at once, at the end; None where a check is undefined.
 
+    The arguments are those of `of_checks`, but for the number of all rows.
+    """
+    return of_checks(checks, done, Design((max(rows, done),), (FIXED,)))
+
+
+def of_checks(checks: Sequence[Check], done: int, design: Design) -> Forecast | None:
+    """Forecast what the looks that are left would settle; None where a check is undefined.
+
     Args:
         checks: The checks, one alone or all that are applied.
         done: Cases so far.
-        rows: Cases in all.
+        design: The looks.
     """
     found = [outlook(check, done) for check in checks]
     known = [item for item in found if item is not None]
     if not known or len(known) < len(found):
         return None
-    return forecast(known, done, Design((max(rows, done),), (FIXED,)))
+    return forecast(known, done, design)
 
 
 @dataclass(frozen=True, slots=True)

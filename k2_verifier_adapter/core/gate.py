@@ -49,9 +49,15 @@ class Decision:
 
 
 def refuse_undecidable(
-    options: GateOptions, subset: str, standard: Standard | None, *, synthetic: bool, several_runs: bool
+    options: GateOptions,
+    subset: str,
+    standard: Standard | None,
+    *,
+    synthetic: bool,
+    several_runs: bool,
+    stopping: bool = False,
 ) -> None:
-    """Refuse a gate that no answer could decide.
+    """Refuse a gate, or a run until its verdict is decided, that no answer could decide.
 
     Args:
         options: The gate.
@@ -59,19 +65,21 @@ def refuse_undecidable(
         standard: What the rows are held against, or None.
         synthetic: Whether any row is synthetic.
         several_runs: Whether the rows carry the decisions of several official runs.
+        stopping: Whether the run is to stop when the strict verdict is decided.
 
     Raises:
         UsageError: If the rows carry no verdict.
     """
-    if options.gate is Gate.NONE:
+    if options.gate is Gate.NONE and not stopping:
         return
-    asked = f"gate is {options.gate.value!r}, but {subset}"
+    asked = f"{'stop_when_decided is set' if stopping else f'gate is {options.gate.value!r}'}, but {subset}"
     if synthetic:
-        raise UsageError(f"{asked} has synthetic rows, which carry no verdict; leave the gate away")
+        left = "stop_when_decided" if stopping else "the gate"
+        raise UsageError(f"{asked} has synthetic rows, which carry no verdict; leave {left} away")
     known = options.requirements.similarity is not None or (
         standard is not None and standard.threshold is not None
     )
-    if not known and not (several_runs and options.gate is Gate.STRICT):
+    if not known and not (several_runs and (stopping or options.gate is Gate.STRICT)):
         raise UsageError(
             f"{asked} has no threshold; give --min-trigger-similarity, or rows that 'k2-verifier dataset "
             "build' made of several official runs"

@@ -10,6 +10,7 @@ from typing import Any
 from k2_verifier_adapter.core.json_text import json_object, text, text_or_none, whole
 from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.sampling import RowsSample
+from k2_verifier_adapter.core.statistics.sequential import FIXED, Design, Level
 from k2_verifier_adapter.core.verdict import NO_GATE, GateOptions
 
 
@@ -44,6 +45,56 @@ class RowsInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class StoppingRule:
+    """How a run is asked and judged that stops when its verdict is decided.
+
+    Attributes:
+        seed: Seed of the order in which the cases are asked, `sampling.in_stratified_order`.
+        design: The looks.
+        look: Place of the last look that was judged; where the run is complete, the verdict is of it.
+    """
+
+    seed: int
+    design: Design
+    look: int | None = None
+
+    @property
+    def level(self) -> Level:
+        """How sure the checks have to be."""
+        return self.design.levels[self.look or 0]
+
+    @property
+    def cases(self) -> int:
+        """The first cases of the order that the last look judged."""
+        return 0 if self.look is None else self.design.looks[self.look]
+
+    def __str__(self) -> str:
+        """Say what the verdict is of."""
+        if self.look is None:
+            return f"not looked at before {self.design.looks[0]:,} cases ({self.design})"
+        return f"after {self.cases:,} of {self.design.maximum:,} cases ({self.design})"
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that files hold."""
+        return {"seed": self.seed, **self.design.as_json(), "look": self.look}
+
+    @classmethod
+    def from_json(cls, value: Any) -> StoppingRule | None:
+        """Read the form that files hold back; None for None.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is neither.
+        """
+        design = Design.from_json(value)
+        if design is None:
+            return None
+        look = None if value["look"] is None else whole(value["look"])
+        if look is not None and not 0 <= look < len(design.looks):
+            raise ValueError(f"{look} is no look of {len(design.looks)}")
+        return cls(whole(value["seed"]), design, look)
+
+
+@dataclass(frozen=True, slots=True)
 class RunFacts:
     """What is known of a run besides its answers; stored in the run's `run.json`.
 
@@ -57,6 +108,7 @@ class RunFacts:
         endpoint_host: Host and port that was asked; None for an API without URL.
         stopped: Which maximum of the user's ended the last session early, or None.
         gate: What decides the exit code, as the user asked when the run was made.
+        stopping: How the run stops when it is decided, or None if it asks all of its rows.
     """
 
     model: str
@@ -75,6 +127,12 @@ class RunFacts:
     standard: Standard | None = None
     stopped: str | None = None
     gate: GateOptions = NO_GATE
+    stopping: StoppingRule | None = None
+
+    @property
+    def level(self) -> Level:
+        """How sure the checks of the verdict have to be."""
+        return FIXED if self.stopping is None else self.stopping.level
 
 
 def facts_as_json(facts: RunFacts) -> dict[str, Any]:
@@ -97,6 +155,7 @@ def facts_as_json(facts: RunFacts) -> dict[str, Any]:
         "standard": None if facts.standard is None else facts.standard.as_json(),
         "stopped": facts.stopped,
         "gate": facts.gate.as_json(),
+        "stopping": None if facts.stopping is None else facts.stopping.as_json(),
     }
 
 
@@ -119,6 +178,7 @@ def facts_from_json(value: Mapping[str, Any]) -> RunFacts:
         standard=Standard.from_json(value.get("standard")),
         stopped=text_or_none(value.get("stopped")),
         gate=GateOptions.from_json(value.get("gate")),
+        stopping=StoppingRule.from_json(value.get("stopping")),
     )
 
 

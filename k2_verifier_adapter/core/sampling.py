@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.json_text import whole
 
 
@@ -78,6 +79,13 @@ def stratified_order(decisions: Mapping[int, bool], seed: int) -> list[int]:
         order.append(calling[calls] if now > calls else others[size - 1 - calls])
         calls = now
     return order
+
+
+def in_stratified_order(cases: Iterable[Case], seed: int) -> list[Case]:
+    """Put cases into the stratified order."""
+    by_number = {case.data_index: case for case in cases}
+    decisions = {number: case.official.should_call for number, case in by_number.items()}
+    return [by_number[number] for number in stratified_order(decisions, seed)]
 
 
 def _share_of_calls(size: int, calling: int, total: int) -> int:

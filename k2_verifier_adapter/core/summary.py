@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
@@ -19,6 +19,7 @@ from k2_verifier_adapter.core.metrics import Metric, compute_metrics
 from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.presets import SelfAgreement
 from k2_verifier_adapter.core.run_facts import RunFacts
+from k2_verifier_adapter.core.sampling import in_stratified_order
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.core.verdict import Status, Verdict, similarity_bounds, strict_verdict
 
@@ -46,6 +47,8 @@ class Summary:
             disagreed, and if each had agreed; None if all have one.
         forecast: Of an inconclusive verdict, what the rows that were not asked would bring; None if there
             are none, or a check is undefined.
+        under_way: Requests that were under way when a run that stops was decided; no part of the numbers.
+        under_way_tokens: The tokens that they used, as the vendor counts them.
     """
 
     facts: RunFacts
@@ -62,6 +65,8 @@ class Summary:
     baseline: NotWorse | None = None
     similarity_bounds: tuple[float, float] | None = None
     forecast: Forecast | None = None
+    under_way: int = 0
+    under_way_tokens: int = 0
 
     @property
     def self_agreement(self) -> SelfAgreement | None:
@@ -91,14 +96,23 @@ class Summary:
 
 
 def summarize(facts: RunFacts, cases: Collection[Case], items: Iterable[Item]) -> Summary:
-    """Summarize a run.
+    """Summarize a run; of one that stopped when it was decided, the cases that decided it.
 
     Args:
         facts: What is known of the run.
         cases: The evaluated cases.
         items: The judged responses and the failed requests, at most one for each case and repeat.
     """
-    tally, observed = Tally(), Observed()
+    tally, observed, under_way = Tally(), Observed(), Observed()
+    items = list(items)
+    asked = len(items)
+    if facts.complete and facts.stopping is not None:
+        cases = in_stratified_order(cases, facts.stopping.seed)[: facts.stopping.cases]
+        judged = {case.index for case in cases}
+        for item in items:
+            if item.case_index not in judged and not isinstance(item, FailedRequest):
+                under_way.add(item.response.completion, item.duration_s, raw=item.raw, attempts=item.attempts)
+        items = [item for item in items if item.case_index in judged]
     # In the order of the cases: all that belongs to one case makes one cluster.
     for item in sorted(items, key=lambda item: (item.case_index, item.repeat)):
         if isinstance(item, FailedRequest):
@@ -112,7 +126,9 @@ def summarize(facts: RunFacts, cases: Collection[Case], items: Iterable[Item]) -
         calls - counts.tp - counts.fn,
         len(cases) * facts.repeats - calls - counts.fp - counts.tn,
     )
-    return build_summary(facts, tally, observed, count_repairs(cases), unanswered=unanswered)
+    summary = build_summary(facts, tally, observed, count_repairs(cases), unanswered=unanswered)
+    tokens = under_way.usage["total_tokens"]
+    return replace(summary, under_way=asked - len(items), under_way_tokens=tokens)
 
 
 def count_repairs(cases: Iterable[Case]) -> dict[str, int]:
@@ -167,6 +183,7 @@ def build_summary(
         tally,
         facts.gate.requirements,
         standard=facts.standard,
+        level=facts.level,
         coverage=tally.counts.completed / total if total else None,
         void_reason=void_reason,
     )
@@ -193,6 +210,8 @@ def build_summary(
 
 
 def _forecast(facts: RunFacts, tally: Tally, verdict: Verdict) -> Forecast | None:
+    if facts.stopping is not None:
+        return None  # What further rows would settle was for the looks to find out.
     sample, done = facts.rows.sample, tally.decisions.total()
     rows = facts.planned // max(1, facts.repeats) if sample is None else sample.of
     if verdict.status is not Status.INCONCLUSIVE or not 0 < done < rows:

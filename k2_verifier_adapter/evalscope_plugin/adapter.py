@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from k2_verifier_adapter.core.metrics import (
     Metric,
 )
 from k2_verifier_adapter.core.presets import preset_for
+from k2_verifier_adapter.core.run_facts import StoppingRule
+from k2_verifier_adapter.core.sampling import in_stratified_order
+from k2_verifier_adapter.core.statistics.sequential import plan
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.evalscope_plugin import loading
 from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, check_parameters, gate_options
@@ -111,7 +115,11 @@ class K2VerifierAdapter(AgentAdapter):
         # EvalScope's cache identity covers all extra parameters; a session that goes on with another pace
         # goes on with the same run.
         for parameter in PARAMETERS:
-            if parameter.of_session:
+            if parameter.is_new and (
+                parameter.of_session or self.parameters[parameter.name] == parameter.default
+            ):
+                self.benchmark_meta.extra_params.pop(parameter.name, None)
+            elif parameter.of_session:
                 self.benchmark_meta.extra_params[parameter.name] = parameter.spec()
 
     def check_gate(self) -> None:
@@ -125,10 +133,23 @@ class K2VerifierAdapter(AgentAdapter):
         for subset, rows in self.rows.items():
             standard = rows.standard or preset_for(subset).standard
             several = any((case.official.runs or (0, 1))[1] > 1 for case in rows.cases)
-            refuse_undecidable(gate, subset, standard, synthetic=rows.info.synthetic, several_runs=several)
+            refuse_undecidable(
+                gate,
+                subset,
+                standard,
+                synthetic=rows.info.synthetic,
+                several_runs=several,
+                stopping=self.parameters["stop_when_decided"],
+            )
         if gate.baseline is not None:
             for paths in find_runs(Path(gate.baseline)):
                 read_run(paths)
+
+    def stopping_rule(self, subset: str) -> StoppingRule | None:
+        """Give the rule by which a subset is asked until it is decided; None if all rows are asked."""
+        if not self.parameters["stop_when_decided"]:
+            return None
+        return StoppingRule(self.parameters["sample_seed"], plan(len(self.rows[subset].cases)))
 
     def load(self) -> tuple[DatasetDict, None]:
         """Load the subsets from local files, the bundled rows or the hub, or raise `DataError`."""
@@ -138,11 +159,17 @@ class K2VerifierAdapter(AgentAdapter):
         options = HistoryOptions(
             MalformedHistory(parameters["malformed_history"]), parameters["normalize_tool_call_ids"]
         )
-        stratified = parameters["sample_seed"] if parameters["sample"] == "stratified" else None
+        stopping = parameters["stop_when_decided"]
+        drawn = stopping or parameters["sample"] == "stratified"
+        stratified = parameters["sample_seed"] if drawn else None
         datasets: dict[str, Dataset] = {}
         for subset in self.subset_list:
             rows = loading.load_rows(self, subset, options)
-            self.rows[subset] = loading.choose_rows(self, rows, stratified)
+            chosen = loading.choose_rows(self, rows, stratified)
+            if stopping:
+                ordered = in_stratified_order(chosen.cases, parameters["sample_seed"])
+                chosen = replace(chosen, cases=ordered)
+            self.rows[subset] = chosen
             datasets[subset] = loading.to_dataset(self, self.rows[subset])
             loading.log_rows(subset, rows, self.rows[subset])
         return DatasetDict(datasets), None
@@ -157,13 +184,15 @@ class K2VerifierAdapter(AgentAdapter):
         """
         del sample_scores
         summary = self.summaries[subset]
-        run = {
+        run: dict[str, Any] = {
             "parameters": dict(summary.facts.parameters),
             "rows": summary.facts.rows.as_json(),
             "repaired_cases": sum(case.repairs.beyond_upstream for case in self.rows[subset].cases),
             "adapter": summary.facts.adapter,
             "verdict": verdict_as_json(summary.verdict),
         }
+        if summary.facts.stopping is not None:
+            run["stopping"] = summary.facts.stopping.as_json()
         return [
             _agg_score(metric, summary, run if metric.name == PRIMARY_METRIC else {})
             for metric in summary.metrics

@@ -24,8 +24,9 @@ from evalscope.report import Report
 from evalscope.utils.logger import get_logger
 from evalscope.utils.tqdm_utils import TqdmLogging
 
-from k2_verifier_adapter.core.judged import judge_record
+from k2_verifier_adapter.core.judged import Item, judge_record
 from k2_verifier_adapter.core.judgement import FailedRequest
+from k2_verifier_adapter.core.looks import Looks
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import reported_tokens
@@ -42,7 +43,7 @@ from k2_verifier_adapter.evalscope_plugin.parameters import gate_options
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner, WorkItem
 from k2_verifier_adapter.evalscope_plugin.reviews import sample_score
 from k2_verifier_adapter.evalscope_plugin.run_files import SubsetFiles, write_reports, writing_alone
-from k2_verifier_adapter.formats.runs import RunPaths, read_facts
+from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_failures
 from k2_verifier_adapter.version import BENCHMARK, __version__
 
 logger = get_logger()
@@ -77,7 +78,11 @@ class K2VerifierEvaluator(DefaultEvaluator):
         masking.check_and_mask(self.task_config)
         self._client: ModelClient
         self._planner: RequestPlanner
+        self._bar: TqdmLogging
+        self._datasets: dict[str, Dataset] = {}
         self._files: dict[str, SubsetFiles] = {}
+        self._looks: dict[str, Looks] = {}
+        self._failed_before: dict[str, list[FailedRequest]] = {}
         self._opened = contextlib.ExitStack()
         run, subsets = Path(self.outputs.outputs_dir), self._subset_paths()
         if self.use_cache and run_files.nothing_to_resume(run, subsets):
@@ -107,6 +112,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
 
     def _collect_work_items(self, dataset_dict: dict[str, Dataset]) -> PoolContext:
         """Match every sample with its stored answer; refuse answers to other requests."""
+        self._datasets = dataset_dict
         self._client = client_for(self.model, self.task_config)
         user = planning.user_parameters(self.task_config, self._client.api)
         self._planner = RequestPlanner(self._client.model_name, user, self._client.masker)
@@ -128,6 +134,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         cases = {item.case.index: item.case for item in items}
         rows = self.benchmark.rows[subset]
         earlier = read_facts(paths) if self.use_cache else None
+        rule = self.benchmark.stopping_rule(subset)
         facts = RunFacts(
             model=self.model_name,
             subset=subset,
@@ -144,10 +151,14 @@ class K2VerifierEvaluator(DefaultEvaluator):
             python=platform.python_version(),
             standard=rows.standard or preset_for(subset).standard,
             gate=gate_options(self.benchmark.parameters),
+            stopping=rule,
         )
         logger.info(f"{subset}: sent with {dict(facts.parameters)}")
         reviews = self.cache_manager.get_review_cache_path(subset)
         in_order = [cases[index] for index in sorted(cases)]
+        if rule is not None:
+            self._looks[subset] = Looks(facts, rule, in_order)
+            self._failed_before[subset] = read_failures(paths) if self.use_cache else []
         files = SubsetFiles(paths, reviews, facts, in_order, resume=bool(self.use_cache))
         self._opened.callback(files.close)
         self._files[subset] = files
@@ -162,14 +173,15 @@ class K2VerifierEvaluator(DefaultEvaluator):
             logger=logger,
             log_interval=HEARTBEAT_INTERVAL_SEC,
             track_progress=True,
-        ) as bar:
+        ) as self._bar:
             waiting = [item for item in context.work_items if item.stored is None]
             for item in context.work_items:
                 if item.stored is not None:
                     self._judge(item, item.stored)
-                    bar.update(1)
+                    self._bar.update(1)
+            self._keep_decided(waiting)
             try:
-                stopped = self._answer(waiting, bar) if waiting else {}
+                stopped = self._answer(waiting) if waiting else {}
             except BaseException:
                 # On a full disk this fails, too; what ended the run is what the user must hear of.
                 with contextlib.suppress(StorageError):
@@ -179,16 +191,38 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self.benchmark.summaries = {
             subset: summarize(files.facts, files.cases, files.items) for subset, files in self._files.items()
         }
+        for subset in filter(self._decided, self._files):
+            # EvalScope 1.14.1 calls a run incomplete that has fewer scores than samples.
+            self._datasets[subset] = self._datasets[subset][: len(self._files[subset].items)]
         return {subset: [(None, score) for score in files.scores] for subset, files in self._files.items()}
 
-    def _answer(self, waiting: list[WorkItem], bar: TqdmLogging) -> dict[str, str]:
+    def _keep_decided(self, waiting: list[WorkItem]) -> None:
+        """Leave a verdict alone that was decided before, with requests that failed: none is sent again."""
+        asked = {(item.subset, item.case.index, item.repeat) for item in waiting}
+        for subset, before in self._failed_before.items():
+            files, looks = self._files[subset], self._looks[subset]
+            failed = [item for item in before if (subset, item.case_index, item.repeat) in asked]
+            again = Looks(files.facts, looks.rule, files.cases)
+            for item in (*files.items, *failed):
+                again.add(item)
+            if again.settled:
+                for item in failed:
+                    self._record_failure(subset, item)
+
+    def _answer(self, waiting: list[WorkItem]) -> dict[str, str]:
         """Send all that has no answer; give the maximum that was reached, by subset left unfinished."""
         failfast = FailFast(len(waiting))
         parameters = self.benchmark.parameters
         budget = Budget(parameters["max_requests"], parameters["max_total_tokens"], parameters["max_minutes"])
         left = Counter[str]()
 
+        def stop_if_decided() -> None:
+            if all(map(self._decided, self._files)):
+                budget.close("decided")
+
         async def answer(item: WorkItem) -> None:
+            if self._decided(item.subset):
+                return
             request = self._planner.request(item.subset, item.case)
             try:
                 outcome = await self._client.send(request, item.case, item.repeat)
@@ -198,7 +232,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 return
             if isinstance(outcome, FailedRequest):
                 self._record_failure(item.subset, outcome)
-                bar.update(1)
+                self._bar.update(1)
+                stop_if_decided()
                 if outcome.attempts:
                     failfast.failed(outcome.failure, outcome.status)
                 return
@@ -208,19 +243,30 @@ class K2VerifierEvaluator(DefaultEvaluator):
             completion = self._judge(item, outcome)
             budget.use(planning.tokens_of(item.case, completion, outcome.response))
             self._count_performance(item, outcome, completion)
-            bar.update(1)
+            self._bar.update(1)
+            stop_if_decided()
 
         preset = max(map(preset_for, self._files), key=lambda preset: preset.timeout_s)
         options = transport_options(self.task_config.generation_config, preset, parameters)
         concurrency = self.task_config.eval_batch_size
         session = self._client.session(options, concurrency, budget)
         run_pool(waiting, answer, concurrency=concurrency, context=session)
-        for subset, count in left.items():
+        unfinished = {subset: count for subset, count in left.items() if not self._decided(subset)}
+        for subset, count in unfinished.items():
             logger.warning(
                 f"{subset}: stopped, {budget.spent} reached; {count} requests are left. Go on with "
                 f"--use-cache {self.outputs.outputs_dir}"
             )
-        return dict.fromkeys(left, f"{budget.spent} reached")
+        return dict.fromkeys(unfinished, f"{budget.spent} reached")
+
+    def _decided(self, subset: str) -> bool:
+        return subset in self._looks and self._looks[subset].decided
+
+    def _look(self, item: Item, subset: str) -> None:
+        """Let the looks know what became of a request."""
+        looks = self._looks.get(subset)
+        if looks is not None and looks.add(item):
+            self._bar.set_postfix_str(str(looks))
 
     def _judge(self, item: WorkItem, record: ResponseRecord) -> Mapping[str, Any]:
         """Judge an answer and keep what was judged; give its completion, empty if it is none."""
@@ -229,11 +275,13 @@ class K2VerifierEvaluator(DefaultEvaluator):
             self._record_failure(item.subset, judged)
             return {}
         self._files[item.subset].keep_review(sample_score(item.sample, item.case, judged), item.case, judged)
+        self._look(judged, item.subset)
         return judged.response.completion
 
     def _record_failure(self, subset: str, failed: FailedRequest) -> None:
         self._execution_tracker.record_error(subset)
         self._files[subset].save_failure(failed)
+        self._look(failed, subset)
         logger.warning(
             f"case {failed.case_index} of {subset} failed after {failed.attempts} attempts: "
             f"{failed.failure.failure_class.value}: {failed.failure.detail}"
@@ -262,6 +310,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 complete=complete and subset not in stopped,
                 stopped=stopped.get(subset),
             )
+            if subset in self._looks:
+                facts = self._looks[subset].facts_of(facts)
             files.finish(facts)
 
 

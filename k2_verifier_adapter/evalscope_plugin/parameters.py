@@ -35,6 +35,8 @@ class Parameter:
         of_session: Whether it says how fast and how far one session goes, or what decides in the end, and
             not what is asked: another session may go on with another value.
         of_gate: Whether it says what decides the exit code; its flag belongs to `report` and `score`, too.
+        is_new: Whether runs have been cached without it: only where it is set is it part of what EvalScope
+            takes for a run's identity, so that those can be gone on with.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Parameter:
     metavar: str = "N"
     of_session: bool = False
     of_gate: bool = False
+    is_new: bool = False
 
     @property
     def flag(self) -> str:
@@ -129,10 +132,22 @@ PARAMETERS = (
         "sample_seed",
         int,
         42,
-        "Seed of the stratified draw. With the same seed a larger limit keeps the rows of a smaller one. "
-        "Refused where nothing is drawn.",
+        "Seed of the stratified draw, and of the order of a run that stops when it is decided. With the same "
+        "seed a larger limit keeps the rows of a smaller one. Refused where nothing is drawn.",
         {"sample": "stratified", "sample_seed": 7},
         flag_help="Draw other rows. With the same seed a larger --limit keeps the rows of a smaller one.",
+    ),
+    Parameter(
+        "stop_when_decided",
+        bool,
+        False,
+        "Stop as soon as the strict verdict is decided. The rows are asked in a random order, and all that "
+        "have been asked are looked at up to twelve times, from 60 cases to the limit, or all rows; a limit "
+        "leaves a stratified draw. The looks are planned so that all of them together err as seldom as one.",
+        {"stop_when_decided": True},
+        flag_help="Ask in a random order, and stop as soon as the strict verdict is decided; --limit is the "
+        "most cases.",
+        is_new=True,
     ),
     Parameter(
         "max_response_mb",
@@ -319,9 +334,20 @@ def check_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
     }
     sample, seed = values["sample"], values["sample_seed"]
     default_seed = next(parameter.default for parameter in PARAMETERS if parameter.name == "sample_seed")
-    if sample != "stratified" and seed != default_seed:
+    stopping = values["stop_when_decided"]
+    if sample != "stratified" and not stopping and seed != default_seed:
         raise UsageError(
             f"extra_params.sample_seed is {seed!r}, but sample is {sample!r}, which draws nothing; "
             "set sample to 'stratified', or leave sample_seed out"
+        )
+    if stopping and values["gate"] == "upstream":
+        raise UsageError(
+            "extra_params.stop_when_decided is set, but gate is 'upstream', whose rule has no level at which "
+            "it could be looked at early; take gate 'strict', or leave stop_when_decided out"
+        )
+    if stopping and values["baseline"] is not None:
+        raise UsageError(
+            "extra_params.stop_when_decided is set, but a baseline is held against all rows; leave one of "
+            "the two out"
         )
     return values

@@ -159,26 +159,61 @@ def collect(
     return items
 
 
-def expected_cost(items: Sequence[WorkItem]) -> str:
-    """Say what the requests of a subset come to, if none has to be repeated.
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the requests of a subset come to, if none has to be repeated.
 
-    Prompt tokens are estimated from lengths, by the measure of stored answers where those tell theirs.
+    Attributes:
+        requests: Requests to send.
+        prompt_tokens: Tokens of their prompts, estimated from lengths.
+        stored: Answers that are stored.
+        measured: Stored answers whose token counts the estimate is scaled by.
+        of_prompt: Prompt tokens of a request, of all rows on average.
+        of_answer: Completion tokens of an answer, of the stored ones on average; None if none tells.
     """
+
+    requests: int
+    prompt_tokens: float
+    stored: int
+    measured: int
+    of_prompt: float
+    of_answer: float | None
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        by = f"scaled by {self.measured:,} stored answers" if self.measured else "estimated from their length"
+        known = f" ({self.stored:,} answers are stored)" if self.stored else ""
+        requests = f"{self.requests:,} requests to send{known}"
+        return f"{requests}, about {rough(self.prompt_tokens)} prompt tokens ({by}), retries not counted"
+
+
+def rough(number: float) -> str:
+    """Give a number with two digits: more would claim what an estimate lacks."""
+    whole = round(number)
+    return f"{round(whole, 2 - len(str(whole))) if whole > 99 else whole:,}"
+
+
+def expected_cost(items: Sequence[WorkItem]) -> Cost:
+    """Estimate what the requests of a subset come to, by the measure of stored answers where those tell."""
     to_send = [item.case for item in items if item.stored is None]
     stored = [(item.case, item.stored) for item in items if item.stored is not None]
-    measured = []
+    measured, answers = [], []
     for case, record in stored[:_ENOUGH]:
         response = parse_completion(record.response)
         if isinstance(response, Response) and (used := reported_tokens(response.completion, "prompt_tokens")):
             measured.append((used, _estimate(case)))
+            answers.append(reported_tokens(response.completion, "completion_tokens"))
     scale = sum(used for used, _ in measured) / sum(guess for _, guess in measured) if measured else 1.0
-    tokens = round(scale * sum(map(_estimate, to_send)))
-    if tokens > 99:
-        tokens = round(tokens, 2 - len(str(tokens)))  # More digits would claim what the estimate lacks.
-    by = f"scaled by {len(measured):,} stored answers" if measured else "estimated from their length"
-    known = f" ({len(stored):,} answers are stored)" if stored else ""
-    requests = f"{len(to_send):,} requests to send{known}"
-    return f"{requests}, about {tokens:,} prompt tokens ({by}), retries not counted"
+    tokens = scale * sum(map(_estimate, to_send))
+    of_stored = scale * sum(_estimate(case) for case, _ in stored)
+    return Cost(
+        requests=len(to_send),
+        prompt_tokens=tokens,
+        stored=len(stored),
+        measured=len(measured),
+        of_prompt=(tokens + of_stored) / max(1, len(items)),
+        of_answer=sum(answers) / len(answers) if answers else None,
+    )
 
 
 def tokens_of(case: Case, completion: Mapping[str, Any], text: str) -> int:

@@ -29,8 +29,9 @@ from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.errors import RunInterruptedError, UnknownFlagError, UsageError
 from k2_verifier_adapter.evalscope_plugin import masking, planning
 from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
+from k2_verifier_adapter.evalscope_plugin.costs import NO_PRICES, Prices, verdict_costs
 from k2_verifier_adapter.evalscope_plugin.model_clients import client_for, raw_endpoint, transport_options
-from k2_verifier_adapter.evalscope_plugin.parameters import check_parameters
+from k2_verifier_adapter.evalscope_plugin.parameters import check_parameters, gate_options
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.run_files import begun, storage_errors_told
 from k2_verifier_adapter.evalscope_plugin.takeover import require_active
@@ -74,19 +75,25 @@ def run_eval(
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run would send for one subset: the host (None without a URL), shared parameters, cost."""
+    """What a run would send for one subset: the host (None without a URL), shared parameters, cost.
+
+    `verdicts` says what a verdict on two kinds of vendors would probably cost; it is empty where none can be
+    said to.
+    """
 
     subset: str
     model: str
     host: str | None
     parameters: Mapping[str, Any]
-    cost: str
+    cost: planning.Cost
+    verdicts: list[str]
 
 
 def estimate_eval(
     arguments: Sequence[str],
     config: Mapping[str, Any] | None = None,
     parameters: Mapping[str, Any] | None = None,
+    prices: Prices = NO_PRICES,
 ) -> list[Estimate]:
     """Say what `run_eval` would send with the same arguments; sends nothing and writes nothing.
 
@@ -107,7 +114,13 @@ def estimate_eval(
             items = planning.collect(planner, paths, dataset, adapter.repeats, resume=bool(task.use_cache))
             shared = planner.shared_parameters(subset, [item.case for item in items])
             cost = planning.expected_cost(items)
-            found.append(Estimate(subset, client.model_name, client.host, shared, cost))
+            rows = adapter.rows[subset]
+            standard = rows.standard or preset_for(subset).standard
+            requirements = gate_options(adapter.parameters).requirements
+            verdicts = verdict_costs(
+                rows.cases, standard, requirements, cost, repeats=adapter.repeats, prices=prices
+            )
+            found.append(Estimate(subset, client.model_name, client.host, shared, cost, list(verdicts)))
     return found
 
 

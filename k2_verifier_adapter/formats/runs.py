@@ -143,8 +143,8 @@ def read_run(paths: RunPaths) -> StoredRun:
     }
     failed = {
         (request.case_index, request.repeat): request
-        for request in map(failed_request_from_json, _values(paths.failures))
-        if request is not None and (request.case_index, request.repeat) not in responses
+        for request in read_failures(paths)
+        if (request.case_index, request.repeat) not in responses
     }
     return StoredRun(
         paths=paths,
@@ -226,6 +226,12 @@ def read_predictions(path: Path) -> tuple[list[ResponseRecord], int]:
     found = [record_of_prediction(value) for value in _values(path)]
     records = [record for record in found if record is not None]
     return records, len(found) - len(records)
+
+
+def read_failures(paths: RunPaths) -> list[FailedRequest]:
+    """Read the failed requests of the last session."""
+    found = map(failed_request_from_json, _values(paths.failures))
+    return [request for request in found if request is not None]
 
 
 def _values(path: Path) -> Iterator[Any]:

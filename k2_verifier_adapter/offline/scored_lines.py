@@ -14,7 +14,7 @@ from k2_verifier_adapter.core.history import Repairs
 from k2_verifier_adapter.core.json_text import differ, reportable
 from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.observed import Observed
-from k2_verifier_adapter.core.run_facts import RunFacts
+from k2_verifier_adapter.core.run_facts import RunFacts, StoppingRule
 from k2_verifier_adapter.core.secrets import hide_secrets
 from k2_verifier_adapter.core.summary import Summary, build_summary
 from k2_verifier_adapter.core.tally import Tally
@@ -35,6 +35,8 @@ class ScoredLines:
         repeats: The most lines of one case.
         answered: The `data_index` of every official answer that a line is for.
         unanswered: Failed requests that count as no decision, by whether the official API calls.
+        rules: By which rules the runs stopped that the lines are of; None of one that asked all rows.
+        under_way: Lines of requests that were under way when such a run was decided; they are not scored.
         failed_cases: The first failed cases; None where nobody wants to see them.
     """
 
@@ -51,6 +53,8 @@ class ScoredLines:
     repeats: int = 0
     answered: set[int] = field(default_factory=set)
     unanswered: Counter[bool] = field(default_factory=Counter)
+    rules: set[StoppingRule | None] = field(default_factory=set)
+    under_way: int = 0
     failed_cases: FirstFailedCases | None = None
 
     def note_request(self, body: Mapping[str, Any] | None, run_at: str | None) -> None:
@@ -99,6 +103,8 @@ class ScoredLines:
         self.repeats = max(self.repeats, other.repeats)
         self.answered |= other.answered
         self.unanswered += other.unanswered
+        self.rules |= other.rules
+        self.under_way += other.under_way
         if self.failed_cases is not None and other.failed_cases is not None:
             self.failed_cases.merge(other.failed_cases)
         if other.parameters is not None:
@@ -122,6 +128,9 @@ class ScoredLines:
         several = len(self.models) > 1
         asked = ", ".join(f"{name} ({count})" for name, count in self.models.most_common(5))
         void_reason = f"the requests ask for several models: {asked}" if several else None
+        stopping = next(iter(self.rules)) if len(self.rules) == 1 else None
+        if len(self.rules) > 1:
+            void_reason = void_reason or "the lines are of runs that stopped by different rules, or by none"
         model = self.models or self.observed.models or Counter({"unknown": 1})
         # A log of the client's own arguments may hold headers.
         parameters = {name: reportable(value) for name, value in (self.parameters or {}).items()}
@@ -130,7 +139,7 @@ class ScoredLines:
             subset=subset or "",
             parameters=hide_secrets(parameters),
             rows=official.info,
-            planned=log.scored,
+            planned=log.scored if stopping is None else stopping.cases * self.repeats,
             repeats=self.repeats,
             started_at=self.first_at or "",
             finished_at=self.last_at,
@@ -141,6 +150,7 @@ class ScoredLines:
             python=platform.python_version(),
             standard=official.standard,
             gate=gate,
+            stopping=stopping,
         )
         summary = build_summary(
             facts,
@@ -151,20 +161,20 @@ class ScoredLines:
             void_reason=void_reason,
             log=log,
         )
-        warnings = [*summary.warnings, *_warnings(log)]
-        if several:
+        warnings = [*summary.warnings, *_warnings(log, stopped=stopping is not None)]
+        if void_reason is not None:
             warnings.append(f"No verdict: {void_reason}.")
-        return replace(summary, warnings=tuple(warnings))
+        return replace(summary, warnings=tuple(warnings), under_way=self.under_way)
 
 
-def _warnings(log: LogFacts) -> list[str]:
+def _warnings(log: LogFacts, *, stopped: bool) -> list[str]:
     warnings = []
     if log.other_request.count:
         warnings.append(
             f"{_lines(log.other_request)} hold other messages or tools than the official request of the "
             "same data_index: the official file may belong to another prompt set."
         )
-    if log.official.unused:
+    if log.official.unused and not stopped:
         answers = log.official.rows - log.official.failed
         warnings.append(
             f"{log.official.unused} of {answers} official answers have no line in the results; they are not "

@@ -196,6 +196,11 @@ class LineScorer:
             if data_index is None:
                 scored.log.without_data_index.add(result.number)
                 continue
+            note = LineNote.from_json(result.note)
+            scored.rules.add(note.stopping)
+            if note.stopping is not None and note.place >= note.stopping.cases:
+                scored.under_way += 1
+                continue
             # The lines of one data_index that follow each other are repeats of one case.
             if data_index == current:
                 repeat += 1
@@ -209,7 +214,8 @@ class LineScorer:
             if official is None or place is not _Place.SCORED:
                 scored.log.left_out[place.value].add(data_index)
             else:
-                self._add(scored, result, self._logged_case(scored, result, official, data_index), repeat)
+                case = self._logged_case(scored, result, official, data_index)
+                self._add(scored, result, case, note, repeat)
         return scored
 
     def _place_of(self, data_index: int, *, is_answered: bool) -> _Place:
@@ -239,9 +245,10 @@ class LineScorer:
             own_messages=None if body is None else body.get("messages"),
         )
 
-    def _add(self, scored: ScoredLines, result: Result, case: LoggedCase, repeat: int) -> None:
+    def _add(
+        self, scored: ScoredLines, result: Result, case: LoggedCase, note: LineNote, repeat: int
+    ) -> None:
         """Judge one line, and count it."""
-        note = LineNote.from_json(result.note)
         body = _body_of(result)
         item = self._judge(result, case, note, body, repeat)
         scored.log.scored += 1

@@ -49,6 +49,7 @@ def report_as_json(summary: Summary) -> dict[str, Any]:
             "failed": tally.failed,
             "missing": summary.missing,
             "coverage": summary.coverage,
+            **({} if facts.stopping is None else {"under_way": summary.under_way}),
         },
         "finish_reasons": {
             "stop": counts.stop,
@@ -78,6 +79,12 @@ def report_as_json(summary: Summary) -> dict[str, Any]:
     }
     if summary.redacted:
         report["redacted"] = True
+    if facts.stopping is not None:
+        report["stopping"] = {
+            "cases": facts.stopping.cases,
+            "maximum": facts.stopping.design.maximum,
+            **facts.stopping.as_json(),
+        }
     if facts.repeats > 1:
         repeated = tally.repeated
         flips = repeated.flips / repeated.pairs if repeated.pairs else None

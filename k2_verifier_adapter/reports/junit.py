@@ -194,6 +194,8 @@ def _words(summary: Summary) -> Iterator[str]:
     status, said = wording.headline(summary)
     yield f"Verdict: {status.value} ({said})"
     yield f"Requests: {wording.requests(summary)}"
+    if design := wording.stopped_at(summary):
+        yield f"Looks: {design}"
     if (found := summary.baseline) is not None:
         yield f"Against the baseline: {found.status.value} ({wording.behind_baseline(found)})"
     yield from (f"WARNING: {line}" for line in wording.warnings(summary))

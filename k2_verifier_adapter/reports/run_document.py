@@ -90,6 +90,8 @@ def _verdict_blocks(summary: Summary, verdict: Verdict) -> Iterator[doc.Block]:
         )
     elif verdict.status is not Status.NONE:
         yield doc.Paragraph("none beyond chance", "Differences from the official API")
+    if design := wording.stopped_at(summary):
+        yield doc.Paragraph(f"{design}; intervals of the checks are those of this look", "Looks")
     if summary.similarity_bounds is not None and verdict.status is not Status.NONE:
         low, high = map(percent, summary.similarity_bounds)
         said = f"{low} if every request without an answer had disagreed, {high} if each had agreed"

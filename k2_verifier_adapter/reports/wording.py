@@ -112,8 +112,24 @@ def requests(summary: Summary) -> str:
 
 def requests_and_cost(summary: Summary) -> str:
     """Count the requests, and the tokens where the vendor says them."""
-    tokens = summary.observed.usage["total_tokens"]
-    return request_counts(summary) + (f"; {tokens:,} tokens" if tokens else "")
+    said = request_counts(summary) + _tokens(summary.observed.usage["total_tokens"])
+    if summary.under_way:
+        said += f"; {summary.under_way:,} under way at the decision and no part of it"
+        said += _tokens(summary.under_way_tokens)
+    return said
+
+
+def _tokens(number: int) -> str:
+    return f", {number:,} tokens" if number else ""
+
+
+def stopped_at(summary: Summary) -> str | None:
+    """Say where a run that stops when it is decided stands; None for any other."""
+    rule = summary.facts.stopping
+    if rule is None:
+        return None
+    settled = summary.facts.complete and summary.verdict.status in {Status.PASS, Status.FAIL}
+    return f"{'decided' if settled else 'not decided'} {rule}"
 
 
 def effort(summary: Summary) -> Pairs:
@@ -228,4 +244,6 @@ def verdict_line(summary: Summary) -> str:
     ]
     found += [f"differs: {difference.name}" for difference in summary.verdict.raised]
     named = name(summary.facts.subset) if summary.facts.subset else name(summary.facts.model)
+    if design := stopped_at(summary):
+        found.append(design)
     return f"{named}: verdict {word} ({said}); {', '.join(found)}"

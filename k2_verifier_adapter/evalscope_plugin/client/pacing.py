@@ -81,6 +81,10 @@ class Budget:
         if self._max_total_tokens and self.tokens >= self._max_total_tokens:
             self._end(f"max_total_tokens {self._max_total_tokens}")
 
+    def close(self, reason: str) -> None:
+        """Let nothing more be sent."""
+        self._end(reason)
+
     async def pause(self, seconds: float) -> None:
         """Wait, but no longer than until a maximum is reached."""
         if seconds <= 0 or self.spent is not None:
