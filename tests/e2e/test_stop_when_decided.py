@@ -1,0 +1,239 @@
+"""Runs that stop when the verdict is decided: few requests for a bad vendor, and one verdict whatever happens."""
+
+from __future__ import annotations
+
+import json
+import socket
+
+import pytest
+from support.commands import invoke
+from support.drawn_rows import at_random, official_rows, probabilities, vendor_rows
+from support.quick_page import write_page
+from support.runs import EVALSCOPES_WARNINGS, KEY, MODEL, report_of, stored, write_rows
+
+from k2_verifier_adapter.offline.stored import summary_of
+from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor, profile_with
+
+pytestmark = EVALSCOPES_WARNINGS
+
+CASES = 2_000
+CONCURRENCY = 16
+CHANCES = probabilities(CASES)
+BAD = at_random(0.885)
+"""F1 0.53."""
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    """Draw no page, and ask no proxy."""
+    monkeypatch.setattr("evalscope.report.gen_html_report_file", write_page)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def port():
+    """A port that one vendor after the other serves at, for EvalScope's cache identity holds the URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Rows with one official run."""
+    return write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", official_rows(CHANCES))
+
+
+def vendor(change=lambda p: p, profile=PROFILES["official"], seed=3):
+    """Make a vendor whose answers are drawn."""
+    return SimulatedVendor(vendor_rows(CHANCES, change, seed), profile, record_requests=True)
+
+
+def run_of(vendor, port, run, rows, *flags, subset="k2_thinking"):
+    """Run the command against a vendor; give its result."""
+    source = json.dumps({"k2_verifier": {"local_path": str(rows), "subset_list": [subset]}})
+    with vendor.running(port) as endpoint:
+        return invoke(
+            *("eval", "--model", MODEL, "--api-url", endpoint.url, "--api-key", KEY),
+            *(
+                "--dataset-args",
+                source,
+                "--eval-batch-size",
+                CONCURRENCY,
+                "--work-dir",
+                run,
+                "--no-timestamp",
+            ),
+            *("--generation-config", json.dumps({"retries": 0, "stream": False})),
+            *("--stop-when-decided", "--gate", "strict", *flags),
+        )
+
+
+def verdict(run):
+    """Give what a stored run says of its verdict, and at which look."""
+    summary = summary_of(stored(run))
+    return summary.verdict, summary.facts.stopping, summary.total, summary.tally.counts
+
+
+@pytest.fixture(scope="module")
+def failed_run(tmp_path_factory, port, rows):
+    """An undisturbed run against a bad vendor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evalscope.report.gen_html_report_file", write_page)
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        run = tmp_path_factory.mktemp("bad") / "run"
+        asked = vendor(BAD)
+        result = run_of(asked, port, run, rows)
+    return run, result, len(asked.requests)
+
+
+def test_a_bad_vendor_is_failed_early(failed_run):
+    """The run ends at a look far before its end; what was under way is stored, and no part of the verdict."""
+    run, result, requests = failed_run
+    summary = summary_of(stored(run))
+    rule = summary.facts.stopping
+    assert result.exit_code == 1
+    assert summary.facts.complete
+    assert rule.cases in rule.design.looks
+    assert rule.cases < CASES / 5
+    assert rule.cases <= requests <= rule.cases + CONCURRENCY
+    assert summary.completed == summary.total == rule.cases
+    assert summary.under_way == requests - rule.cases == len(stored(run).records) - rule.cases
+    assert f"decided after {rule.cases} of 2,000 cases (12 looks, O'Brien–Fleming pass" in " ".join(
+        result.stdout.split()
+    )
+    assert not report_of(run).execution_summary.incomplete
+
+
+def test_every_format_states_the_look(failed_run):
+    """The report in JSON, text and JUnit names the look, and JSON the whole design."""
+    run, _, requests = failed_run
+    rule = summary_of(stored(run)).facts.stopping
+    said = {
+        form: invoke("report", run, "--format", form).stdout for form in ("json", "text", "junit", "html")
+    }
+    report = json.loads(said.pop("json"))
+    assert report["stopping"]["look"] == rule.look
+    assert report["stopping"]["cases"] == report["requests"]["total"] == rule.cases
+    assert report["requests"]["under_way"] == requests - rule.cases
+    for text in said.values():
+        assert f"decided after {rule.cases} of 2,000 cases" in " ".join(text.split())
+
+
+def test_the_export_scores_to_the_same_verdict(failed_run, rows, tmp_path):
+    """The lines say their place in the order, so that `score` judges the same look; a line left out is missed."""
+    run, _, requests = failed_run
+    results = tmp_path / "results.jsonl"
+    assert invoke("export", run, "--output", results).exit_code == 0
+    lines = results.read_text().splitlines(keepends=True)
+    assert len(lines) == requests
+
+    def scored():
+        flags = ("--rows", rows, "--subset", "k2_thinking", "--gate", "strict", "--format", "json")
+        found = invoke("score", results, *flags)
+        return found.exit_code, json.loads(found.stdout)
+
+    code, report = scored()
+    told = json.loads(invoke("report", run, "--format", "json").stdout)
+    assert code == 1
+    assert report["verdict"] == told["verdict"]
+    assert report["stopping"] == told["stopping"]
+    assert report["requests"] == told["requests"]
+    assert not report["warnings"]
+    place = next(n for n, line in enumerate(lines) if json.loads(line)["k2_verifier"]["place"] == 0)
+    results.write_text("".join(lines[:place] + lines[place + 1 :]))
+    _, report = scored()
+    assert report["requests"]["missing"] == 1
+    del lines[place]
+    plain = json.loads(lines[0])
+    del plain["k2_verifier"]
+    results.write_text("".join([json.dumps(plain) + "\n", *lines[1:]]))
+    code, report = scored()
+    assert (code, report["verdict"]["status"]) == (3, "none")
+    assert "stopped by different rules" in report["verdict"]["reason"]
+
+
+def test_a_decided_run_stays_decided(failed_run, port, rows):
+    """Gone on with, it sends nothing and says the same."""
+    run, _, _ = failed_run
+    before = verdict(run)
+    again = vendor(BAD)
+    result = run_of(again, port, run, rows, "--use-cache", run)
+    assert result.exit_code == 1
+    assert again.requests == []
+    assert verdict(run) == before
+
+
+def test_stopped_in_the_middle_and_resumed_it_comes_to_the_same_look(failed_run, port, rows, tmp_path):
+    """A session that ends between two looks has no verdict; the next comes to that of an undisturbed run."""
+    undisturbed, _, requests = failed_run
+    run = tmp_path / "run"
+    cut = run_of(vendor(BAD), port, run, rows, "--max-requests", 81)
+    assert cut.exit_code == 3
+    summary = summary_of(stored(run))
+    assert not summary.facts.complete
+    assert summary.total == CASES
+    assert summary.verdict.status.value == "inconclusive"
+    rest = vendor(BAD)
+    assert run_of(rest, port, run, rows, "--use-cache", run).exit_code == 1
+    assert len(rest.requests) < requests
+    assert verdict(run) == verdict(undisturbed)
+
+
+def test_a_faithful_vendor_passes_before_the_end(port, tmp_path):
+    """With five official runs, similarity, surplus and accuracy are settled before all rows are asked."""
+    rows = write_rows(tmp_path / "rows.jsonl", official_rows(CHANCES, runs=5))
+    run = tmp_path / "run"
+    result = run_of(vendor(), port, run, rows)
+    summary = summary_of(stored(run))
+    assert result.exit_code == 0
+    assert summary.facts.stopping.cases < CASES
+    assert all(check.status.value == "pass" for check in summary.verdict.checks if check.applied)
+
+
+def test_failed_requests_are_finished_and_bounded(port, rows, tmp_path):
+    """Some failures leave the verdict decided, and are not sent again; too many leave it open to the last look."""
+    run = tmp_path / "run"
+    some = vendor(BAD, profile_with({"http_400": 0.025}))
+    assert run_of(some, port, run, rows).exit_code == 1
+    summary = summary_of(stored(run))
+    assert summary.tally.failed == 2
+    assert summary.coverage >= 0.98
+    assert summary.similarity_bounds is not None
+    before = verdict(run)
+    healed = vendor(BAD)
+    run_of(healed, port, run, rows, "--use-cache", run)
+    assert healed.requests == []
+    assert verdict(run) == before
+    many = tmp_path / "many"
+    run_of(vendor(BAD, profile_with({"http_400": 0.2})), port, many, rows, "--limit", 100)
+    summary = summary_of(stored(many))
+    assert summary.facts.complete
+    assert summary.facts.stopping.cases == summary.total == 100
+    assert summary.verdict.status.value == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("subset", "flags", "said"),
+    [
+        ("k2_thinking", ("--gate", "upstream"), "gate is 'upstream'"),
+        ("k2_thinking", ("--baseline", "."), "a baseline is held against all rows"),
+        ("other", (), "has no threshold"),
+    ],
+)
+def test_what_cannot_be_decided_is_refused(port, rows, tmp_path, *, subset, flags, said):
+    """Without a strict verdict that the looks could decide, nothing is sent."""
+    asked = vendor()
+    result = run_of(asked, port, tmp_path / "run", rows, *flags, subset=subset)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert asked.requests == []
+
+
+def test_synthetic_rows_are_refused(port, tmp_path):
+    """No answer to them could decide anything."""
+    asked = vendor()
+    result = run_of(asked, port, tmp_path / "run", "bundled")
+    assert result.exit_code == 2
+    assert "stop_when_decided is set, but k2_thinking has synthetic rows" in result.stderr
+    assert asked.requests == []
