@@ -121,7 +121,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
         resume, repeats = bool(self.use_cache), self.benchmark.repeats
         for subset, dataset in dataset_dict.items():
             paths = RunPaths(Path(self.outputs.outputs_dir), self.model_name, subset)
-            items = planning.collect(self._planner, paths, dataset, repeats, resume=resume)
+            rule = self.benchmark.stopping_rule(subset)
+            items = planning.collect(self._planner, paths, dataset, repeats, resume=resume, rule=rule)
             collected.append((paths, items))
         # Only now, when nothing is refused any more, is anything written.
         for paths, items in collected:

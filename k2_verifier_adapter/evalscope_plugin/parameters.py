@@ -213,6 +213,7 @@ PARAMETERS = (
         "else; strict, the worst of the checks, each by its 95% interval. Without it, none.",
         of_session=True,
         of_gate=True,
+        is_new=True,
     ),
     Parameter(
         "inconclusive",
@@ -224,6 +225,7 @@ PARAMETERS = (
         flag_help="What an inconclusive verdict means for the exit code: 1 (fail) or 0 (ok); 3 without it.",
         of_session=True,
         of_gate=True,
+        is_new=True,
     ),
     Parameter(
         "min_trigger_similarity",
@@ -237,6 +239,7 @@ PARAMETERS = (
         metavar="X",
         of_session=True,
         of_gate=True,
+        is_new=True,
     ),
     Parameter(
         "min_schema_accuracy",
@@ -250,6 +253,7 @@ PARAMETERS = (
         metavar="X",
         of_session=True,
         of_gate=True,
+        is_new=True,
     ),
     Parameter(
         "call_surplus_tolerance",
@@ -265,6 +269,7 @@ PARAMETERS = (
         metavar="X",
         of_session=True,
         of_gate=True,
+        is_new=True,
     ),
     Parameter(
         "min_coverage",
@@ -280,6 +285,7 @@ PARAMETERS = (
         metavar="X",
         of_session=True,
         of_gate=True,
+        is_new=True,
     ),
     Parameter(
         "baseline",
@@ -289,6 +295,7 @@ PARAMETERS = (
         "whether this one is not worse.",
         {"baseline": "outputs/20261115_101500"},
         of_session=True,
+        is_new=True,
     ),
     Parameter(
         "margin",
@@ -299,6 +306,7 @@ PARAMETERS = (
         minimum=0,
         maximum=1,
         of_session=True,
+        is_new=True,
     ),
 )
 

@@ -18,10 +18,11 @@ from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request, build_request, estimate_prompt_tokens, merge_parameters
 from k2_verifier_adapter.core.responses import Response, parse_completion, reported_tokens
+from k2_verifier_adapter.core.run_facts import StoppingRule
 from k2_verifier_adapter.core.secrets import Masker, hide_secrets
 from k2_verifier_adapter.errors import CacheMismatchError
 from k2_verifier_adapter.evalscope_plugin.loading import CASE_KEY
-from k2_verifier_adapter.formats.runs import RunPaths, read_predictions
+from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_predictions
 
 logger = get_logger()
 
@@ -131,13 +132,30 @@ class WorkItem:
 
 
 def collect(
-    planner: RequestPlanner, paths: RunPaths, dataset: Dataset, repeats: int, *, resume: bool
+    planner: RequestPlanner,
+    paths: RunPaths,
+    dataset: Dataset,
+    repeats: int,
+    *,
+    resume: bool,
+    rule: StoppingRule | None = None,
 ) -> list[WorkItem]:
     """Match every sample of a subset with its stored answer, if stored answers belong to this run.
 
-    Answers to other requests than today's are refused (`CacheMismatchError`).
+    Args:
+        planner: Makes the requests.
+        paths: Where the run is kept.
+        dataset: The samples.
+        repeats: Requests for each row.
+        resume: Whether stored answers belong to this run.
+        rule: How the run stops when it is decided, or None.
+
+    Raises:
+        CacheMismatchError: If an answer is to another request than today's, or the looks are others.
     """
     stored = _stored_records(paths) if resume else {}
+    if stored:
+        _check_looks(paths, rule)
     items = []
     differing = []
     for sample in dataset:
@@ -157,6 +175,25 @@ def collect(
             "run, or start a new one without --use-cache."
         )
     return items
+
+
+def _check_looks(paths: RunPaths, rule: StoppingRule | None) -> None:
+    """Refuse to change when a run is looked at, once it may have been looked at."""
+    facts = read_facts(paths)
+    before = None if facts is None else facts.stopping
+    if before is not None:
+        before = replace(before, look=None)
+    if before == rule:
+        return
+    asked = (
+        "was not"
+        if before is None
+        else f"was, with at most {before.design.maximum:,} cases and seed {before.seed},"
+    )
+    raise CacheMismatchError(
+        f"{paths.facts}: this run {asked} begun with stop_when_decided. When it is looked at cannot be "
+        "changed afterwards; restore its settings, or start a new run without --use-cache."
+    )
 
 
 @dataclass(frozen=True, slots=True)

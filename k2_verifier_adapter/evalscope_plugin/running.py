@@ -111,7 +111,8 @@ def estimate_eval(
         found = []
         for subset, dataset in datasets.items():
             paths = RunPaths(Path(task.use_cache or task.work_dir), task.model_id, subset)
-            items = planning.collect(planner, paths, dataset, adapter.repeats, resume=bool(task.use_cache))
+            rule, resume = adapter.stopping_rule(subset), bool(task.use_cache)
+            items = planning.collect(planner, paths, dataset, adapter.repeats, resume=resume, rule=rule)
             shared = planner.shared_parameters(subset, [item.case for item in items])
             cost = planning.expected_cost(items)
             rows = adapter.rows[subset]
