@@ -19,6 +19,7 @@ from evalscope.api.metric import AggScore, SampleScore, Score
 from evalscope.api.model import GenerateConfig, ModelOutput
 from evalscope.api.registry import BENCHMARK_REGISTRY, EVALUATOR_REGISTRY, create_evaluator, get_benchmark
 from evalscope.config import DEFAULT_TEXT_GEN_SERVICE_CONFIG
+from evalscope.evaluation_versioning import ResolvedBenchmarkSpec
 from evalscope.evaluator import DefaultEvaluator
 from evalscope.evaluator.execution_tracker import ExecutionTracker
 from evalscope.evaluator.perf_collector import PerfCollector
@@ -306,3 +307,24 @@ def test_the_report_has_the_fields_that_are_read_and_set():
         "dataset_description",
     } <= set(Report.model_fields)
     assert _parameters(AgentAdapter._on_generate_report_end)[:3] == ["self", "report", "output_dir"]
+
+
+def test_runs_of_earlier_versions_can_be_gone_on_with():
+    """What came later is part of EvalScope's cache identity only where it is set and says what is asked."""
+    pace = {"requests_per_minute": 0, "max_requests": 0, "max_total_tokens": 0, "max_minutes": 0}
+    asked = {
+        "malformed_history": "sanitize",
+        "normalize_tool_call_ids": False,
+        "sample": "first",
+        "sample_seed": 42,
+        "max_response_mb": 64,
+    }
+    for given, covered in (
+        ({}, pace),
+        ({"gate": "strict", "min_coverage": 0.9, "stop_when_decided": False}, asked | pace),
+        ({"stop_when_decided": True}, {"stop_when_decided": True} | asked | pace),
+    ):
+        task = TaskConfig(datasets=["k2_verifier"], dataset_args={"k2_verifier": {"extra_params": given}})
+        spec = ResolvedBenchmarkSpec.from_meta(get_benchmark("k2_verifier", task).benchmark_meta, task)
+        assert spec.extra_params == covered
+        assert "call_surplus" not in spec.metric_list

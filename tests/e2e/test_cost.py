@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
+from support.drawn_rows import official_rows, probabilities
 from support.runs import (
     EVALSCOPES_WARNINGS,
     KEY,
@@ -194,3 +196,56 @@ def test_the_command_stops_at_a_maximum_with_exit_code_3(tmp_path, rows, monkeyp
     assert "INCOMPLETE: 13.33% of the requests completed" in result.stdout
     assert "stopped (max_requests 4 reached); continue it with" in " ".join(result.stdout.split())
     assert "incomplete: the run was stopped (max_requests 4 reached), 26 requests not made" in result.stderr
+
+
+def _dry_run(rows, *flags):
+    source = json.dumps({"k2_verifier": {"local_path": str(rows)}})
+    common = ["eval", "--model", MODEL, "--api-url", "http://127.0.0.1:9/v1", "--dataset-args", source]
+    return CliRunner().invoke(main, [*common, *map(str, flags)])
+
+
+def test_a_dry_run_says_what_a_verdict_will_probably_cost(tmp_path):
+    """Requests, tokens and price of a faithful and of a bad vendor, asked to the end and stopped when decided."""
+    rows = write_rows(tmp_path / "rows.jsonl", official_rows(probabilities(2000)))
+    said = _dry_run(rows, "--dry-run", "--price-in", 0.6, "--price-out", 2.5).stdout
+    found = re.findall(
+        r"^ +(.*), (.*): ([\d,]+) requests, about ([\d,]+) prompt tokens, price (.*); pass (\d+)%", said, re.MULTILINE
+    )
+    kinds = [(vendor, design) for vendor, design, *_ in found]
+    assert kinds == [
+        (vendor, design)
+        for vendor in ("faithful, F1 0.76", "F1 0.60")
+        for design in ("all rows", "--stop-when-decided")
+    ]
+    numbers = [int(cells[2].replace(",", "")) for cells in found]
+    assert numbers[0] == numbers[2] == 2000
+    assert 1500 < numbers[1] < 2000
+    assert numbers[3] < 300
+    assert all(70 < int(cells[5]) < 85 for cells in found[:2])
+    assert [cells[5] for cells in found[2:]] == ["0", "0"]
+    assert found[0][4] == "0.08 + 5.00 for every 1,000 completion tokens of an answer"
+
+
+def test_stored_answers_tell_how_long_answers_are(tmp_path):
+    """With a run to go on with, the completion tokens of its answers are part of the price."""
+    rows = write_rows(tmp_path / "rows.jsonl", official_rows(probabilities(60)))
+    run = tmp_path / "run"
+    with SimulatedVendor(official_rows(probabilities(60)), PROFILES["official"]).running() as endpoint:
+        evaluate(endpoint.url, run, rows, limit=30)
+        more = ("--api-url", endpoint.url, "--api-key", KEY, "--work-dir", run, "--use-cache", run)
+        said = _dry_run(rows, *more, "--rerun-review", "--dry-run", "--price-out", 1_000_000).stdout
+    used = [json.loads(record.response)["usage"]["completion_tokens"] for record in stored(run).records]
+    (price,) = re.findall(
+        r"faithful, F1 0.76, all rows: 60 requests, .* completion tokens, price ([\d,.]+);", said
+    )
+    assert float(price.replace(",", "")) == pytest.approx(60 * sum(used) / len(used), abs=0.01)
+
+
+def test_no_verdict_has_no_cost(rows):
+    """Of synthetic rows only the requests are told; prices belong to a dry run."""
+    said = _dry_run(rows, "--dry-run").stdout
+    assert "30 requests to send" in said
+    assert "verdict" not in said
+    refused = _dry_run(rows, "--price-in", 1)
+    assert refused.exit_code == 2
+    assert "go with --dry-run" in refused.stderr

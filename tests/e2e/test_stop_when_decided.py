@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 
 import pytest
 from support.commands import invoke
 from support.drawn_rows import at_random, official_rows, probabilities, vendor_rows
 from support.quick_page import write_page
+from support.resumed import predictions
 from support.runs import EVALSCOPES_WARNINGS, KEY, MODEL, report_of, stored, write_rows
 
+from k2_verifier_adapter.formats.runs import write_facts
 from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor, profile_with
 
@@ -164,16 +167,30 @@ def test_a_decided_run_stays_decided(failed_run, port, rows):
     assert verdict(run) == before
 
 
-def test_stopped_in_the_middle_and_resumed_it_comes_to_the_same_look(failed_run, port, rows, tmp_path):
-    """A session that ends between two looks has no verdict; the next comes to that of an undisturbed run."""
+def test_the_looks_of_a_run_stay_what_they_are(failed_run, port, rows):
+    """With another maximum, even where EvalScope is told not to compare, a run that was looked at is refused."""
+    run, _, _ = failed_run
+    again = vendor(BAD)
+    result = run_of(again, port, run, rows, "--use-cache", run, "--rerun-review", "--limit", 100)
+    assert result.exit_code == 2
+    assert "at most 2,000 cases" in result.stderr
+    assert again.requests == []
+
+
+def test_cut_short_and_resumed_it_comes_to_the_same_look(failed_run, port, rows, tmp_path):
+    """A session that ends between two looks, or is killed, has no verdict; the next comes to the undisturbed one's."""
     undisturbed, _, requests = failed_run
     run = tmp_path / "run"
-    cut = run_of(vendor(BAD), port, run, rows, "--max-requests", 81)
-    assert cut.exit_code == 3
+    assert run_of(vendor(BAD), port, run, rows, "--max-requests", 81).exit_code == 3
     summary = summary_of(stored(run))
     assert not summary.facts.complete
     assert summary.total == CASES
     assert summary.verdict.status.value == "inconclusive"
+    # A killed process leaves half a line, and the facts of its start.
+    with predictions(run).open("a") as file:
+        file.write('{"index": 8')
+    paths, facts = stored(run).paths, summary.facts
+    write_facts(paths, replace(facts, stopped=None, stopping=replace(facts.stopping, look=None)))
     rest = vendor(BAD)
     assert run_of(rest, port, run, rows, "--use-cache", run).exit_code == 1
     assert len(rest.requests) < requests
