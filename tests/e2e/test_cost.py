@@ -209,7 +209,9 @@ def test_a_dry_run_says_what_a_verdict_will_probably_cost(tmp_path):
     rows = write_rows(tmp_path / "rows.jsonl", official_rows(probabilities(2000)))
     said = _dry_run(rows, "--dry-run", "--price-in", 0.6, "--price-out", 2.5).stdout
     found = re.findall(
-        r"^ +(.*), (.*): ([\d,]+) requests, about ([\d,]+) prompt tokens, price (.*); pass (\d+)%", said, re.MULTILINE
+        r"^ +(.*), (.*): ([\d,]+) requests, about ([\d,]+) prompt tokens, price (.*); pass (\d+)%",
+        said,
+        re.MULTILINE,
     )
     kinds = [(vendor, design) for vendor, design, *_ in found]
     assert kinds == [
