@@ -79,6 +79,7 @@ PARAMETERS = [
     "requests_per_minute",
     "sample",
     "sample_seed",
+    "stop_when_decided",
 ]
 """`dataset_args.k2_verifier.extra_params`."""
 
