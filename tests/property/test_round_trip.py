@@ -355,6 +355,8 @@ def told(summary: Summary, *, all_asked: bool) -> dict[str, Any]:
     parts["warnings"] = [text for text in parts["warnings"] if "have no line in the results" not in text]
     parts["served"] = report["provenance"]["served"]
     parts["flips"] = (summary.tally.repeated.pairs, summary.tally.repeated.flips)
+    # A log does not know which requests were never made.
+    del parts["verdict"]["forecast"]
     if all_asked:
         # A run counts the repairs of all its rows, a log those of the rows that were asked.
         parts["repairs"] = report["repairs"]
