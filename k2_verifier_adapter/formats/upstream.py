@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import FailureClass, Group
-from k2_verifier_adapter.core.json_text import whole
 from k2_verifier_adapter.core.run_facts import StoppingRule
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.formats.lines import (
@@ -48,7 +47,6 @@ class LineNote:
         stream_anomalies: Stream failure classes noticed while the response was assembled.
         failure_class: How the request failed, or None.
         stopping: How the run stopped when it was decided, and at which look; None if it asked all rows.
-        place: Place of the case in the order of such a run, from 0.
         redacted: What was judged before messages, tools and response were left out, as JSON; None if
             they are there. It is written for people, and never read back.
     """
@@ -58,7 +56,6 @@ class LineNote:
     failure_class: FailureClass | None = None
     http_status: int | None = None
     stopping: StoppingRule | None = None
-    place: int = 0
     redacted: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -74,7 +71,6 @@ class LineNote:
             said["http_status"] = self.http_status
         if self.stopping is not None:
             said["stopping"] = self.stopping.as_json()
-            said["place"] = self.place
         if self.redacted is not None:
             said[_REDACTED_KEY] = dict(self.redacted)
         return said
@@ -88,14 +84,12 @@ class LineNote:
         found = map(_failure_class, anomalies if isinstance(anomalies, list) else ())
         status = value.get("http_status")
         failure_class = _failure_class(value.get("failure_class"))
-        stopping, place = _stopping(value)
         return cls(
             stream_anomalies=tuple(kind for kind in found if kind and kind.group is Group.STREAM),
             raw=value.get("raw") is not False,
             failure_class=failure_class if failure_class and failure_class.group is Group.TRANSPORT else None,
             http_status=status if isinstance(status, int) and not isinstance(status, bool) else None,
-            stopping=stopping,
-            place=place,
+            stopping=_stopping(value.get("stopping")),
         )
 
 
@@ -107,11 +101,11 @@ def is_redacted(note: Any) -> bool:
     return isinstance(note, Mapping) and isinstance(note.get(_REDACTED_KEY), Mapping)
 
 
-def _stopping(note: Mapping[str, Any]) -> tuple[StoppingRule | None, int]:
+def _stopping(value: Any) -> StoppingRule | None:
     try:
-        return StoppingRule.from_json(note.get("stopping")), whole(note.get("place", 0))
-    except (KeyError, OverflowError, TypeError, ValueError, AttributeError):
-        return None, 0
+        return StoppingRule.from_json(value)
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return None
 
 
 def _failure_class(value: Any) -> FailureClass | None:

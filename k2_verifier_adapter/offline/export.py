@@ -26,7 +26,6 @@ from k2_verifier_adapter.core.redaction import (
 )
 from k2_verifier_adapter.core.requests import merge_parameters, upstream_hash
 from k2_verifier_adapter.core.run_facts import RunFacts
-from k2_verifier_adapter.core.sampling import in_stratified_order
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.formats.files import atomic_write
 from k2_verifier_adapter.formats.runs import StoredRun
@@ -152,25 +151,15 @@ def results_of(
     """
     names = ToolNames()
     records = {(record.case_index, record.repeat): record for record in run.records}
-    places = _places(run)
+    rule = run.facts.stopping if run.facts.complete else None
     items = judge_run(run) if items is None else items
     for item in sorted(items, key=lambda item: (item.case_index, item.repeat)):
         case, record = run.cases[item.case_index], records.get((item.case_index, item.repeat))
         judgement = None if isinstance(item, FailedRequest) else item.judgement
         result = _result_of(case, item, record, run.facts)
-        if places:
-            note = replace(result.note, stopping=run.facts.stopping, place=places[case.index])
-            result = replace(result, note=note)
+        if rule is not None:
+            result = replace(result, note=replace(result.note, stopping=rule))
         yield result.redacted(_redacted_judgement(judgement, case.repairs, names)) if redact else result
-
-
-def _places(run: StoredRun) -> dict[int, int]:
-    """Give the place of every case in the order of a run that stopped when it was decided."""
-    rule = run.facts.stopping
-    if rule is None or not run.facts.complete:
-        return {}
-    order = in_stratified_order(run.cases.values(), rule.seed)
-    return {case.index: place for place, case in enumerate(order)}
 
 
 def _result_of(case: Case, item: Item, record: ResponseRecord | None, facts: RunFacts) -> ExportedResult:

@@ -131,6 +131,8 @@ class ScoredLines:
         stopping = next(iter(self.rules)) if len(self.rules) == 1 else None
         if len(self.rules) > 1:
             void_reason = void_reason or "the lines are of runs that stopped by different rules, or by none"
+        elif stopping is not None and not stopping.design.is_planned:
+            void_reason = void_reason or "the looks that the lines tell are not those of any run"
         model = self.models or self.observed.models or Counter({"unknown": 1})
         # A log of the client's own arguments may hold headers.
         parameters = {name: reportable(value) for name, value in (self.parameters or {}).items()}

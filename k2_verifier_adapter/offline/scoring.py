@@ -17,6 +17,8 @@ from k2_verifier_adapter.core.judged import Item, judge_response
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.log_facts import FailedRule, LogFacts
 from k2_verifier_adapter.core.responses import literal_finish_reason, read_completion
+from k2_verifier_adapter.core.run_facts import StoppingRule
+from k2_verifier_adapter.core.sampling import stratified_order
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import NO_GATE, GateOptions
 from k2_verifier_adapter.formats.lines import Advance, json_objects
@@ -173,6 +175,7 @@ class LineScorer:
         self._rule = failed_rule
         self._keep_failed = keep_failed
         self._on_case = on_case
+        self._judged: dict[StoppingRule, frozenset[int]] = {}
 
     def nothing(self) -> ScoredLines:
         """Give what no line adds up to."""
@@ -198,7 +201,8 @@ class LineScorer:
                 continue
             note = LineNote.from_json(result.note)
             scored.rules.add(note.stopping)
-            if note.stopping is not None and note.place >= note.stopping.cases:
+            official = self._official.cases.get(data_index)
+            if note.stopping is not None and official and data_index not in self._judged_by(note.stopping):
                 scored.under_way += 1
                 continue
             # The lines of one data_index that follow each other are repeats of one case.
@@ -208,7 +212,6 @@ class LineScorer:
                 current, repeat = data_index, 0
                 is_answered = data_index in answered or data_index in scored.answered
                 place = self._place_of(data_index, is_answered=is_answered)
-            official = self._official.cases.get(data_index)
             if official is not None:
                 scored.answered.add(data_index)
             if official is None or place is not _Place.SCORED:
@@ -217,6 +220,22 @@ class LineScorer:
                 case = self._logged_case(scored, result, official, data_index)
                 self._add(scored, result, case, note, repeat)
         return scored
+
+    def _judged_by(self, rule: StoppingRule) -> frozenset[int]:
+        """Give the `data_index` of the cases that a rule's last look judged.
+
+        They follow from the rows; what a log says of its own order is not asked.
+        """
+        if rule not in self._judged:
+            known = {
+                data_index: case.answer.should_call
+                for data_index, case in self._official.cases.items()
+                if case.answer is not None
+            }
+            drawn = stratified_order(known, rule.seed)[: rule.design.maximum]
+            order = stratified_order({data_index: known[data_index] for data_index in drawn}, rule.seed)
+            self._judged[rule] = frozenset(order[: rule.cases])
+        return self._judged[rule]
 
     def _place_of(self, data_index: int, *, is_answered: bool) -> _Place:
         official = self._official.cases.get(data_index)

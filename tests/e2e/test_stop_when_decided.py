@@ -13,6 +13,7 @@ from support.quick_page import write_page
 from support.resumed import predictions
 from support.runs import EVALSCOPES_WARNINGS, KEY, MODEL, report_of, stored, write_rows
 
+from k2_verifier_adapter.core.sampling import in_stratified_order
 from k2_verifier_adapter.formats.runs import write_facts
 from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor, profile_with
@@ -124,7 +125,7 @@ def test_every_format_states_the_look(failed_run):
 
 
 def test_the_export_scores_to_the_same_verdict(failed_run, rows, tmp_path):
-    """The lines say their place in the order, so that `score` judges the same look; a line left out is missed."""
+    """`score` judges the same look, knows a line that was left out, and takes no other looks from the lines."""
     run, _, requests = failed_run
     results = tmp_path / "results.jsonl"
     assert invoke("export", run, "--output", results).exit_code == 0
@@ -143,17 +144,24 @@ def test_the_export_scores_to_the_same_verdict(failed_run, rows, tmp_path):
     assert report["stopping"] == told["stopping"]
     assert report["requests"] == told["requests"]
     assert not report["warnings"]
-    place = next(n for n, line in enumerate(lines) if json.loads(line)["k2_verifier"]["place"] == 0)
-    results.write_text("".join(lines[:place] + lines[place + 1 :]))
-    _, report = scored()
-    assert report["requests"]["missing"] == 1
-    del lines[place]
-    plain = json.loads(lines[0])
-    del plain["k2_verifier"]
-    results.write_text("".join([json.dumps(plain) + "\n", *lines[1:]]))
+    first = in_stratified_order(stored(run).cases.values(), told["stopping"]["seed"])[0].data_index
+    results.write_text("".join(line for line in lines if json.loads(line)["data_index"] != first))
     code, report = scored()
-    assert (code, report["verdict"]["status"]) == (3, "none")
-    assert "stopped by different rules" in report["verdict"]["reason"]
+    assert report["requests"]["missing"] == 1
+    assert report["requests"]["total"] == told["requests"]["total"]
+
+    def claim(note, count):
+        changed = [json.loads(line) for line in lines]
+        for line in changed[:count]:
+            line["k2_verifier"] = note
+        results.write_text("".join(json.dumps(line) + "\n" for line in changed))
+        code, report = scored()
+        assert (code, report["verdict"]["status"]) == (3, "none")
+        return report["verdict"]["reason"]
+
+    assert "stopped by different rules" in claim({}, 1)
+    rule = json.loads(lines[0])["k2_verifier"]["stopping"]
+    assert "not those of any run" in claim({"stopping": {**rule, "fail_z": [0.1] * 12}}, len(lines))
 
 
 def test_a_decided_run_stays_decided(failed_run, port, rows):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import isclose, sqrt
 from typing import Any
 
 from k2_verifier_adapter.core.json_text import number, whole
@@ -61,6 +61,17 @@ class Design:
     def maximum(self) -> int:
         """The cases of the last look."""
         return self.looks[-1]
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether it is what `plan` gives for its maximum, so that it errs as seldom as that."""
+        planned = plan(self.maximum)
+        levels = zip(self.levels, planned.levels, strict=False)
+        return self.looks == planned.looks and all(
+            isclose(ours.passing, theirs.passing, abs_tol=1e-6)
+            and isclose(ours.failing, theirs.failing, abs_tol=1e-6)
+            for ours, theirs in levels
+        )
 
     def __str__(self) -> str:
         """Say it in a few words."""
