@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 from multiprocessing.util import Finalize
 from pathlib import Path
 from random import Random
@@ -36,7 +37,7 @@ from k2_verifier_adapter.core.judged import judge_record
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.judging import tool_calls
 from k2_verifier_adapter.core.judging.judge import judge
-from k2_verifier_adapter.core.metrics import compute_metrics
+from k2_verifier_adapter.core.metrics import CALL_SURPLUS, compute_metrics
 from k2_verifier_adapter.core.records import (
     ResponseRecord,
     judgement_as_json,
@@ -145,7 +146,9 @@ def _check_metrics(tally: Tally) -> None:
     _check_counts(tally.unrepaired)
     for metric in compute_metrics(tally):
         if metric.value is not None and metric.interval is not None:
-            assert 0 <= metric.interval.low <= metric.value <= metric.interval.high <= 1
+            # A surplus of calls is relative to the official ones: none at all is -1, and there is no most.
+            least, most = (-1, inf) if metric.name == CALL_SURPLUS else (0, 1)
+            assert least <= metric.interval.low <= metric.value <= metric.interval.high <= most
 
 
 def _check_refusal(refusal: NotACompletion) -> None:
