@@ -501,9 +501,9 @@ def test_memory_stays_bounded(finished: Finished) -> None:
 
 
 def invoke(*arguments: Any) -> str:
-    """Run a command; give its standard output, which it must end well with."""
+    """Run a command; give its standard output. Reports say that the run is incomplete, if they say anything."""
     result = commands.invoke(*arguments)
-    assert result.exit_code == 0, result.stderr
+    assert result.exit_code in (0, 3), result.stderr
     return result.stdout
 
 

@@ -192,7 +192,8 @@ def test_the_stock_command_and_all_that_follows(place, monkeypatch):
         ["score", place / "results.jsonl", "--rows", place / "rows.jsonl", "--format", "json"],
     ):
         result = invoke(*arguments)
-        assert result.exit_code == 0, result.stderr
+        # Half of the requests failed, which makes every report an incomplete one.
+        assert result.exit_code == (0 if arguments[0] == "export" else 3), result.stderr
         outputs += [result.stdout, result.stderr]
     assert "***" in (place / "results.jsonl").read_text()
     assert leaks(place, *outputs) == []
