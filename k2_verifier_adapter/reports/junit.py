@@ -113,7 +113,7 @@ def _checks(summary: Summary, options: GateOptions) -> Iterator[_Outcome]:
         # Upstream's rule is of one metric.
         for rule in (Gate.UPSTREAM, Gate.STRICT) if check.metric == PRIMARY_METRIC else (Gate.STRICT,):
             found = _found(check, rule)
-            name = f"{check.metric}: {wording.needed(check)}, {_RULES[rule]}"
+            name = f"{check.metric}: {_needed(check)}, {_RULES[rule]}"
             if verdict.reason is not None:
                 yield _Outcome(name, "skipped", f"{verdict.reason}; {found}")
             elif rule is Gate.STRICT and not check.applied:
@@ -137,6 +137,12 @@ def _margins(summary: Summary, options: GateOptions) -> Iterator[_Outcome]:
             yield _Outcome(name, "skipped", f"{found.reason}; {said}")
         else:
             yield _decided(name, check.status, said, options)
+
+
+def _needed(check: Check) -> str:
+    if check.most is not None:
+        return f"within {percent(check.most)}"
+    return f"at least {points(check.threshold)}%"
 
 
 _RULES = {Gate.UPSTREAM: "upstream's rule (value)", Gate.STRICT: "strict rule (95% interval)"}

@@ -121,13 +121,14 @@ def _checks(verdict: Verdict) -> Table:
 
 def _check(check: Check, *, applied: bool) -> tuple[doc.Cell, ...]:
     status = check.status
-    limit = check.threshold if check.most is None else check.most
+    limit = f"{100 * (check.threshold if check.most is None else check.most):g}%"
+    needed = f"at least {limit}" if check.most is None else f"within {limit}"
     return (
         check.metric,
         Value(status.value, status) if applied else f"({status.value})",
         wording.checked_value(check),
         wording.bounds(check.metric, check.interval),
-        wording.needed(check) if applied else f"not applied: {100 * limit:g}%",
+        needed if applied else f"not applied: {limit}",
     )
 
 

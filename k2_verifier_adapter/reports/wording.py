@@ -217,13 +217,6 @@ def checked_value(check: Check) -> str:
     return percent_beside(check.value, check.threshold)
 
 
-def needed(check: Check) -> str:
-    """Say what a check asks for."""
-    if check.most is not None:
-        return f"within {percent(check.most)}"
-    return f"at least {points(check.threshold)}%"
-
-
 def behind_baseline(found: NotWorse) -> str:
     """Say what stands behind the outcome against a baseline."""
     held = f"{name(found.model)} ({printable(found.baseline)}), {plural(found.cases, 'common case')}"

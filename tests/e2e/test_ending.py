@@ -41,7 +41,7 @@ def assert_files_are_what_the_command_says(run):
     """Every file is byte for byte what `k2-verifier report` makes of what is stored."""
     for ending, form in FORMATS.items():
         told = CliRunner().invoke(main, ["report", str(run), "--format", form])
-        assert told.exit_code == 0, told.output
+        assert told.exit_code in (0, 3), told.output
         assert written(run, ending) == told.stdout, ending
 
 

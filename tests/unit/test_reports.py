@@ -291,7 +291,7 @@ class TestText:
         """A run that lacks answers says INCOMPLETE, a whole one does not."""
         text = render_text(mixed_summary())
         assert (
-            "Requests: 9 total, 6 completed, 2 failed, 1 missing; 90 tokens\nINCOMPLETE: 66.67% of the"
+            "Requests: 9 total, 6 completed, 2 failed, 1 missing, 90 tokens\nINCOMPLETE: 66.67% of the"
             in text
         )
         assert "INCOMPLETE" not in render_text(faithful_summary())
@@ -368,12 +368,12 @@ class TestText:
         check = Check("trigger_similarity", 0.73, 0.729999, upstream_met=False, status=Status.INCONCLUSIVE)
         summary = replace(faithful_summary(), verdict=Verdict(Status.INCONCLUSIVE, (check,)))
         text = words(render_text(summary))
-        assert "trigger_similarity inconclusive 72.9999% at least 73.00%" in text
+        assert "trigger_similarity inconclusive 72.9999% at least 73%" in text
 
     def test_undefined_check(self):
         """A check of an undefined metric says so."""
         text = words(render_text(summary_of([make_row(call=False)], [answering()])))
-        assert "trigger_similarity inconclusive undefined at least 73.00%" in text
+        assert "trigger_similarity inconclusive undefined at least 73%" in text
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202e\u200b\u2066\U000e0041\ud800[red]\r\n\x08" + "x" * 5
