@@ -99,11 +99,7 @@ def build(
 def _sources(
     samples: Path | None, baselines: tuple[Path, ...], archive: Path | None, subset: str
 ) -> tuple[Source | None, list[Source]]:
-    """Name the files to read.
-
-    Raises:
-        UsageError: If the flags do not go together.
-    """
+    """Name the files to read."""
     from k2_verifier_adapter.errors import UsageError
     from k2_verifier_adapter.formats.lines import ARCHIVE_SUFFIXES
     from k2_verifier_adapter.formats.upstream import RESULTS_MEMBERS, SAMPLES_MEMBER

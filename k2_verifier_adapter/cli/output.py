@@ -132,11 +132,7 @@ def is_terminal() -> bool:
 
 
 def check_destination(form: str, output: Path | None) -> None:
-    """Refuse to fill a terminal with a page, before the work is done.
-
-    Raises:
-        UsageError: If the page would be printed on a terminal.
-    """
+    """Refuse to fill a terminal with a page, before the work is done."""
     from k2_verifier_adapter.errors import UsageError
 
     if BY_NAME[form].media is Media.PAGE and output is None and is_terminal():
@@ -146,11 +142,7 @@ def check_destination(form: str, output: Path | None) -> None:
 
 
 def deliver(report: Report, form: str, output: Path | None) -> None:
-    """Print a report, or write it to a file, whole or not at all.
-
-    Raises:
-        DataError: If the file cannot be written.
-    """
+    """Print a report, or write it to a file, whole or not at all."""
     printed = output is None or str(output) == "-"
     chosen = BY_NAME[form]
     if printed and chosen.media is Media.TERMINAL:
@@ -180,12 +172,7 @@ def say(decision: Decision) -> None:
 def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
     """Show how far a command is; in a pipe or a file, nothing.
 
-    Args:
-        label: What is done.
-        total: Steps in all; None where that is not known.
-
-    Yields:
-        A function to call with the number of steps made since the last call.
+    Yields a function to call with the number of steps made since its last call.
     """
     if not sys.stderr.isatty():
         yield lambda _: None

@@ -81,11 +81,7 @@ def simulate(
 
 
 def profile_of(name: str, faults: Iterable[str]) -> Profile:
-    """Give a shipped profile, with faults of the command line on top.
-
-    Raises:
-        UsageError: If the profile or a fault is unknown, or a rate is no share.
-    """
+    """Give a shipped profile, with faults of the command line on top, or raise `UsageError`."""
     from k2_verifier_adapter.simulator import profile_named, profile_with
 
     profile = profile_named(name)
@@ -104,11 +100,7 @@ def _fault_and_rate(text: str) -> tuple[str, float]:
 
 
 def vendor_rows(path: str, subset: str) -> list[Mapping[str, Any]]:
-    """Read rows as they stand in their file, after a check that reports every bad one.
-
-    Raises:
-        DataError: If the file is missing, or a row cannot be used.
-    """
+    """Read rows as they stand in their file, after a check that reports every bad one (`DataError`)."""
     from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
     from k2_verifier_adapter.formats.rows import load_cases, read_records
 

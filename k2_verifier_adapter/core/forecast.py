@@ -25,10 +25,7 @@ class Forecast:
     """What will probably come out.
 
     Attributes:
-        passing: Probability that it passes.
-        failing: Probability that it fails.
         cases: Cases after which it is settled, on average; the maximum where it is not.
-        maximum: The most cases that are asked.
     """
 
     passing: float
@@ -67,12 +64,7 @@ class Outlook:
 
 
 def outlook(check: Check, cases: int) -> Outlook | None:
-    """Put a check on its scale; None if it is undefined.
-
-    Args:
-        check: The check.
-        cases: Cases that it rests on.
-    """
+    """Put a check that rests on so many cases on its scale; None if it is undefined."""
     if check.value is None or check.interval is None:
         return None
     interval, least = check.interval, check.threshold
@@ -96,10 +88,7 @@ def outlook(check: Check, cases: int) -> Outlook | None:
 def forecast(outlooks: Sequence[Outlook], done: int, design: Design) -> Forecast:
     """Forecast checks that all have to pass, and of which none may fail.
 
-    Args:
-        outlooks: The checks.
-        done: Cases so far; 0 if the values are taken for the truth.
-        design: The looks; those at `done` cases or fewer have been.
+    Cases `done` may be 0 if the values are taken for the truth; the looks at as many or fewer have been.
     """
     import numpy as np
 
@@ -159,12 +148,7 @@ def of_checks(checks: Sequence[Check], done: int, design: Design) -> Forecast | 
 
 @dataclass(frozen=True, slots=True)
 class Assumed:
-    """A vendor that is assumed, to say what a verdict on it would cost.
-
-    Attributes:
-        similarity: Its F1.
-        accuracy: Its share of valid calls.
-    """
+    """A vendor that is assumed, by its F1 and its share of valid calls."""
 
     similarity: float
     accuracy: float = 0.99
@@ -181,13 +165,8 @@ def cost(
 ) -> Forecast:
     """Forecast the verdict on a vendor that calls as often as the official API.
 
-    Args:
-        vendor: The vendor.
-        requirements: What is asked for.
-        design: The looks.
-        base: Share of the official answers that call, between 0 and 1.
-        agreement: F1 of the official model against itself.
-        runs: Official runs of the rows.
+    `base` is the share of the official answers that call, `agreement` the F1 of the official model against
+    itself over so many runs.
     """
     errors, hits = 2 * base * (1 - vendor.similarity), base * vendor.similarity
     found = []

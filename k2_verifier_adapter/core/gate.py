@@ -37,12 +37,7 @@ _SEVERITY = (UNUSABLE, GATE_FAILED, INCONCLUSIVE, PASSED)
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An exit code and why.
-
-    Attributes:
-        code: The exit code.
-        reason: One line, or None where there is nothing to say.
-    """
+    """An exit code and why, in one line; None where there is nothing to say."""
 
     code: int
     reason: str | None = None
@@ -142,12 +137,7 @@ def required_coverage(options: GateOptions) -> float:
 
 
 def by_baseline(found: NotWorse, inconclusive: WhenInconclusive | None) -> Decision:
-    """Decide the exit code of a run that was held against a baseline.
-
-    Args:
-        found: The outcome.
-        inconclusive: What an inconclusive outcome means; exit code 3 if None.
-    """
+    """Decide the exit code of a run that was held against a baseline."""
     gate = f"not worse than {found.baseline}"
     if found.status is Status.NONE:
         return Decision(INCONCLUSIVE, f"{gate}: no verdict possible: {found.reason}")
@@ -159,11 +149,7 @@ def by_baseline(found: NotWorse, inconclusive: WhenInconclusive | None) -> Decis
 
 
 def check_two_runs(runs: int) -> None:
-    """Refuse the gate for another number of runs.
-
-    Raises:
-        UsageError: If there are not two.
-    """
+    """Refuse the gate for another number of runs than two."""
     if runs != 2:
         raise UsageError(
             f"--gate not-worse: {runs} runs are given, but it holds the first of two against the second; "
@@ -176,10 +162,6 @@ def not_worse_outcome(comparison: Comparison, margin: float = DEFAULT_MARGIN) ->
 
     What fails is in no difference: a run of which too much failed, or that was interrupted, gets no
     verdict, as in its own report.
-
-    Args:
-        comparison: Two runs.
-        margin: How much worse the first may be, as a share.
     """
     found = not_worse(comparison, margin)
     if found.reason is not None:

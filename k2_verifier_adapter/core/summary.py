@@ -31,13 +31,8 @@ class Summary:
     """Everything that a report says.
 
     Attributes:
-        facts: What is known of the run.
-        tally: Counts and failure classes.
         metrics: The metrics, in report order.
-        verdict: The verdict.
-        observed: What the responses say of themselves.
         repairs: Evaluated cases by repair.
-        warnings: Lines that a reader must see.
         log: What was found in the results file that was scored; None for a run.
         redacted: Whether the words of prompts and answers are left out; see `core.redaction`.
         findings: Probable causes, those that explain most of the loss first.
@@ -98,10 +93,7 @@ class Summary:
 def summarize(facts: RunFacts, cases: Collection[Case], items: Iterable[Item]) -> Summary:
     """Summarize a run; of one that stopped when it was decided, the cases that decided it.
 
-    Args:
-        facts: What is known of the run.
-        cases: The evaluated cases.
-        items: The judged responses and the failed requests, at most one for each case and repeat.
+    There is at most one item for each case and repeat.
     """
     tally, observed, under_way = Tally(), Observed(), Observed()
     items = list(items)
@@ -151,17 +143,7 @@ def build_summary(
     void_reason: str | None = None,
     log: LogFacts | None = None,
 ) -> Summary:
-    """Put a summary together from a finished tally.
-
-    Args:
-        facts: What is known of the run.
-        tally: The tally of all responses and failed requests.
-        observed: What the responses say of themselves.
-        repairs: Evaluated cases by repair.
-        unanswered: Requests that failed or were never made, by whether the official API calls.
-        void_reason: A further reason why these numbers may carry no verdict.
-        log: What was found in the results file that was scored.
-    """
+    """Put a summary together from a finished tally."""
     metrics = tuple(compute_metrics(tally))
     mixed = observed.mixed
     warnings = []

@@ -71,9 +71,6 @@ class Check:
     """One metric against its threshold, by both rules.
 
     Attributes:
-        metric: The metric's name.
-        threshold: What it must reach.
-        value: What it is; None if undefined.
         upstream_met: Upstream's rule, value ≥ threshold; None if undefined.
         status: The strict rule: pass if the interval's lower bound reaches the threshold, fail if
             its upper bound is below, else inconclusive.
@@ -103,8 +100,6 @@ class Verdict:
 
     Attributes:
         status: `none` where there is no check or a reason speaks against any verdict.
-        checks: The checks, shown even where the status is `none`.
-        reason: Why there is no verdict, or None.
         incomplete: Why the strict verdict is inconclusive whatever its checks say, or None.
         differences: What was tested beside the checks, shown or not.
     """
@@ -232,16 +227,9 @@ def strict_verdict(
 ) -> Verdict:
     """Judge a run, or the part of it that a look is at, by the checks of the strict rule.
 
-    Against several official runs the similarity is held against theirs to each other, and the threshold
-    says only what it would say. The verdict is the worst of the checks that were applied.
-
-    Args:
-        tally: What was answered.
-        requirements: What is asked for.
-        standard: What the rows are held against, where it is known.
-        level: How sure the checks have to be.
-        coverage: Completed / all requests; None asks for none.
-        void_reason: Why these numbers may carry no verdict (synthetic rows, several models), or None.
+    Against several official runs the similarity is held against theirs to each other, and the threshold says
+    only what it would say. The verdict is the worst of the checks that were applied. `void_reason` says why
+    these numbers may carry no verdict (synthetic rows, several models); without coverage, none is asked for.
     """
     metrics = {metric.name: metric for metric in compute_metrics(tally)}
     if requirements.similarity is None and standard is not None:
@@ -317,13 +305,7 @@ def _check(name: str, found: Estimate | None, wanted: Range, level: Level, *, ap
 
 
 def similarity_bounds(counts: Counts, unanswered_calls: int, unanswered_others: int) -> tuple[float, float]:
-    """Give trigger_similarity if every failed or missing request had disagreed, and if each had agreed.
-
-    Args:
-        counts: Counts over the completed responses.
-        unanswered_calls: Requests without an answer to which the official API calls.
-        unanswered_others: Those to which it does not.
-    """
+    """Give trigger_similarity if every failed or missing request had disagreed, and if each had agreed."""
     errors = counts.fp + counts.fn
     total = 2 * counts.tp + errors + unanswered_calls + unanswered_others
     agreed = 2 * (counts.tp + unanswered_calls)

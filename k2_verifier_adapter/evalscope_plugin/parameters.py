@@ -22,9 +22,6 @@ class Parameter:
     """One parameter of `dataset_args.k2_verifier.extra_params`.
 
     Attributes:
-        name: Its name.
-        kind: Its type.
-        default: Its default.
         description: What it does, as EvalScope and docs/parameters.md show it.
         example: Parameters that set it, itself among them, as docs/parameters.md shows them.
         choices: The texts that it may be; empty if it is no text.

@@ -38,12 +38,7 @@ _LIMITS = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 def comparison_document(comparison: Comparison, found: NotWorse | None = None) -> doc.Document:
-    """Make the report on several runs.
-
-    Args:
-        comparison: What to report.
-        found: Whether the first run is not worse than the second, where it was asked.
-    """
+    """Make the report on several runs."""
     lead: list[doc.Block] = []
     if found is not None:
         lead.append(against_baseline("not-worse", "A against B", found, "A - B"))

@@ -29,12 +29,7 @@ OFFICIAL = "official"
 
 
 def comparison_as_json(comparison: Comparison, found: NotWorse | None = None) -> dict[str, Any]:
-    """Give the comparison's content; the same comparison gives the same keys in the same order.
-
-    Args:
-        comparison: What to report.
-        found: Whether the first run is not worse than the second, where it was asked.
-    """
+    """Give the comparison's content; the same comparison gives the same keys in the same order."""
     return {
         "schema_version": SCHEMA_VERSION,
         "cases": comparison.cases,

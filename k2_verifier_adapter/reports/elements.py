@@ -18,11 +18,9 @@ class Markup(str):
 def element(tag: str, /, *children: str | None, **attributes: str | int | bool | None) -> Markup:
     """Build an element.
 
-    Args:
-        tag: Its name; not foreign.
-        children: Texts, which are escaped, and `Markup`, which is not; None is left out.
-        attributes: By name, with `_` for `-` and behind a Python keyword; None and False are left out,
-            True is an attribute without value.
+    The tag and the names of attributes are not foreign; texts among the children are escaped, `Markup` is
+    not. A name is written with `_` for `-` and behind a Python keyword; None and False are left out, True is
+    an attribute without value.
     """
     listed = "".join(_attribute(key, value) for key, value in attributes.items())
     if tag in _VOID:

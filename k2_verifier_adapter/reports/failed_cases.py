@@ -47,15 +47,9 @@ class FailedCase:
 
     Attributes:
         row: 0-based row number.
-        data_index: Upstream's 1-based number.
-        repeat: 0-based repetition.
-        failures: What went wrong.
         ended: How the answer ended: its finish_reason, or that there is none.
-        official: How the official answer ended.
-        turns: The last messages of the request.
         turns_before: Messages before these.
         texts: Reasoning and content of the answer, by name.
-        calls: Its tool calls.
         raw: The answer as it came: choice 0, as JSON.
         official_calls: The official calls, as far as they are known.
         effort: Duration, attempts, HTTP status, in words.
@@ -134,13 +128,7 @@ class ShownCase(CaseLike, Protocol):
 
 
 def request_case(case: ShownCase, request: FailedRequest, *, raw: Any = None) -> FailedCase:
-    """Give the view of a failed request.
-
-    Args:
-        case: The request and the official answer.
-        request: How it failed.
-        raw: What came in place of a completion; None if nothing did.
-    """
+    """Give the view of a failed request."""
     said = [f"HTTP {request.status}"] if request.status is not None else []
     said += [took(request.duration_s, request.attempts)] if request.duration_s else []
     turns, before = last_turns(case.messages())

@@ -71,13 +71,8 @@ def fit_sections(
 ) -> list[str]:
     """Write the sections of a report, all together within a number of bytes.
 
-    What takes most room is shortened first, so that one long section costs the others nothing.
-
-    Args:
-        sections: The sections.
-        sizes: How much to show of a section, the most first.
-        render: Writes a section.
-        most_bytes: Bytes in UTF-8 that all of them may take together, as far as the last size allows it.
+    What takes most room is shortened first, so that one long section costs the others nothing. The sizes
+    begin with the most; the last one may take more than the bytes in UTF-8 that are allowed.
     """
     steps = [0] * len(sections)
     written = [render(section, sizes[0]) for section in sections]
@@ -98,19 +93,10 @@ def fit_items(
 ) -> tuple[list[C], int, int]:
     """Shorten many items alike until all of them fit together.
 
-    The limits are tried side by side, and one at which the items have become too many is given up: no item
-    is held with the whole of its texts.
-
-    Args:
-        items: The items, each read once.
-        limits: Characters of one text, the longest first.
-        shorten: Gives an item with no text longer than a limit.
-        length: Counts the bytes of a shortened item.
-        most_bytes: Bytes that all of them may take.
-
-    Returns:
-        The items at the longest limit at which all of them fit, that limit, and how many items there were.
-        At the shortest limit there may be fewer: the first that fit.
+    The limits are tried side by side, and one at which the items have become too many is given up: no item is
+    held with the whole of its texts. The limits are in characters of one text, the longest first. Gives the
+    items at the longest limit at which all of them fit, that limit, and how many items there were; at the
+    shortest limit there may be fewer: the first that fit.
     """
     kept: dict[int, list[C]] = {limit: [] for limit in limits}
     taken = dict.fromkeys(limits, 0)

@@ -45,12 +45,7 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonReport:
-    """What the report on several runs is made of.
-
-    Attributes:
-        comparison: What to report.
-        found: Whether the first run is not worse than the second, where it was asked.
-    """
+    """What the report on several runs is made of, with the question of the baseline where it was asked."""
 
     comparison: Comparison
     found: NotWorse | None = None
@@ -112,10 +107,6 @@ class Format:
     """One form of a report.
 
     Attributes:
-        name: What `--format` calls it.
-        ending: How its files end.
-        media: What it is made for.
-        render: Gives the report.
         of_comparisons: Whether it can give a comparison as well as the report on a run.
     """
 

@@ -29,7 +29,6 @@ class _Outcome:
     """One case of the suite.
 
     Attributes:
-        name: What is checked.
         element: `failure`, `error` or `skipped`; None if it passed.
         message: Why; of a passed case, what was found.
         kind: The `type` of a failure or an error.
@@ -42,7 +41,7 @@ class _Outcome:
 
 
 def render_junit(summary: Summary) -> str:
-    """Give the report as JUnit XML; the run's gate decides which rule's checks can fail."""
+    """Give the report as JUnit XML; the gate decides which rule's checks can fail."""
     options = summary.facts.gate
     outcomes = [
         _completeness(summary),

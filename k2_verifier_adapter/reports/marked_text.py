@@ -21,10 +21,8 @@ _LINE_END = re.compile(r"\r\n?|\n")
 def arguments_of_call(arguments: Any, paths: Collection[str]) -> list[Piece]:
     """Lay out the arguments of a call: as indented JSON where they are JSON, else as they are.
 
-    Args:
-        arguments: As the response has them.
-        paths: Paths of the values to mark (`$.city`), as failures have them. Of what is not JSON, all
-            from the place on where it stops being JSON is marked.
+    The paths are of the values to mark (`$.city`). Of what is not JSON, all from the place on where it stops
+    being JSON is marked.
     """
     value = arguments
     if isinstance(arguments, str):

@@ -41,9 +41,7 @@ _FIGURES = (
 def run_document(summary: Summary, cases: Iterable[FailedCase] = ()) -> doc.Document:
     """Make the report on a run or on a results file.
 
-    Args:
-        summary: What to report; already redacted, if it is to be.
-        cases: The failed cases, in row order, redacted as well; read only by a format that shows them.
+    All of it is redacted already, if it is to be; the failed cases are read only by a format that shows them.
     """
     facts = summary.facts
     when = facts.finished_at or facts.started_at
@@ -137,14 +135,7 @@ def _p(p: float) -> str:
 
 
 def against_baseline(name: str, title: str, found: NotWorse, what: str) -> doc.Judged:
-    """Say whether a run is not worse than a baseline.
-
-    Args:
-        name: The anchor.
-        title: The question.
-        found: The answer.
-        what: What is less what.
-    """
+    """Say whether a run is not worse than a baseline; `what` says what is less what."""
     numbers = doc.numbers("difference", INTERVAL, "at least")
     columns = (Column(what, Kind.IDENTIFIER), *numbers, Column("result"))
     rows = tuple(

@@ -32,13 +32,7 @@ _UNDER_HEAD = Box("\n".join(["    ", "    ", " -- ", *["    "] * 5]) + "\n", asc
 
 
 def render_text(document: doc.Document, *, colour: bool = False, width: int = WIDTH) -> str:
-    """Lay a document out as text.
-
-    Args:
-        document: What to show.
-        colour: Whether to write terminal colours.
-        width: Columns to fill at most.
-    """
+    """Lay a document out as text, at most `width` columns wide."""
     return laid_out(_parts(document), colour=colour, width=width)
 
 

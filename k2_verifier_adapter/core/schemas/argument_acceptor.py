@@ -39,12 +39,8 @@ _LIBRARY_KEYWORDS = frozenset(
 def surely_satisfies(schema: Any, instance: Any) -> bool:
     """Whether the library surely finds no violation, and fails on nothing.
 
-    Sound for draft 7 and draft 2020-12, where no format is checked: what is known here means the same
-    in both.
-
-    Args:
-        schema: A schema that `schema_acceptor.is_surely_valid` accepts; its shapes are relied on.
-        instance: A JSON value.
+    Sound for draft 7 and draft 2020-12, where no format is checked: what is known here means the same in
+    both. `schema_acceptor.is_surely_valid` accepts the schema: its shapes are relied on.
     """
     try:
         return _Walk(schema).satisfies(schema, instance)
@@ -57,11 +53,7 @@ class _NotKnownError(Exception):
 
 
 class _Walk:
-    """One schema held against one instance.
-
-    Attributes:
-        root: The schema as a whole, which references lead into.
-    """
+    """One schema held against one instance; references lead into the root."""
 
     __slots__ = ("_depth", "_steps", "root")
 

@@ -54,13 +54,10 @@ class Estimate:
 def call_surplus(table: DecisionTable) -> Estimate | None:
     """Compute the vendor's calls beyond the official ones, relative to these.
 
-    With one official run it is (FP − FN) / (TP + FN); with several, the mean of their calls stands in
-    the denominator. On the scale of log(1 + surplus) it varies as that of two paired proportions does,
-    with variance (FP + FN) / ((TP + FP) (TP + FN)) where each case has one answer of either side. Half a
-    case is added to FP and FN each, for vendors that hardly differ.
-
-    Returns:
-        None where the official API never calls.
+    With one official run it is (FP − FN) / (TP + FN); with several, the mean of their calls stands in the
+    denominator. On the scale of log(1 + surplus) it varies as that of two paired proportions does, with
+    variance (FP + FN) / ((TP + FP) (TP + FN)) where each case has one answer of either side. Half a case is
+    added to FP and FN each, for vendors that hardly differ. None where the official API never calls.
     """
     ours = theirs = squares = products = official_squares = 0.0
     cases = answers = 0
@@ -94,7 +91,6 @@ class NonInferiority:
     Attributes:
         difference: Vendor's F1, on average over the official runs, less self-agreement.
         self_agreement: F1 of two official runs, on average over their pairs.
-        self_agreement_error: Its standard error.
         similarity: The vendor's F1, on average over the official runs.
         cases: Cases with two official answers or more.
     """
@@ -109,14 +105,12 @@ class NonInferiority:
 def non_inferiority(table: DecisionTable) -> NonInferiority | None:
     """Hold the vendor against several official runs, as they are held against each other.
 
-    F1 is taken of the sums over all runs, and over all pairs of runs: of a case with k calls in m
-    official runs and a share x of the vendor's, 2 Σ x k / m over Σ (x + k / m), and
-    Σ k (k − 1) / (m (m − 1)) over Σ k / m. The variance is that of the cases' influences (delta method),
-    to which half a case is added of each kind in which the official runs are of one mind and the vendor
-    differs or calls with them; the interval is corrected for the influences' skewness.
-
-    Returns:
-        None where no case has two official answers, or none of these calls.
+    F1 is taken of the sums over all runs, and over all pairs of runs: of a case with k calls in m official
+    runs and a share x of the vendor's, 2 Σ x k / m over Σ (x + k / m), and Σ k (k − 1) / (m (m − 1)) over Σ k
+    / m. The variance is that of the cases' influences (delta method), to which half a case is added of each
+    kind in which the official runs are of one mind and the vendor differs or calls with them; the interval is
+    corrected for the influences' skewness. None where no case has two official answers, or none of these
+    calls.
     """
     several = {case: count for case, count in table.items() if case.official_answers > 1}
     cases = sum(several.values())
@@ -222,7 +216,6 @@ class Exchange:
     """A test of whether the vendor's answers could be exchanged with the official ones.
 
     Attributes:
-        p: Its p-value.
         direction: Standard score of the number of calls: above 0 the vendor calls more.
         decisiveness: Standard score of siding with the majority of a case's answers: above 0 the vendor
             does so more often than an official answer does.
@@ -243,12 +236,10 @@ def exchange_test(table: DecisionTable) -> Exchange | None:
     """Test exchangeability case by case; it needs several official runs.
 
     Given T calls among the N answers of a case, a vendor's answer is a call with probability T / N. The
-    scores x − T / N, weighted with 1 and with logit(T / N), are two sums of independent numbers; their
-    joint quadratic form is held against F with 2 and as many degrees of freedom as cases whose answers
-    differ, which for few is a little cautious. With one official run T / N is ½ and the second weight 0.
-
-    Returns:
-        None where all weights are alike.
+    scores x − T / N, weighted with 1 and with logit(T / N), are two sums of independent numbers; their joint
+    quadratic form is held against F with 2 and as many degrees of freedom as cases whose answers differ,
+    which for few is a little cautious. With one official run T / N is ½ and the second weight 0. None where
+    all weights are alike.
     """
     sums = [0.0, 0.0]
     a = b = c = 0.0

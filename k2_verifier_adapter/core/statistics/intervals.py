@@ -26,8 +26,6 @@ class Interval:
     """A two-sided interval, of 95 % where nothing else is said.
 
     Attributes:
-        low: Lower bound.
-        high: Upper bound.
         method: Name of the method, as reports show it; `…_clustered` and `…_effective` say only how `n`
             was found.
         n: Effective sample size: the independent answers, each yes or no, that it is worth.
@@ -99,27 +97,15 @@ def f1_interval(
 
 
 def log_ratio_interval(value: float, centre: float, spread: float, n: float) -> Interval:
-    """Compute an interval of a ratio less 1, symmetric on the scale of its logarithm.
-
-    Args:
-        value: The ratio less 1; always inside.
-        centre: Logarithm of the ratio, as far as it is moved to have one.
-        spread: Its standard error.
-        n: Cases.
-    """
+    """Compute an interval of a ratio less 1, symmetric on the scale of its logarithm, where it is centred."""
     return at_level(value, Interval(-1.0, inf, LOG_RATIO, n, centre, spread), Z)
 
 
 def skewness_corrected(value: float, spread: float, skewness: float, n: float) -> Interval:
     """Compute an interval of a smooth function of means, corrected for skewness by Hall's transformation.
 
-    Source: P. Hall, On the removal of skewness by transformation, JRSS B 54 (1992).
-
-    Args:
-        value: The function's value.
-        spread: Its standard error by the delta method.
-        skewness: The third standardised moment of the influence of a case.
-        n: Cases.
+    Source: P. Hall, On the removal of skewness by transformation, JRSS B 54 (1992). `spread` is the value's
+    standard error by the delta method, `skewness` the third standardised moment of the influence of a case.
     """
     return at_level(value, Interval(-inf, inf, SKEWNESS_CORRECTED, n, value, spread, skewness), Z)
 
@@ -127,10 +113,7 @@ def skewness_corrected(value: float, spread: float, skewness: float, n: float) -
 def at_level(value: float, interval: Interval, z: float) -> Interval:
     """Make an interval anew, with so many standard errors to either side.
 
-    Args:
-        value: The rate, or F1 where the method is one of F1.
-        interval: What the value has at another level.
-        z: Standard errors; 1.96 gives 95 %.
+    `z` of 1.96 gives 95 %.
     """
     n, method = interval.n, interval.method
     if method == LOG_RATIO:
@@ -152,11 +135,7 @@ def at_level(value: float, interval: Interval, z: float) -> Interval:
 def p_above(value: float, interval: Interval, reference: float, reference_error: float = 0.0) -> float:
     """Give the two-sided p-value of a value that lies above a reference; 1 where it does not.
 
-    Args:
-        value: The value, F1 or a difference.
-        interval: Its interval.
-        reference: What it is held against.
-        reference_error: The reference's standard error; of F1 only.
+    The reference's error is its standard error; it is taken of F1 only.
     """
     if value <= reference:
         return 1.0
@@ -195,15 +174,8 @@ def interval_at(value: float, n: float, method: str) -> Interval:
 def size_to_clear(value: float, threshold: float, method: str) -> float | None:
     """Compute the effective sample size from which an interval leaves a threshold to one side.
 
-    At that size one bound reaches the threshold; the value is taken to stay what it is.
-
-    Args:
-        value: The rate, or F1 where the method is one of F1.
-        threshold: What is to be told from it.
-        method: A method of this module, by the name that reports show.
-
-    Returns:
-        None if the two are equal: no number of answers tells them apart.
+    At that size one bound reaches the threshold; the value is taken to stay what it is. None if the two are
+    equal: no number of answers tells them apart.
     """
     if value == threshold:
         return None

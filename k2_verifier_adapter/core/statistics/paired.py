@@ -26,13 +26,7 @@ _NEGLIGIBLE = 1e-17
 
 
 class Decisions(NamedTuple):
-    """The decisions of two runs in one case.
-
-    Attributes:
-        should_call: The official decision.
-        first: Share of the first run's answers that call.
-        second: Share of the second run's.
-    """
+    """The official decision in one case, and the shares of two runs' answers that call."""
 
     should_call: bool
     first: float
@@ -40,12 +34,7 @@ class Decisions(NamedTuple):
 
 
 class Validity(NamedTuple):
-    """The validity of two runs' calls in one case in which both call.
-
-    Attributes:
-        first: Share of the first run's calling answers whose calls are all valid.
-        second: Share of the second run's.
-    """
+    """In one case in which two runs call, the shares of their calling answers whose calls are all valid."""
 
     first: float
     second: float
@@ -56,12 +45,8 @@ class Difference:
     """A metric of two runs over the same cases, and the difference of the two.
 
     Attributes:
-        first: Its value in the first run.
-        second: Its value in the second run.
         low: Lower bound of the 95 % interval of first − second, within [-1, 1].
-        high: Upper bound.
         p_value: Two-sided; below 0.05 where the interval leaves out 0.
-        n: Cases.
         method: Name of the method, as reports show it.
     """
 
@@ -81,13 +66,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class WinsLosses:
-    """In how many cases one run does better than the other.
-
-    Attributes:
-        wins: Cases in which the first does better.
-        losses: Cases in which the second does.
-        ties: Cases in which both do equally well.
-    """
+    """In how many cases the first run does better, the second does, or both do equally well."""
 
     wins: int
     losses: int
@@ -113,18 +92,12 @@ class _Value:
 def f1_difference(table: Mapping[Decisions, int]) -> Difference | None:
     """Compare the F1 of the decision to call of two runs.
 
-    With the sums T of "both call" and U of "either calls" over all cases, F1 = 2 T / (T + U), and a case
-    of shares t and u moves it by 2 (U t − T u) / (T + U)². The variance of the difference is
-    n / (n − 1) times the sum of the squared differences between the moves of the two runs (delta
-    method), to which two cases are added, half a case for each of the four ways in which two runs can
-    differ in one: without them, runs that differ in a handful of cases would get too narrow an interval,
-    and equal runs one of no width. docs/statistics.md shows how well it holds.
-
-    Args:
-        table: Cases by what they show.
-
-    Returns:
-        None where the F1 of either run is undefined.
+    With the sums T of "both call" and U of "either calls" over all cases, F1 = 2 T / (T + U), and a case of
+    shares t and u moves it by 2 (U t − T u) / (T + U)². The variance of the difference is n / (n − 1) times
+    the sum of the squared differences between the moves of the two runs (delta method), to which two cases
+    are added, half a case for each of the four ways in which two runs can differ in one: without them, runs
+    that differ in a handful of cases would get too narrow an interval, and equal runs one of no width.
+    docs/statistics.md shows how well it holds. None where the F1 of either run is undefined.
     """
     differing = [
         Decisions(should_call, float(calls), float(not calls))
@@ -137,14 +110,8 @@ def f1_difference(table: Mapping[Decisions, int]) -> Difference | None:
 def validity_difference(table: Mapping[Validity, int]) -> Difference | None:
     """Compare the validity of the calls of two runs: the mean over cases of the share that is valid.
 
-    The interval is made as that of `f1_difference`; a case moves the mean by (share − mean) / n, and one
-    case is added for each of the two ways in which two runs can differ in one.
-
-    Args:
-        table: Cases in which both runs call, by what they show.
-
-    Returns:
-        None where there is no such case.
+    The interval is made as that of `f1_difference`; a case moves the mean by (share − mean) / n, and one case
+    is added for each of the two ways in which two runs can differ in one. None where there is no such case.
     """
     return _difference(table, [Validity(1.0, 0.0), Validity(0.0, 1.0)], _mean)
 
@@ -156,10 +123,7 @@ def _difference(
 ) -> Difference | None:
     """Compare what is measured of the two runs.
 
-    Args:
-        table: Cases by what they show.
-        differing: Ways in which two runs can differ in a case.
-        measure: Gives the value of the first (-2) or second (-1) run from cases and their weights.
+    The measure gives the value of the first (-2) or second (-1) run from cases and their weights.
     """
     # The added cases widen the interval, but are not part of the values.
     cases = list(chain(table, differing))
@@ -206,8 +170,7 @@ def _mean(cases: Sequence[Validity], counts: Sequence[float], run: int) -> _Valu
 def wins_and_losses(scores: Iterable[tuple[float, float, int]]) -> WinsLosses:
     """Count in how many cases one run does better than the other.
 
-    Args:
-        scores: How well the first and the second run do, and the number of cases that are so.
+    A score is how well the first and the second run do, and the number of cases that are so.
     """
     wins = losses = ties = 0
     for first, second, count in scores:

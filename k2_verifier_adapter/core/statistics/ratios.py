@@ -30,7 +30,6 @@ class Ratio:
 
     Attributes:
         x: Numerator; at most the denominator.
-        n: Denominator.
         squares: Sum of the squared numerators of responses that stand alone: of yes and no, that of
             the numerators.
         added: How many clusters of either end are added where the design effect is estimated.
@@ -81,8 +80,6 @@ class RepeatedCases:
     """What the cases asked more than once add up to.
 
     Attributes:
-        counts: Counts over their responses.
-        moments: Sums over clusters, by ratio.
         pairs: Pairs of responses to the same case.
         flips: Those pairs that decide differently.
     """
@@ -129,14 +126,10 @@ def effective_size(name: str, total: Counts, repeated: RepeatedCases) -> float:
     """Compute how many independent yes or no answers the denominator of a ratio is worth.
 
     It is the denominator over the design effect, which is never taken below 1 for a rate. To estimate it,
-    clusters of mean size are added, as many that are all yes as are all no: without them clusters that
-    happen to be alike would make a sample look larger than it is, and where all are alike there would be
-    no variance at all. Of single yes or no answers the effect is exactly 1.
-
-    Args:
-        name: Name of the ratio, as in `RATIOS`; its denominator is above 0.
-        total: Counts over all responses.
-        repeated: What the repeated cases add up to.
+    clusters of mean size are added, as many that are all yes as are all no: without them clusters that happen
+    to be alike would make a sample look larger than it is, and where all are alike there would be no variance
+    at all. Of single yes or no answers the effect is exactly 1. The ratio is one of `RATIOS`; its denominator
+    is above 0.
     """
     ratio = RATIOS[name]
     x, n = ratio.x(total), ratio.n(total)
@@ -158,11 +151,7 @@ def effective_size(name: str, total: Counts, repeated: RepeatedCases) -> float:
 def ratio_interval(name: str, value: float, total: Counts, repeated: RepeatedCases) -> Interval:
     """Compute the interval of a rate, or of F1, from responses that may come in clusters.
 
-    Args:
-        name: Name of the ratio, as in `RATIOS`; its denominator is above 0.
-        value: The metric's value.
-        total: Counts over all responses.
-        repeated: What the repeated cases add up to.
+    The arguments are those of `effective_size`.
     """
     is_f1 = name == "trigger_similarity"
     if not repeated and name != ARGUMENT_AGREEMENT:

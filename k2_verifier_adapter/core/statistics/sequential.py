@@ -30,12 +30,7 @@ _FARTHEST = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How many standard errors an interval has to lie to one side of a limit.
-
-    Attributes:
-        passing: For a pass.
-        failing: For a fail.
-    """
+    """How many standard errors an interval has to lie to one side of a limit, for a pass and for a fail."""
 
     passing: float = Z
     failing: float = Z
@@ -51,7 +46,6 @@ class Design:
 
     Attributes:
         looks: The numbers of cases, rising; the last is the maximum.
-        levels: The level of each look.
     """
 
     looks: tuple[int, ...]
@@ -88,11 +82,7 @@ class Design:
 
     @classmethod
     def from_json(cls, value: Any) -> Design | None:
-        """Read the form that files hold back; None for None.
-
-        Raises:
-            KeyError, TypeError, ValueError: If it is neither.
-        """
+        """Read the stored form back, or None; a KeyError, TypeError or ValueError says that it is neither."""
         if value is None:
             return None
         looks = tuple(map(whole, value["looks"]))
@@ -106,10 +96,7 @@ class Design:
 def plan(maximum: int, first: int = FIRST_LOOK, looks: int = LOOKS) -> Design:
     """Plan a design.
 
-    Args:
-        maximum: The most cases that may be asked, at least 1.
-        first: Cases of the first look.
-        looks: Number of looks, spaced geometrically; there are fewer where they would fall together.
+    The looks are spaced geometrically; there are fewer where they would fall together.
     """
     first = min(first, maximum)
     numbers = {round(first * (maximum / first) ** (k / (looks - 1))) for k in range(looks)}
@@ -123,10 +110,7 @@ def plan(maximum: int, first: int = FIRST_LOOK, looks: int = LOOKS) -> Design:
 def boundary(times: Sequence[float], shape: Sequence[float], error: float = ERROR) -> list[float]:
     """Scale a boundary of the standardised statistic so that it is crossed by chance as often as said.
 
-    Args:
-        times: Information at the looks, rising.
-        shape: The boundary, up to a factor.
-        error: The probability of crossing it at any look.
+    The times are the information at the looks, rising; the shape is the boundary, up to a factor.
     """
     from scipy.optimize import brentq
 
@@ -142,10 +126,6 @@ def crossing(times: Sequence[float], bounds: Sequence[float]) -> float:
 
     By recursive integration (Armitage, McPherson and Rowe 1969): the density of the process at each look,
     of the paths that have stayed below, from that at the look before.
-
-    Args:
-        times: Information at the looks, rising.
-        bounds: The boundary of the standardised statistic at each.
     """
     import numpy as np
     from scipy.special import ndtr
@@ -170,8 +150,6 @@ class Follower:
     short answers come first and call less, so "whatever has finished" would be another sample.
 
     Attributes:
-        design: The design.
-        order: The cases, in the order in which they are asked.
         reached: Number of looks that have been reached.
     """
 

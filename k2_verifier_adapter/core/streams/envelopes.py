@@ -19,12 +19,7 @@ Path = tuple[str | int, ...]
 
 
 class Envelope:
-    """The text of a chunk around one of its strings.
-
-    Attributes:
-        head: The text up to the string, its opening quote included.
-        tail: The text behind the string, from its closing quote on.
-    """
+    """The text of a chunk before and behind one of its strings, the quotes included."""
 
     __slots__ = ("_behind", "_opening", "head", "tail")
 
@@ -49,16 +44,10 @@ class Envelope:
 def find_envelope(text: str, chunk: dict[str, Any]) -> tuple[Envelope, Path] | None:
     """Find the envelope of a chunk, and where in the chunk its string stands.
 
-    That the string at hand is the one that the parser gives for this path is not concluded from its
-    looks but tried: with another string in its place, the parser gives that one.
-
-    Args:
-        text: The chunk as text, which parses to `chunk`.
-        chunk: The chunk.
-
-    Returns:
-        None if the next chunk could mean more than one further piece of text although it differs in
-        that string only, or if the string is not found for sure.
+    That the string at hand is the one that the parser gives for this path is not concluded from its looks but
+    tried: with another string in its place, the parser gives that one. None if the next chunk could mean more
+    than one further piece of text although it differs in that string only, or if the string is not found for
+    sure.
     """
     path = _piece_path(chunk)
     if path is None:
