@@ -75,19 +75,15 @@ class Looks:
         return self._ended(facts) if facts.complete else replace(facts, stopping=self.rule)
 
     def __str__(self) -> str:
-        """Say what is decided so far, and how it will probably go on."""
-        if self._summary is None:
-            return str(self.rule)
-        checks = [check for check in self._summary.verdict.checks if check.applied]
-        open_checks = [check.metric for check in checks if not check.settled]
-        said = f"{self.rule.cases:,} cases judged"
+        """Say in a few words, for a narrow terminal, what is decided and how it will probably go on."""
+        if self._summary is None or self.rule.look is None:
+            return "no look yet"
+        said = f"look {self.rule.look + 1} of {len(self.rule.design.looks)}: "
         if self.decided:
-            return f"{said}: {self._summary.verdict.status.value}"
-        said += f", open: {', '.join(open_checks) or 'coverage'}"
+            return said + self._summary.verdict.status.value
+        checks = [check for check in self._summary.verdict.checks if check.applied]
+        said += f"{sum(check.settled for check in checks)} of {len(checks)} checks decided"
         found = of_checks(checks, self.rule.cases, self.rule.design)
         if found is None:
             return said
-        return (
-            f"{said}; probably decided after {found.cases:,.0f} (pass {found.passing:.0%}, "
-            f"fail {found.failing:.0%})"
-        )
+        return f"{said}, end ~{found.cases:,.0f} (pass {found.passing:.0%}, fail {found.failing:.0%})"

@@ -71,7 +71,7 @@ class StoppingRule:
     def __str__(self) -> str:
         """Say what the verdict is of."""
         if self.look is None:
-            return f"not looked at before {self.design.looks[0]:,} cases ({self.design})"
+            return f"before the first look, at {self.design.looks[0]:,} cases ({self.design})"
         return f"after {self.cases:,} of {self.design.maximum:,} cases ({self.design})"
 
     def as_json(self) -> dict[str, Any]:

@@ -267,7 +267,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
         """Let the looks know what became of a request."""
         looks = self._looks.get(subset)
         if looks is not None and looks.add(item):
-            self._bar.set_postfix_str(str(looks))
+            # Not as the postfix, which a narrow terminal cuts off.
+            self._bar.set_description(str(looks))
 
     def _judge(self, item: WorkItem, record: ResponseRecord) -> Mapping[str, Any]:
         """Judge an answer and keep what was judged; give its completion, empty if it is none."""

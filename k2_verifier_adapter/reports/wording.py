@@ -112,15 +112,13 @@ def requests(summary: Summary) -> str:
 
 def requests_and_cost(summary: Summary) -> str:
     """Count the requests, and the tokens where the vendor says them."""
-    said = request_counts(summary) + _tokens(summary.observed.usage["total_tokens"])
+    said, tokens = request_counts(summary), summary.observed.usage["total_tokens"]
+    if tokens:
+        said += f"; {tokens:,} tokens"
     if summary.under_way:
-        said += f"; {summary.under_way:,} under way at the decision and no part of it"
-        said += _tokens(summary.under_way_tokens)
+        said += f"; and {summary.under_way:,} under way at the decision, no part of it"
+        said += f" ({summary.under_way_tokens:,} tokens)" if summary.under_way_tokens else ""
     return said
-
-
-def _tokens(number: int) -> str:
-    return f", {number:,} tokens" if number else ""
 
 
 def stopped_at(summary: Summary) -> str | None:

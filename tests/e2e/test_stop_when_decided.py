@@ -107,6 +107,8 @@ def test_a_bad_vendor_is_failed_early(failed_run):
         result.stdout.split()
     )
     assert not report_of(run).execution_summary.incomplete
+    assert "look 1 of 12: 0 of 3 checks decided, end ~" in result.stderr
+    assert f"look {rule.look + 1} of 12: fail" in result.stderr
 
 
 def test_every_format_states_the_look(failed_run):
