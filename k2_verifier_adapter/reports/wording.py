@@ -114,7 +114,7 @@ def requests_and_cost(summary: Summary) -> str:
     """Count the requests, and the tokens where the vendor says them."""
     said, tokens = request_counts(summary), summary.observed.usage["total_tokens"]
     if tokens:
-        said += f"; {tokens:,} tokens"
+        said += f", {tokens:,} tokens"
     if summary.under_way:
         said += f"; and {summary.under_way:,} under way at the decision, no part of it"
         said += f" ({summary.under_way_tokens:,} tokens)" if summary.under_way_tokens else ""
