@@ -81,7 +81,7 @@ def load_in_process(source: Path, *, cached: bool) -> dict[str, float]:
 
             records = loading._load_from_hub(adapter, SUBSET)  # noqa: SLF001 - the hub itself is out of reach
             rows = decode_records(records_of(records), str(source), HistoryOptions())
-            return len(loading.to_dataset(adapter, loading.choose_rows(adapter, rows, None), "case"))
+            return len(loading.to_dataset(adapter, loading.choose_rows(adapter, rows, None)))
         return len(adapter.load_dataset()[SUBSET])
 
     samples(8)
