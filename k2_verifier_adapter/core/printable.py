@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from unicodedata import category
 
 from k2_verifier_adapter.core.metrics import CALL_SURPLUS, DEFINITIONS, Metric
@@ -12,16 +13,48 @@ _COUNTS = frozenset(definition.name for definition in DEFINITIONS if definition.
 def printable(text: str) -> str:
     """Make foreign text safe to print on one line.
 
-    Line ends, tabs and the other blanks become spaces. What has no shape of its own becomes a visible
-    escape: control characters, which could steer a terminal, marks that reorder or hide text, and lone
-    surrogates, which cannot be encoded.
+    Line ends, tabs and the other blanks become spaces. What cannot be seen becomes a visible escape: control
+    characters, which could steer a terminal, marks that reorder or hide text, lone surrogates, which cannot
+    be encoded, letters without a shape, and combining marks beyond those that a script puts on one letter.
     """
-    return text if text.isprintable() else "".join(map(_shown, text))
+    if text.isprintable() and (text.isascii() or not any(map(_may_hide, set(text)))):
+        return text
+    shown: list[str] = []
+    marks = _MOST_MARKS  # None has a letter yet to stand on.
+    before = ""
+    for character in text:
+        is_mark = character.isprintable() and category(character) in _ON_A_LETTER
+        if _is_seen(character) and not (is_mark and (marks >= _MOST_MARKS or character == before)):
+            shown.append(character)
+            marks = marks + 1 if is_mark else _MOST_MARKS if character == " " else 0
+        else:
+            shown.append(_in_place_of(character))
+            marks = _MOST_MARKS
+        before = character
+    return "".join(shown)
 
 
-def _shown(character: str) -> str:
-    if character.isprintable():
-        return character
+_MOST_MARKS = 4
+"""Marks on one letter: Hebrew, Tibetan and Burmese write as many, and none writes one mark twice."""
+
+_ON_A_LETTER = frozenset({"Mn", "Me"})
+
+_WITHOUT_SHAPE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
+)
+"""Letters, symbols and marks by category that show nothing: fillers, blanks, variation selectors."""
+
+
+def _is_seen(character: str) -> bool:
+    return character.isprintable() and not _WITHOUT_SHAPE.match(character)
+
+
+def _may_hide(character: str) -> bool:
+    return category(character) in _ON_A_LETTER or not _is_seen(character)
+
+
+def _in_place_of(character: str) -> str:
     if character in "\t\n\r" or category(character) == "Zs":
         return " "
     code = ord(character)

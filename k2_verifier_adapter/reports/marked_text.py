@@ -70,8 +70,6 @@ def cut(pieces: list[Piece], limit: int) -> list[Piece]:
 
 def shown_lines(text: str) -> str:
     """Make a text of several lines safe to show: its lines stay, what is invisible becomes visible."""
-    if text.isprintable():
-        return text
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in _LINE_END.split(text))
 
 

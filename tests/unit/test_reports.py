@@ -36,6 +36,8 @@ from k2_verifier_adapter.core.verdict import (
     WhenInconclusive,
 )
 from k2_verifier_adapter.errors import DataError
+from k2_verifier_adapter.reports.failed_cases import answered_case
+from k2_verifier_adapter.reports.formats import FORMATS, RunReport
 from k2_verifier_adapter.reports.json_report import dump_report, report_as_json
 
 DESIGN_KEYS = [
@@ -376,7 +378,10 @@ class TestText:
         assert "trigger_similarity inconclusive undefined at least 73%" in text
 
 
-HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202e\u200b\u2066\U000e0041\ud800[red]\r\n\x08" + "x" * 5
+UNSEEN = "\u3164\u034f\ufe0f\U000e0101\u2800\u115f\u17b4\uffa0\u180b"
+HOSTILE = (
+    "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202e\u200b\u2066\U000e0041\ud800[red]\r\n\x08" + UNSEEN + "x" * 5
+)
 
 
 def hostile_summary():
@@ -473,7 +478,35 @@ class TestPrintable:
         assert printable("a\xa0b\u3000c\u200bd\u202ee\x7ff\U000e0041") == (
             "a b c\\u200bd\\u202ee\\x7ff\\U000e0041"
         )
-        assert printable("naïve 模型 🔑") == "naïve 模型 🔑"
+        assert printable(f"a{UNSEEN}b") == f"a{json.dumps(UNSEEN)[1:-1]}b".replace(
+            "\\udb40\\udd01", "\\U000e0101"
+        )
+
+    def test_marks_in_a_pile(self):
+        """As many combining marks as a script puts on a letter stay; a pile of them is told."""
+        assert printable("x" + "\u0301" * 3) == "x\u0301\\u0301\\u0301"
+        assert printable("x\u0301\u0302\u0303\u0304\u0305") == "x\u0301\u0302\u0303\u0304\\u0305"
+        assert printable("\u0301 \u0301\u200b\u0301") == "\\u0301 \\u0301\\u200b\\u0301"
+
+    @pytest.mark.parametrize(
+        "text",
+        ["naïve 模型 🔑 👍🏽", "nai\u0308ve", "हिन्दी में कार्ड", "שָׁלוֹם", "ភាសាខ្មែរ", "བརྒྱད", "Việt", "ไม้โท"],
+    )
+    def test_writing_of_all_kinds_stays(self, text):
+        """Emoji, accents and the signs of all scripts are shown as they are."""
+        assert printable(text) == text
+
+    @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+    def test_every_format_shows_what_is_there(self, form):
+        """What cannot be seen is an escape in every format, in the failed cases of a page as well."""
+        row = make_row(UNSEEN)
+        (case,) = make_cases([row])
+        (item,) = judge_all({0: case}, [make_record(case, calling(f'{{"{UNSEEN}": "{UNSEEN}{{', id=UNSEEN))])
+        shown = answered_case(case, item.response, item.judgement, repeat=0, effort="")
+        summary = replace(hostile_summary(), warnings=(UNSEEN,))
+        text = form.render(RunReport(summary, [shown])).replace("⚠\ufe0f", "")
+        assert not set(UNSEEN) & set(text)
+        assert "u3164" in text
 
 
 def summary_with(status, options, *, met=None, reason=None, **changes):
