@@ -66,13 +66,15 @@ def judge_response(
     """Judge what was answered to a request; what is no completion is a failed request.
 
     The arguments by name are what `JudgedResponse` and `Judgement` keep of them; `parameters` are those of
-    the request, None if they are not known.
+    the request, None if they are not known. What EvalScope's other APIs make of a token limit is not, so no
+    answer of theirs is held against it.
     """
     if isinstance(response, NotACompletion):
         failure = Failure(response.failure_class, response.reason)
         status = _STATUS_OF_ANSWERS if raw else None
         return FailedRequest(case.index, failure, status, attempts, repeat, duration_s or 0.0)
-    judgement = judge(case, response, stream_anomalies, token_limit=token_limit_of(parameters))
+    token_limit = token_limit_of(parameters) if raw else None
+    judgement = judge(case, response, stream_anomalies, token_limit=token_limit)
     return JudgedResponse(case.index, repeat, response, judgement, duration_s, attempts, raw)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.json_text import dumps_ascii
-from k2_verifier_adapter.core.secrets import MASK
+from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
+from k2_verifier_adapter.core.json_text import differ, dumps_ascii, shown
+from k2_verifier_adapter.core.presets import PRESETS
+from k2_verifier_adapter.core.secrets import MASK, hide_secrets
 
 ASCII_PER_TOKEN = 2.5
 """ASCII characters of messages and tools, as JSON, that make one prompt token."""
@@ -113,7 +114,7 @@ def build_request(case: Case, model: str, parameters: Mapping[str, Any]) -> Requ
     A `model`, `messages` or `tools` among the merged parameters is ignored.
     """
     sent = {"model": model}
-    sent.update((name, value) for name, value in parameters.items() if name not in _FROM_CASE)
+    sent.update((name, value) for name, value in parameters.items() if name not in NOT_PARAMETERS)
     head = dumps_ascii({"model": model})[:-1].encode()
     rest = {name: value for name, value in sent.items() if name != "model"}
     tail = dumps_ascii(rest)[1:].encode()
@@ -128,7 +129,63 @@ def build_request(case: Case, model: str, parameters: Mapping[str, Any]) -> Requ
     return Request(body, bool(parameters.get("stream")), identity)
 
 
-_FROM_CASE = frozenset({"model", "messages", "tools"})
+_NOT_OF_THE_ANSWER = NOT_PARAMETERS | {
+    *("stream", "stream_options", "user", "metadata", "store", "service_tier", "provider")
+}
+"""What a request holds beside the parameters that decide what is generated."""
+
+_DEFAULTS: Mapping[str, Any] = {
+    "n": 1,
+    "top_p": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "repetition_penalty": 1,
+    "logprobs": False,
+    "tool_choice": "auto",
+    "parallel_tool_calls": True,
+    "response_format": {"type": "text"},
+}
+"""What the API takes where a parameter is not set: setting it changes nothing."""
+
+
+def official_parameters(subset: str, own: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Give the parameters of the official run's request of a row; None if they are not known.
+
+    `own` are the row's own parameters, which go before those of the subset.
+    """
+    preset = PRESETS[subset].parameters if subset in PRESETS else {}
+    return merge_parameters(preset, own, {}) or None
+
+
+def differing_parameters(sent: Mapping[str, Any], official: Mapping[str, Any]) -> list[str]:
+    """Say which parameters that decide what is generated are not the official run's.
+
+    Only numbers are quoted: a text may be secret, or belong to what is redacted.
+    """
+    ours, theirs = _deciding(sent), _deciding(official)
+    return [
+        f"{name} {_value_of(name, ours)} (official {_value_of(name, theirs)})"
+        for name in sorted({*ours, *theirs})
+        if differ(ours.get(name, _ABSENT), theirs.get(name, _ABSENT))
+    ]
+
+
+def _deciding(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {
+        name: value
+        for name, value in parameters.items()
+        if name not in _NOT_OF_THE_ANSWER and value is not None and differ(value, _DEFAULTS.get(name))
+    }
+    if "max_completion_tokens" in kept:
+        kept["max_tokens"] = kept.pop("max_completion_tokens")
+    return kept
+
+
+def _value_of(name: str, parameters: Mapping[str, Any]) -> str:
+    if name not in parameters:
+        return "not set"
+    value = hide_secrets({name: parameters[name]})[name]
+    return shown(value, 60) if isinstance(value, (int, float)) else "set otherwise"
 
 
 def upstream_hash(request: Mapping[str, Any]) -> str:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
+from k2_verifier_adapter.core.counts import count_text
 from k2_verifier_adapter.core.diagnosis.findings import Finding, WhatIf, diagnose, what_ifs
 from k2_verifier_adapter.core.diagnosis.measures import Context
 from k2_verifier_adapter.core.diagnosis.rules import RULES
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.forecast import Forecast, of_rows
+from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.log_facts import LogFacts
 from k2_verifier_adapter.core.metrics import Metric, compute_metrics
 from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.presets import SelfAgreement
+from k2_verifier_adapter.core.printable import plural
+from k2_verifier_adapter.core.requests import differing_parameters, merge_parameters, official_parameters
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.sampling import in_stratified_order
 from k2_verifier_adapter.core.tally import Tally
@@ -98,6 +103,7 @@ def summarize(facts: RunFacts, cases: Collection[Case], items: Iterable[Item]) -
     tally, observed, under_way = Tally(), Observed(), Observed()
     items = list(items)
     asked = len(items)
+    differing = not_as_official(facts, cases)
     if facts.complete and facts.stopping is not None:
         cases = in_stratified_order(cases, facts.stopping.seed)[: facts.stopping.cases]
         judged = {case.index for case in cases}
@@ -118,9 +124,36 @@ def summarize(facts: RunFacts, cases: Collection[Case], items: Iterable[Item]) -
         calls - counts.tp - counts.fn,
         len(cases) * facts.repeats - calls - counts.fp - counts.tn,
     )
-    summary = build_summary(facts, tally, observed, count_repairs(cases), unanswered=unanswered)
+    summary = build_summary(
+        facts, tally, observed, count_repairs(cases), unanswered=unanswered, differing=differing
+    )
     tokens = under_way.usage["total_tokens"]
     return replace(summary, under_way=asked - len(items), under_way_tokens=tokens)
+
+
+def not_as_official(facts: RunFacts, cases: Iterable[Case]) -> Counter[str]:
+    """Count the cases by how the parameters of their requests differ from those of the official run's."""
+    found, known = Counter[str](), dict[str, list[str]]()
+    for case in cases:
+        key = dumps_ascii(dict(case.parameters))
+        if key not in known:
+            official = official_parameters(facts.subset, case.parameters)
+            sent = merge_parameters(official or {}, {}, facts.parameters)
+            known[key] = [] if official is None else differing_parameters(sent, official)
+        for said in known[key]:
+            count_text(found, said)
+    return found
+
+
+def _said_of(differing: Counter[str]) -> str:
+    said = [f"{what} in {plural(count, 'request')}" for what, count in differing.most_common(_LISTED)]
+    left = len(differing) - len(said)
+    more = f"; and {left:,} more" if left else ""
+    return f"The parameters are not the official run's: {'; '.join(said)}{more}."
+
+
+_LISTED = 8
+"""Differing parameters that a warning names."""
 
 
 def count_repairs(cases: Iterable[Case]) -> dict[str, int]:
@@ -142,8 +175,12 @@ def build_summary(
     unanswered: tuple[int, int] = (0, 0),
     void_reason: str | None = None,
     log: LogFacts | None = None,
+    differing: Counter[str] | None = None,
 ) -> Summary:
-    """Put a summary together from a finished tally."""
+    """Put a summary together from a finished tally.
+
+    `differing` counts the requests by how their parameters differ from the official run's.
+    """
     metrics = tuple(compute_metrics(tally))
     mixed = observed.mixed
     warnings = []
@@ -159,6 +196,8 @@ def build_summary(
     broken = tally.failure_counts[FailureClass.BROKEN_TOOL_SCHEMA]
     if broken:
         warnings.append(f"{broken} responses were judged against a tool schema that is itself broken.")
+    if differing:
+        warnings.append(_said_of(differing))
     void_reason = SYNTHETIC_REASON if facts.rows.synthetic else mixed or void_reason
     total = max(facts.planned, tally.counts.completed + tally.failed)
     verdict = strict_verdict(

@@ -212,7 +212,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
 
     def _answer(self, waiting: list[WorkItem]) -> dict[str, str]:
         """Send all that has no answer; give the maximum that was reached, by subset left unfinished."""
-        failfast = FailFast(len(waiting))
+        failfast = FailFast(len(waiting), raw=self._client.raw)
         parameters = self.benchmark.parameters
         budget = Budget(parameters["max_requests"], parameters["max_total_tokens"], parameters["max_minutes"])
         left = Counter[str]()

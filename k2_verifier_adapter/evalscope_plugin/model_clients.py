@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import Any, TypeAlias
 
 from evalscope.api.messages import dict_to_chat_message
@@ -19,7 +21,7 @@ from evalscope.utils import get_secret_value
 from evalscope.utils.logger import get_logger
 from yarl import URL
 
-from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
 from k2_verifier_adapter.core.judgement import FailedRequest
@@ -69,6 +71,8 @@ def client_for(model: Model, task_config: TaskConfig) -> ModelClient:
 class HttpClient:
     """Sends the exact request and gives the raw response; what comes back holds no secret."""
 
+    raw = True
+
     def __init__(self, api: ModelAPI, endpoint: Endpoint) -> None:
         self.api = api
         self.model_name = str(api.model_name)
@@ -96,12 +100,16 @@ class HttpClient:
 class EvalScopeClient:
     """The same through `model.generate`; the completion is rebuilt from EvalScope's output."""
 
+    raw = False
+
     def __init__(self, model: Model, masker: Masker) -> None:
         self.masker = masker
         self.api = model.api
         self.model_name = str(model.name)
         self.host: str | None = None
-        self._model = model
+        # The request says what is sent; EvalScope's default temperature is not to be added to it.
+        self._model = copy(model)
+        self._model.config = model.config.model_copy(update={"temperature": None})
         self._pacer: Pacer
 
     @asynccontextmanager
@@ -124,12 +132,13 @@ class EvalScopeClient:
         try:
             messages = [dict_to_chat_message(message) for message in case.messages()]
             tools = [ToolInfo.model_validate(tool["function"]) for tool in case.tools()]
+            config = generate_config(json.loads(request.body))
         except (ValueError, KeyError, TypeError) as error:
             return failed(f"EvalScope cannot represent this row: {error}", attempts=0)
         try:
             async with self._pacer.turn():
                 generated: Future[ModelOutput] = Future()
-                start_daemon(lambda: self._model.generate(messages, tools), generated)
+                start_daemon(lambda: self._model.generate(messages, tools, config=config), generated)
                 output = await asyncio.wrap_future(generated)
         except BudgetSpentError:
             raise
@@ -151,7 +160,7 @@ class EvalScopeClient:
             duration_s=time.monotonic() - started,
             ttft_s=None,
             finished_at=utc_now(),
-            raw=False,
+            raw=self.raw,
         )
 
 
@@ -215,6 +224,27 @@ def transport_options(
         max_response_bytes=parameters["max_response_mb"] * 1024 * 1024,
         requests_per_minute=parameters["requests_per_minute"],
     )
+
+
+_FIELD_OF_PARAMETER = {"stop": "stop_seqs", "max_completion_tokens": "max_tokens"}
+"""What EvalScope calls what the API calls otherwise."""
+
+
+def generate_config(body: Mapping[str, Any]) -> GenerateConfig:
+    """Give a request's parameters to EvalScope: by its own names, or else as the extra body.
+
+    A `ValueError` says that it refuses one.
+    """
+    fields: dict[str, Any] = {}
+    extra_body: dict[str, Any] = {}
+    for name, value in body.items():
+        field = _FIELD_OF_PARAMETER.get(name, name)
+        if field in GenerateConfig.model_fields:
+            fields[field] = value
+        # EvalScope asks for the usage of every stream by itself.
+        elif name not in (*NOT_PARAMETERS, "stream_options"):
+            extra_body[name] = value
+    return GenerateConfig(**fields, extra_body=extra_body)
 
 
 def completion_of_output(output: ModelOutput) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from evalscope.models.utils.openai import openai_completion_params
 from evalscope.utils.logger import get_logger
 
-from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request, build_request, estimate_prompt_tokens, merge_parameters
@@ -85,7 +85,13 @@ def user_parameters(task_config: TaskConfig, api: ModelAPI) -> dict[str, Any]:
     # Fields that EvalScope's config does not know are the user's all the same.
     body.update(chosen.model_extra or {})
     body.update(extra_body)
-    return body
+    ignored = sorted(NOT_PARAMETERS & set(body))
+    if ignored:
+        logger.warning(
+            f"generation_config sets {', '.join(ignored)}, which are not sent: messages and tools are the "
+            "row's own, and the model is the one that --model names"
+        )
+    return {name: value for name, value in body.items() if name not in NOT_PARAMETERS}
 
 
 def _chosen_fields(task_config: TaskConfig) -> dict[str, Any]:
@@ -113,6 +119,29 @@ def _chosen_fields(task_config: TaskConfig) -> dict[str, Any]:
         'applies. To send 0.0, set extra_body: {"temperature": 0.0}.'
     )
     return {name: value for name, value in fields.items() if name in from_flags}
+
+
+_NOT_SENT = frozenset({"batch_size", "n"})
+"""Fields of which EvalScope makes other settings; they may stand beside its default."""
+
+
+def explicit_defaults(generation_config: Any) -> Any:
+    """Give a `generation_config` of the user's own in a form in which EvalScope's default is no default.
+
+    In a task, a temperature of 0.0 alone cannot be told from the one that EvalScope fills in and that is not
+    sent.
+    """
+    if not isinstance(generation_config, Mapping):
+        return generation_config
+    sent = {
+        name: value
+        for name, value in generation_config.items()
+        if value is not None and name not in _NOT_SENT
+    }
+    if sent != DEFAULT_TEXT_GEN_SERVICE_CONFIG:
+        return generation_config
+    beside = {name: value for name, value in generation_config.items() if name in _NOT_SENT}
+    return {**beside, "extra_body": sent}
 
 
 @dataclass(slots=True)

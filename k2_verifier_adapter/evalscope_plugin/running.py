@@ -136,6 +136,8 @@ def _settings(
         raise UsageError(
             f"datasets is {chosen['datasets']!r}, expected [{BENCHMARK!r}]; for others use `evalscope eval`"
         )
+    if "generation_config" in chosen:
+        chosen["generation_config"] = planning.explicit_defaults(chosen["generation_config"])
     if parameters:
         every = chosen.get("dataset_args") or {}
         own = every.get(BENCHMARK) or {}

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from k2_verifier_adapter.core.cases import Case, OfficialAnswer
+from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case, OfficialAnswer
 from k2_verifier_adapter.core.history import HistoryOptions, Repairs, RequestMarks, marks_of
 from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.log_facts import OfficialFacts
 from k2_verifier_adapter.core.presets import Standard, preset_for
+from k2_verifier_adapter.core.requests import official_parameters
 from k2_verifier_adapter.core.responses import Response, read_completion
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.errors import DataError
@@ -32,6 +33,7 @@ class OfficialCase:
     Attributes:
         answer: The answer; None if the official request failed.
         marks: Marks of the row, or of the official request; None if the log does not hold it.
+        parameters: What the official request asked for beside messages and tools; None if it is not known.
     """
 
     index: int
@@ -39,6 +41,7 @@ class OfficialCase:
     marks: RequestMarks | None
     tools_json: bytes | None
     input_role: bool = False
+    parameters: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ class OfficialAnswers:
         has_rows: Whether they come from rows, whose tools are then the truth.
         cases: The answers. Of several with one `data_index` the first that completed counts.
         tools_texts: JSON texts of tools, each held once, for many requests declare the same.
+        known_parameters: Parameters of requests, each held once, by their JSON text.
     """
 
     info: RowsInfo
@@ -57,6 +61,7 @@ class OfficialAnswers:
     facts: OfficialFacts = field(default_factory=OfficialFacts)
     cases: dict[int, OfficialCase] = field(default_factory=dict)
     tools_texts: dict[bytes, bytes] = field(default_factory=dict)
+    known_parameters: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def add(self, data_index: int, case: OfficialCase) -> bool:
         """Take in one answer; say whether it is the first of its `data_index`."""
@@ -66,6 +71,16 @@ class OfficialAnswers:
         if kept.answer is None and case.answer is not None:
             self.cases[data_index] = case
         return kept is case
+
+    def parameters(self, found: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Give parameters as they are held; None for None, and where they are nested too deeply."""
+        if found is None:
+            return None
+        kept = {name: value for name, value in found.items() if name not in NOT_PARAMETERS}
+        try:
+            return self.known_parameters.setdefault(dumps_ascii(kept), kept)
+        except RecursionError:
+            return None
 
     def unused(self, answered: Container[int]) -> int:
         """Count the official answers whose `data_index` is not among those answered."""
@@ -128,7 +143,8 @@ def official_of_rows(path: Path | str, subset: str) -> OfficialAnswers:
     official = OfficialAnswers(RowsInfo("", "", synthetic=False), standard, has_rows=True)
     for case in decode_each(read_records(path, subset), str(path), HistoryOptions(), digest):
         synthetic = synthetic or case.synthetic
-        official.add(case.data_index, _of_row(case, official.tools_texts))
+        parameters = official.parameters(official_parameters(subset, case.parameters))
+        official.add(case.data_index, replace(_of_row(case, official.tools_texts), parameters=parameters))
     official.info = RowsInfo(str(path), digest.hexdigest(), synthetic)
     return official
 
@@ -162,7 +178,8 @@ def official_of_results(path: Path, subset: str | None, advance: Advance = lambd
                 official.facts.unusable.add(result.number)
                 continue
             case = _of_result(result, result.data_index, official.tools_texts)
-            if not official.add(result.data_index, case):
+            parameters = official.parameters(None if result.request is None else result.body)
+            if not official.add(result.data_index, replace(case, parameters=parameters)):
                 again.append(result.data_index)
         official.info = RowsInfo(str(path), lines.sha256(), synthetic=False)
     if not official.cases:

@@ -14,6 +14,7 @@ from k2_verifier_adapter.core.history import Repairs
 from k2_verifier_adapter.core.json_text import differ, reportable
 from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.observed import Observed
+from k2_verifier_adapter.core.requests import differing_parameters
 from k2_verifier_adapter.core.run_facts import RunFacts, StoppingRule
 from k2_verifier_adapter.core.secrets import hide_secrets
 from k2_verifier_adapter.core.summary import Summary, build_summary
@@ -36,6 +37,7 @@ class ScoredLines:
         answered: The `data_index` of every official answer that a line is for.
         unanswered: Failed requests that count as no decision, by whether the official API calls.
         rules: By which rules the runs stopped that the lines are of; None of one that asked all rows.
+        differing: Lines by how their parameters differ from the official request's.
         under_way: Lines of requests that were under way when such a run was decided; they are not scored.
         failed_cases: The first failed cases; None where nobody wants to see them.
     """
@@ -54,11 +56,14 @@ class ScoredLines:
     answered: set[int] = field(default_factory=set)
     unanswered: Counter[bool] = field(default_factory=Counter)
     rules: set[StoppingRule | None] = field(default_factory=set)
+    differing: Counter[str] = field(default_factory=Counter)
     under_way: int = 0
     failed_cases: FirstFailedCases | None = None
 
-    def note_request(self, body: Mapping[str, Any] | None, run_at: str | None) -> None:
-        """Take in a request as sent, None if it is not known, and when it was made."""
+    def note_request(
+        self, body: Mapping[str, Any] | None, run_at: str | None, official: Mapping[str, Any] | None
+    ) -> None:
+        """Take in a request as sent and when it was made, and the official parameters; None is unknown."""
         if run_at is not None:
             self._note_times(run_at, run_at)
         if body is None:
@@ -66,6 +71,8 @@ class ScoredLines:
         model = body.get("model")
         if isinstance(model, str) and model:
             count_text(self.models, model)
+        for said in () if official is None else differing_parameters(body, official):
+            count_text(self.differing, said)
         if self.parameters is None:
             self.parameters = {
                 name: value for name, value in body.items() if name == "model" or name not in NOT_PARAMETERS
@@ -104,6 +111,7 @@ class ScoredLines:
         self.answered |= other.answered
         self.unanswered += other.unanswered
         self.rules |= other.rules
+        merge_texts(self.differing, other.differing)
         self.under_way += other.under_way
         if self.failed_cases is not None and other.failed_cases is not None:
             self.failed_cases.merge(other.failed_cases)
@@ -162,6 +170,7 @@ class ScoredLines:
             unanswered=(self.unanswered[True], self.unanswered[False]),
             void_reason=void_reason,
             log=log,
+            differing=self.differing,
         )
         warnings = [*summary.warnings, *_warnings(log, stopped=stopping is not None)]
         if void_reason is not None:

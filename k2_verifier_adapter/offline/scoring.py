@@ -272,7 +272,7 @@ class LineScorer:
         item = self._judge(result, case, note, body, repeat)
         scored.log.scored += 1
         scored.repeats = max(scored.repeats, repeat + 1)
-        scored.note_request(body, result.last_run_at)
+        scored.note_request(body, result.last_run_at, case.held_against.parameters)
         if repeat == 0:
             scored.note_repairs(case.repairs)
         if isinstance(item, FailedRequest):

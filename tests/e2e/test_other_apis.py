@@ -10,12 +10,13 @@ import sys
 
 import pytest
 from evalscope import TaskConfig, run_task
-from evalscope.api.model import ModelOutput
+from evalscope.api.model import ModelOutput, ModelUsage
 from evalscope.api.registry import MODEL_APIS, register_model_api
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from evalscope.report import Report
 from support.runs import EVALSCOPES_WARNINGS, bundled_rows, judged, settings, stored, values_of, write_rows
 
+from k2_verifier_adapter.errors import EndpointError
 from k2_verifier_adapter.offline.stored import summary_of
 
 pytestmark = EVALSCOPES_WARNINGS
@@ -133,6 +134,91 @@ def test_failures_of_another_api_are_failed_requests(tmp_path, rows):
     assert report.execution_summary.succeeded == asked - asked // 4
     moody = [item for item in stored(run).failed if item.attempts]
     assert [item.failure.detail for item in moody] == ["RuntimeError: out of mood"] * (asked // 4)
+
+
+def test_the_parameters_of_the_report_are_those_that_were_given(tmp_path, rows):
+    """Presets, the row's and the user's parameters reach another API, EvalScope's default does not."""
+    given = []
+
+    class Noting(OpenAICompatibleAPI):
+        def generate(self, **arguments):
+            given.append(arguments["config"])
+            usage = ModelUsage(input_tokens=1, output_tokens=100, total_tokens=101)
+            answer = ModelOutput.from_content(self.model_name, "fine")
+            return answer.model_copy(update={"usage": usage})
+
+    own = {"max_tokens": 100, "stop": ["END"], "model": "other", "vendor_switch": 1}
+    limited = [{**row, "parameters": json.dumps(own)} for row in ROWS[:6]]
+    write_rows(rows, limited)
+    register_model_api("noting_api")(Noting)
+    try:
+        run = tmp_path / "run"
+        extra_body = {"top_p": 0.5, "messages": [], "model": "another"}
+        generation = {"extra_body": extra_body, "retries": 0}
+        _run(run, rows, eval_type="noting_api", generation_config=generation)
+    finally:
+        MODEL_APIS.pop("noting_api")
+    reported = dict(stored(run).facts.parameters)
+    assert reported == {
+        "model": "kimi",
+        "temperature": 1.0,
+        "top_p": 0.5,
+        "max_tokens": 100,
+        "stop": ["END"],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "vendor_switch": 1,
+    }
+    assert given
+    for config in given:
+        assert (config.temperature, config.top_p, config.max_tokens) == (1.0, 0.5, 100)
+        assert (config.stop_seqs, config.stream, config.extra_body) == (["END"], True, {"vendor_switch": 1})
+    seen = {failure["class"] for judgement in judged(run).values() for failure in judgement["failures"]}
+    assert seen == {"missed_call"}, "none is called truncated"
+
+
+def test_an_api_that_nobody_gave_a_temperature(tmp_path, rows):
+    """Where neither preset nor row nor user sets one, EvalScope's default temperature does not go out."""
+    given = []
+
+    class Noting(OpenAICompatibleAPI):
+        def generate(self, **arguments):
+            given.append(arguments["config"].temperature)
+            return ModelOutput.from_content(self.model_name, "fine")
+
+    register_model_api("noting_api")(Noting)
+    try:
+        changes = {"dataset_args": {"subset_list": ["own"]}, "eval_type": "noting_api", "limit": 4}
+        task = settings("http://127.0.0.1:9/v1", tmp_path / "run", rows, **changes)
+        run_task(TaskConfig(**{**task, "generation_config": {"temperature": 0.0}}))
+    finally:
+        MODEL_APIS.pop("noting_api")
+    assert given
+    assert set(given) == {None}
+
+
+def test_unrelated_failures_of_another_api_do_not_stop_the_run(tmp_path, rows):
+    """Errors that say different things are single failures; the same error over and over ends the run."""
+    reasons = ["no such tool", "the message is too long", "quota of the day", "cannot stream this"]
+    calls = []
+
+    class Failing(OpenAICompatibleAPI):
+        def generate(self, **_):
+            calls.append(1)
+            raise RuntimeError(reasons[len(calls) % len(reasons)])
+
+    changes = {"eval_type": "failing_api", "eval_batch_size": 1}
+    register_model_api("failing_api")(Failing)
+    try:
+        _run(tmp_path / "run", rows, **changes)
+        assert len(calls) == len([item for item in stored(tmp_path / "run").failed if item.attempts]) > 3
+        reasons[:] = [f"quota of the day, request {number}" for number in range(100)]
+        del calls[:]
+        with pytest.raises(EndpointError, match=r"first 3 .*EvalScope's model API"):
+            _run(tmp_path / "again", rows, **changes)
+    finally:
+        MODEL_APIS.pop("failing_api")
+    assert len(calls) == 3
 
 
 def test_a_call_that_hangs_does_not_keep_an_interrupted_run(tmp_path):

@@ -18,6 +18,7 @@ from support.runs import (
     bundled_rows,
     evalscope_eval,
     evaluate,
+    settings,
     stored,
     write_rows,
 )
@@ -212,26 +213,52 @@ PARAMETERS = {
         {**PRESET, "stop": ["END"], "presence_penalty": 0.5},
     ),
     "unknown field": ({"min_p": 0.1}, None, {**PRESET, "min_p": 0.1}),
+    "what EvalScope makes of n": ({"n": 1, "top_p": 0.9}, None, {**PRESET, "top_p": 0.9}),
+    "what belongs to the row": (
+        {"extra_body": {"model": "other", "messages": [], "tools": [], "seed": 3}},
+        None,
+        {**PRESET, "seed": 3},
+    ),
 }
 
 
 @pytest.mark.parametrize("case", PARAMETERS)
 def test_parameters_by_precedence(tmp_path, case):
-    """What EvalScope's settings hold, `extra_body` above all, stands above the row's own and the preset."""
+    """What the settings hold, `extra_body` above all, goes before the row's own and the preset; so it is reported."""
     user, own, expected = PARAMETERS[case]
     row = _row([USER], [], as_text=True, **({"parameters": json.dumps(own)} if own else {}))
     body, _ = _fields_sent(tmp_path, row, generation_config=user)
-    assert {key: value for key, value in body.items() if key not in ("messages", "tools")} == {
-        "model": MODEL,
-        **expected,
-    }
+    assert body.pop("messages") == [USER]
+    assert body.pop("tools") == []
+    assert body == {"model": MODEL, **expected}
+    assert stored(tmp_path / "run").facts.parameters == body
+
+
+@pytest.mark.parametrize(
+    ("flags", "config"),
+    [
+        (["--generation-config", '{"temperature": 0.0}'], {}),
+        (["--generation-config", "temperature=0"], {}),
+        ([], {"generation_config": {"temperature": 0.0, "n": 1, "top_p": None}}),
+        ([], {"generation_config": {}}),
+    ],
+    ids=["flag", "flag, other form", "task file", "nothing"],
+)
+def test_a_temperature_that_was_asked_for_is_sent(flags, config):
+    """`k2-verifier eval` tells a temperature of 0.0 that somebody set from EvalScope's default."""
+    from k2_verifier_adapter.evalscope_plugin.running import estimate_eval
+
+    task = settings("http://127.0.0.1:9/v1", Path("never-written"), limit=1)
+    del task["generation_config"]
+    (estimate,) = estimate_eval(flags, {**task, **config})
+    expected = 1.0 if config == {"generation_config": {}} else 0.0
+    assert estimate.parameters == {"model": MODEL, **PRESET, "temperature": expected}
 
 
 def test_a_lone_default_temperature_is_not_sent(tmp_path):
     """EvalScope's default configuration, temperature 0.0 and nothing else, leaves the preset in force."""
     rows = write_rows(tmp_path / "rows.jsonl", [_row([USER], [], as_text=True)])
     from evalscope import TaskConfig, run_task
-    from support.runs import settings
 
     with RawServer(_answers).in_thread() as server:
         chosen = settings(server.url, tmp_path / "run", rows)

@@ -12,7 +12,9 @@ from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory, R
 from k2_verifier_adapter.core.requests import (
     RequestIdentity,
     build_request,
+    differing_parameters,
     merge_parameters,
+    official_parameters,
     upstream_hash,
 )
 
@@ -326,6 +328,39 @@ def test_merging_changes_no_layer() -> None:
     before = json.dumps(layers)
     merge_parameters(*layers)
     assert json.dumps(layers) == before
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"temperature": 1, "max_tokens": 64000}, []),
+        ({"temperature": 1.0, "max_completion_tokens": 64000, "stream": False, "user": "me"}, []),
+        ({"temperature": 1.0, "max_tokens": 64000, "n": 1, "top_p": 1.0, "stop": None, "model": "m"}, []),
+        (
+            {"temperature": 0.0, "max_tokens": 64000, "top_p": 0.5},
+            ["temperature 0.0 (official 1.0)", "top_p 0.5 (official not set)"],
+        ),
+        ({"max_tokens": 500}, ["max_tokens 500 (official 64000)", "temperature not set (official 1.0)"]),
+        (
+            {"temperature": 1.0, "max_tokens": 64000, "api_token": 123456789, "stop": ["x"]},
+            ["api_token set otherwise (official not set)", "stop set otherwise (official not set)"],
+        ),
+    ],
+)
+def test_parameters_are_held_against_the_official_ones(sent: dict[str, Any], said: list[str]) -> None:
+    """What decides what is generated is compared by value, where unset means the API's own default."""
+    official = official_parameters("k2_thinking", {})
+    assert official is not None
+    assert differing_parameters(sent, official) == said
+
+
+def test_the_official_parameters_of_a_row() -> None:
+    """The row's own go before its subset's; of other subsets without any, none are known."""
+    preset = official_parameters("k2_0905", {"temperature": 0.3})
+    assert preset is not None
+    assert (preset["temperature"], preset["max_tokens"]) == (0.3, 16000)
+    assert official_parameters("own", {"temperature": 0.3}) == {"temperature": 0.3}
+    assert official_parameters("own", {}) is None
 
 
 def test_upstream_hash_by_its_formula() -> None:

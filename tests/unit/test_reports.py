@@ -413,6 +413,17 @@ def hostile_summary():
     return replace(summary, warnings=(*summary.warnings, HOSTILE), verdict=verdict)
 
 
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+def test_other_parameters_than_the_official_ones_are_said(form):
+    """What differs from the official run's parameters stands beside the verdict in every format."""
+    parameters = {**PARAMETERS, "temperature": 0.0}
+    asked = summary_of([make_row("q"), make_row("r")], [calling(), calling()], parameters=parameters)
+    text = " ".join(form.render(RunReport(asked)).split())
+    assert re.search(r"temperature 0.0 \S+official 1.0\S+ in 2 requests", text)
+    as_official = summary_of([make_row("q")], [calling()])
+    assert "official 1.0" not in form.render(RunReport(as_official))
+
+
 class TestHostileText:
     """Nothing that a vendor, a row or a file's name says reaches a terminal as it is."""
 

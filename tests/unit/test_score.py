@@ -124,6 +124,26 @@ class TestJoin:
         assert summary.log.official.unused == 3
         assert any("3 of 4 official answers have no line" in text for text in summary.warnings)
 
+    @pytest.mark.parametrize("of_rows", [False, True])
+    def test_other_parameters(self, score, of_rows):
+        """Parameters that differ from the official request's, line by line, are a warning; the same are none."""
+        cold = {**PARAMETERS, "temperature": 0.5}
+        lines = [line(number, calling()) for number in range(1, 5)]
+        lines[2]["request"].update(temperature=0.0, top_p=0.5)
+        lines[3]["extra_body"] = {"temperature": 0.0}
+        official = [line(number, calling(), request=dict(lines[0]["request"])) for number in range(1, 5)]
+        official[0]["request"], lines[0]["request"] = cold, cold
+        rows = [make_row(f"question {number}", call=True) for number in range(1, 5)]
+        rows[0]["parameters"] = {"temperature": 0.5}
+        summary = score(lines, rows=rows, subset=SUBSET) if of_rows else score(lines, official)
+        (warning,) = [text for text in summary.warnings if "official run's" in text]
+        assert warning == (
+            "The parameters are not the official run's: temperature 0.0 (official 1.0) in 2 requests; "
+            "top_p 0.5 (official not set) in 1 request."
+        )
+        again = score(lines[:2], rows=rows, subset=SUBSET) if of_rows else score(lines[:2], official)
+        assert not any("official run's" in text for text in again.warnings)
+
     @pytest.mark.parametrize("value", [ABSENT, None, "1", 0, -1, True, 1.0])
     def test_without_data_index(self, score, value):
         """A line whose data_index is missing or no number is left out and listed by line number."""

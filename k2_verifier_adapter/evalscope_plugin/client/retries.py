@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,6 +63,9 @@ _HOPELESS: Mapping[int | FailureClass, tuple[int, str]] = {
     ),
 }
 """By status, else by class: so many failures alike from the first on end a run, with this advice."""
+
+_NUMBERED = re.compile(r"\S*\d\S*")
+"""Words with a digit: numbers, times, ids of requests."""
 
 _ANY_OTHER = (16, "see the log for the single failures")
 
@@ -150,11 +154,15 @@ def retry_after_seconds(value: str | None, now: float) -> float | None:
 class FailFast:
     """Watch the first requests of a run: one clear line instead of 2,000 failures."""
 
-    def __init__(self, total: int) -> None:
-        """Start watching a run that is to make `total` requests."""
+    def __init__(self, total: int, *, raw: bool = True) -> None:
+        """Start watching a run that is to make `total` requests.
+
+        Failures that EvalScope reports, not `raw`, have all one class; they are alike if their words are.
+        """
         self._total = total
+        self._raw = raw
         self._succeeded = False
-        self._alike: Counter[tuple[FailureClass, int | None]] = Counter()
+        self._alike: Counter[tuple[FailureClass, int | None, str]] = Counter()
 
     def succeeded(self) -> None:
         """Note an answer: from now on, failures are single ones."""
@@ -165,12 +173,15 @@ class FailFast:
         if self._succeeded:
             return
         kind = failure.failure_class
-        self._alike[kind, status] += 1
+        alike = kind, status, "" if self._raw else _NUMBERED.sub("", failure.detail)
+        self._alike[alike] += 1
         if len(self._alike) > 1:
             return
         key = status if status is not None and status in _HOPELESS else kind
         most, advice = _HOPELESS.get(key, _ANY_OTHER)
-        count = self._alike[kind, status]
+        if not self._raw:
+            advice = "check the key and the settings of EvalScope's model API (--eval-type, --model-args)"
+        count = self._alike[alike]
         if count >= most or (key in _HOPELESS and count >= self._total):
             raise EndpointError(
                 f"stopped: the first {count} requests all failed alike and none succeeded: "
