@@ -68,7 +68,7 @@ def score(
     """Judge RESULTS, the results.jsonl of upstream's tool or of `export`, old or new.
 
     Every response is judged again from its raw form; nothing is sent. Lines are joined with the
-    official answers by data_index. Lines of one data_index that follow each other are repeats.
+    official answers by data_index, all of which count. Of several lines of one data_index the newest counts.
 
     Several files are one log, and so is what lies in a directory: .jsonl, .jsonl.gz and .parquet files,
     by name. In a parquet file, request and response are columns of JSON text.

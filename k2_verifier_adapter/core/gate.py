@@ -123,6 +123,10 @@ def _by_thresholds(verdict: Verdict, options: GateOptions) -> Decision:
         return Decision(INCONCLUSIVE, f"{gate}: no verdict possible: {verdict.reason}")
     if status is Status.FAIL:
         return Decision(GATE_FAILED, f"{gate}: failed")
+    if verdict.barred is not None:
+        # Whoever lets an inconclusive verdict pass has not seen what was left out.
+        fails = options.inconclusive is WhenInconclusive.FAIL
+        return Decision(GATE_FAILED if fails else INCONCLUSIVE, f"{gate}: no pass with {verdict.barred}")
     if status is Status.PASS:
         return Decision(PASSED, f"{gate}: passed")
     open_checks = [check.metric for check in verdict.checks if check.applied and not check.settled]

@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+
+from k2_verifier_adapter.core.printable import plural
+
+LEFT_OUT = {
+    "unreadable": "no JSON object",
+    "without_data_index": "without data_index",
+    "superseded": "another line of the same data_index is newer, and counts, as upstream has it",
+    "duplicates": "repeats of a data_index that stand apart from its first line",
+    "without_official": "no official answer",
+    "official_failed": "the official request failed",
+}
+"""Why lines were not scored, in words."""
+
+_BY_OFFICIAL_FILE = frozenset({"official_failed"})
+"""What is left out whatever the log holds."""
 
 MAX_PLACES = 10_000
 """Places that are listed of each finding; the count is exact whatever their number."""
@@ -44,7 +60,7 @@ class OfficialFacts:
     Attributes:
         rows: Official answers and failed official requests.
         unused: Official answers that no line of the results answers.
-        duplicates: Further lines of a `data_index`, by `data_index`; the first that completed counts.
+        duplicates: Lines of a `data_index` that has another one that counts, by `data_index`.
     """
 
     rows: int = 0
@@ -61,8 +77,8 @@ class LogFacts:
     Attributes:
         lines: Lines that are not empty.
         scored: Lines that were scored, failed requests included.
-        duplicates: Lines whose `data_index` stood already further up, with others between, by
-            `data_index`; the first counts. Lines that follow each other are repeats.
+        superseded: Lines of which a newer one is for the same request, by `data_index`.
+        duplicates: Repeats of a `data_index` that stand apart from its first line, by `data_index`.
         other_request: Scored lines whose request holds other messages or tools than the official
             one, by `data_index`.
         finish_reason_differs: Scored lines whose logged `finish_reason` is not the response's.
@@ -75,6 +91,7 @@ class LogFacts:
     scored: int = 0
     unreadable: Places = field(default_factory=Places)
     without_data_index: Places = field(default_factory=Places)
+    superseded: Places = field(default_factory=Places)
     duplicates: Places = field(default_factory=Places)
     without_official: Places = field(default_factory=Places)
     official_failed: Places = field(default_factory=Places)
@@ -99,10 +116,31 @@ class LogFacts:
         return {
             "unreadable": self.unreadable,
             "without_data_index": self.without_data_index,
+            "superseded": self.superseded,
             "duplicates": self.duplicates,
             "without_official": self.without_official,
             "official_failed": self.official_failed,
         }
+
+    def in_words(self) -> Iterator[str]:
+        """Say what was left out, and why."""
+        for name, places in self.left_out.items():
+            if places.count:
+                yield f"{plural(places.count, 'line')} left out: {LEFT_OUT[name]}"
+
+    def bars(self, *, missing_is_fine: bool) -> str | None:
+        """Say what keeps the log from passing for an answer to everything that was asked, or None.
+
+        `missing_is_fine` says that the user set the share of the requests that will do.
+        """
+        lines = sum(places.count for name, places in self.left_out.items() if name not in _BY_OFFICIAL_FILE)
+        missing = 0 if missing_is_fine else self.official.unused
+        found = (
+            (lines, "line", "left out"),
+            (self.other_request.count, "line", "of other requests than the official"),
+            (missing, "official answer", "without a line"),
+        )
+        return ", ".join(f"{plural(count, noun)} {what}" for count, noun, what in found if count) or None
 
     @property
     def disagreements(self) -> dict[str, Places]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from k2_verifier_adapter.core.json_text import json_object, text, text_or_none, whole
 from k2_verifier_adapter.core.presets import Standard
@@ -95,6 +95,59 @@ class StoppingRule:
 
 
 @dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run was to ask, and whether it did: what its lines, exported, would not tell by themselves.
+
+    Attributes:
+        stopping: How it stopped when it was decided; None if it asked all of its rows, or did not end.
+        sample: Which of the source's rows it was to ask; None for all.
+        ended: What ended it early; None if it came to its end.
+    """
+
+    stopping: StoppingRule | None = None
+    sample: RowsSample | None = None
+    repeats: int = 1
+    ended: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the form that files hold, without what is usual."""
+        said = {
+            "stopping": self.stopping and self.stopping.as_json(),
+            "sample": self.sample and self.sample.as_json(),
+            "repeats": self.repeats if self.repeats > 1 else None,
+            "ended": self.ended,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> RunPlan:
+        """Read the form that files hold back; what is not understood is left out."""
+        repeats, ended = value.get("repeats"), value.get("ended")
+        return cls(
+            stopping=_understood(StoppingRule.from_json, value.get("stopping")),
+            sample=_understood(RowsSample.from_json, value.get("sample")),
+            repeats=repeats if isinstance(repeats, int) and repeats > 1 else 1,
+            ended=ended if isinstance(ended, str) else None,
+        )
+
+
+_T = TypeVar("_T")
+
+
+def _understood(read: Callable[[Any], _T | None], value: Any) -> _T | None:
+    try:
+        return read(value)
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return None
+
+
+WHOLE_SET = RunPlan()
+"""The plan of a run of which nothing else is said."""
+
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
 class RunFacts:
     """What is known of a run besides its answers; stored in the run's `run.json`.
 
@@ -133,6 +186,13 @@ class RunFacts:
     def level(self) -> Level:
         """How sure the checks of the verdict have to be."""
         return FIXED if self.stopping is None else self.stopping.level
+
+    @property
+    def plan(self) -> RunPlan:
+        """What the run was to ask, and whether it did."""
+        stopping = self.stopping if self.complete else None
+        ended = None if self.complete else self.stopped or INTERRUPTED
+        return RunPlan(stopping, self.rows.sample, self.repeats, ended)
 
 
 def facts_as_json(facts: RunFacts) -> dict[str, Any]:

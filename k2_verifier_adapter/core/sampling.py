@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -41,6 +42,20 @@ class RowsSample:
             return f"the first {self.rows:,} of {self.of:,}"
         seed = "" if self.seed is None else f", seed {self.seed}"
         return f"{self.rows:,} of {self.of:,}, {self.method.value}{seed}"
+
+    def drawn_of(self, decisions: Mapping[int, bool]) -> frozenset[int]:
+        """Draw the rows once more; the official decisions are given by row number, in the order of the rows.
+
+        All are drawn where the seed is not known.
+        """
+        if self.method is SampleMethod.STRATIFIED and self.seed is not None:
+            return draw_stratified(decisions, self.rows, self.seed)
+        order = list(decisions)
+        if self.method is SampleMethod.SHUFFLED and self.seed is not None:
+            random.Random(self.seed).shuffle(order)
+        elif self.method is not SampleMethod.FIRST:
+            return frozenset(order)
+        return frozenset(order[: self.rows])
 
     def as_json(self) -> dict[str, Any]:
         """Give the form that files hold."""

@@ -200,6 +200,7 @@ def build_summary(
         warnings.append(_said_of(differing))
     void_reason = SYNTHETIC_REASON if facts.rows.synthetic else mixed or void_reason
     total = max(facts.planned, tally.counts.completed + tally.failed)
+    barred = None if log is None else log.bars(missing_is_fine=facts.gate.requirements.coverage is not None)
     verdict = strict_verdict(
         tally,
         facts.gate.requirements,
@@ -207,6 +208,7 @@ def build_summary(
         level=facts.level,
         coverage=tally.counts.completed / total if total else None,
         void_reason=void_reason,
+        barred=barred,
     )
     context = Context(
         models=observed.models,

@@ -101,6 +101,7 @@ class Verdict:
     Attributes:
         status: `none` where there is no check or a reason speaks against any verdict.
         incomplete: Why the strict verdict is inconclusive whatever its checks say, or None.
+        barred: Why no rule may let it pass, whatever it says, or None.
         differences: What was tested beside the checks, shown or not.
     """
 
@@ -109,6 +110,7 @@ class Verdict:
     reason: str | None = None
     incomplete: str | None = None
     differences: tuple[Difference, ...] = ()
+    barred: str | None = None
 
     @property
     def upstream_status(self) -> Status:
@@ -224,12 +226,14 @@ def strict_verdict(
     level: Level = FIXED,
     coverage: float | None = None,
     void_reason: str | None = None,
+    barred: str | None = None,
 ) -> Verdict:
     """Judge a run, or the part of it that a look is at, by the checks of the strict rule.
 
     Against several official runs the similarity is held against theirs to each other, and the threshold says
     only what it would say. The verdict is the worst of the checks that were applied. `void_reason` says why
-    these numbers may carry no verdict (synthetic rows, several models); without coverage, none is asked for.
+    these numbers may carry no verdict (synthetic rows, several models), and `barred` why they may not pass;
+    without coverage, none is asked for.
     """
     metrics = {metric.name: metric for metric in compute_metrics(tally)}
     if requirements.similarity is None and standard is not None:
@@ -241,14 +245,15 @@ def strict_verdict(
     if reason is None and not any(check.applied and check.metric in _OF_SIMILARITY for check in checks):
         reason = NO_THRESHOLD
     if reason is not None:
-        return Verdict(Status.NONE, checks, reason)
+        return Verdict(Status.NONE, checks, reason, barred=barred)
     incomplete = None
     required = STRICT_COVERAGE if requirements.coverage is None else requirements.coverage
     if coverage is not None and coverage < required:
         incomplete = f"{percent_beside(coverage, required)} of the requests completed, {required:.0%} needed"
     worst = worst_status(check.status for check in checks if check.applied)
-    status = worst if incomplete is None else Status.INCONCLUSIVE
-    return Verdict(status, checks, None, incomplete, found)
+    may_pass = incomplete is None and barred is None
+    status = worst if may_pass or (incomplete is None and worst is Status.FAIL) else Status.INCONCLUSIVE
+    return Verdict(status, checks, None, incomplete, found, barred)
 
 
 def _checks(

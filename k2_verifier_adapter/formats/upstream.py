@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import FailureClass, Group
-from k2_verifier_adapter.core.run_facts import StoppingRule
+from k2_verifier_adapter.core.run_facts import WHOLE_SET, RunPlan
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.formats.lines import (
     ARCHIVE_SUFFIXES,
@@ -46,7 +46,7 @@ class LineNote:
     Attributes:
         stream_anomalies: Stream failure classes noticed while the response was assembled.
         failure_class: How the request failed, or None.
-        stopping: How the run stopped when it was decided, and at which look; None if it asked all rows.
+        plan: What the run was to ask.
         redacted: What was judged before messages, tools and response were left out, as JSON; None if
             they are there. It is written for people, and never read back.
     """
@@ -55,7 +55,8 @@ class LineNote:
     raw: bool = True
     failure_class: FailureClass | None = None
     http_status: int | None = None
-    stopping: StoppingRule | None = None
+    attempts: int = 1
+    plan: RunPlan = WHOLE_SET
     redacted: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -69,8 +70,9 @@ class LineNote:
             said["failure_class"] = self.failure_class.value
         if self.http_status is not None:
             said["http_status"] = self.http_status
-        if self.stopping is not None:
-            said["stopping"] = self.stopping.as_json()
+        if self.attempts > 1:
+            said["attempts"] = self.attempts
+        said |= self.plan.as_json()
         if self.redacted is not None:
             said[_REDACTED_KEY] = dict(self.redacted)
         return said
@@ -82,14 +84,15 @@ class LineNote:
             return NO_NOTE
         anomalies = value.get("stream_anomalies")
         found = map(_failure_class, anomalies if isinstance(anomalies, list) else ())
-        status = value.get("http_status")
+        status, attempts = value.get("http_status"), value.get("attempts")
         failure_class = _failure_class(value.get("failure_class"))
         return cls(
             stream_anomalies=tuple(kind for kind in found if kind and kind.group is Group.STREAM),
             raw=value.get("raw") is not False,
             failure_class=failure_class if failure_class and failure_class.group is Group.TRANSPORT else None,
             http_status=status if isinstance(status, int) and not isinstance(status, bool) else None,
-            stopping=_stopping(value.get("stopping")),
+            attempts=attempts if isinstance(attempts, int) and attempts > 1 else 1,
+            plan=RunPlan.from_json(value),
         )
 
 
@@ -99,13 +102,6 @@ NO_NOTE = LineNote()
 def is_redacted(note: Any) -> bool:
     """Whether a note, in its stored form, says that its line was redacted."""
     return isinstance(note, Mapping) and isinstance(note.get(_REDACTED_KEY), Mapping)
-
-
-def _stopping(value: Any) -> StoppingRule | None:
-    try:
-        return StoppingRule.from_json(value)
-    except (KeyError, OverflowError, TypeError, ValueError):
-        return None
 
 
 def _failure_class(value: Any) -> FailureClass | None:
@@ -161,6 +157,7 @@ class Result:
 
     Attributes:
         data_index: The sample it answers, 1-based; None if the line does not say.
+        repeat: Which of several requests for the sample, from 0; only `export` marks it.
         extra_body: Further body parameters of the request; empty if the line holds none.
         response: The raw completion, or what stands in its place.
         succeeded: Whether `status` is `success`; a line without status succeeded if it has a response.
@@ -182,6 +179,7 @@ class Result:
     last_run_at: str | None
     has_finish_reason: bool = True
     note: Any = None
+    repeat: int = 0
 
     @property
     def body(self) -> dict[str, Any]:
@@ -279,7 +277,6 @@ def _result(number: int, value: Mapping[str, Any]) -> Result:
     request, extra_body = value.get("request"), value.get("extra_body")
     response, status = value.get("response"), value.get("status")
     valid, duration = value.get("tool_calls_valid"), value.get("duration_ms")
-    run_at = value.get("last_run_at")
     return Result(
         number=number,
         data_index=data_index_of(value),
@@ -291,10 +288,32 @@ def _result(number: int, value: Mapping[str, Any]) -> Result:
         tool_calls_valid=valid if isinstance(valid, bool) else None,
         has_tool_calls_valid="tool_calls_valid" in value,
         duration_ms=_number(duration),
-        last_run_at=run_at if isinstance(run_at, str) else None,
+        last_run_at=run_at_of(value),
         has_finish_reason="finish_reason" in value,
         note=value.get(NOTE_KEY),
+        repeat=repeat_of(value),
     )
+
+
+def is_newer(run_at: str | None, kept: str | None) -> bool:
+    """Whether a line replaces one further up that is for the same request, as upstream has it.
+
+    The newest `last_run_at` counts, which are compared as texts; where they are equal or one is missing, the
+    last line.
+    """
+    return run_at is None or kept is None or run_at >= kept
+
+
+def repeat_of(value: Mapping[str, Any]) -> int:
+    """Give which of several requests for the sample a line is of, from 0; without a mark it is the first."""
+    found = value.get("repeat")
+    return found if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else 0
+
+
+def run_at_of(value: Mapping[str, Any]) -> str | None:
+    """Give when the request of a line was made, as the line has it; None if it does not say."""
+    found = value.get("last_run_at")
+    return found if isinstance(found, str) else None
 
 
 def _number(value: Any) -> float | None:

@@ -42,6 +42,7 @@ class ExportedResult:
 
     Attributes:
         data_index: 1-based number of the sample, as the row says; its row number if it does not.
+        repeat: Which of several requests for the sample, from 0; None where there is one.
         request: The request body as sent: `model`, `messages`, `tools`, then the parameters.
         response: The chat completion; of a failed request, an object with its `error`.
         tool_calls_valid: Whether every call is valid; None where upstream does not look.
@@ -61,15 +62,17 @@ class ExportedResult:
     duration_ms: int
     hash: str
     note: LineNote = NO_NOTE
+    repeat: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Give the fields in upstream's order.
 
         `extra_body` is empty, for everything that was sent stands in `request`. A note, where there
-        is one, stands behind them.
+        is one, stands behind them, and the repeat behind the number.
         """
         fields = {
             "data_index": self.data_index,
+            **({} if self.repeat is None else {"repeat": self.repeat}),
             "request": dict(self.request),
             "extra_body": {},
             "response": self.response,
@@ -151,14 +154,15 @@ def results_of(
     """
     names = ToolNames()
     records = {(record.case_index, record.repeat): record for record in run.records}
-    rule = run.facts.stopping if run.facts.complete else None
+    plan = run.facts.plan
     items = judge_run(run) if items is None else items
     for item in sorted(items, key=lambda item: (item.case_index, item.repeat)):
         case, record = run.cases[item.case_index], records.get((item.case_index, item.repeat))
         judgement = None if isinstance(item, FailedRequest) else item.judgement
         result = _result_of(case, item, record, run.facts)
-        if rule is not None:
-            result = replace(result, note=replace(result.note, stopping=rule))
+        result = replace(result, note=replace(result.note, attempts=max(1, item.attempts), plan=plan))
+        if plan.repeats > 1:
+            result = replace(result, repeat=item.repeat)
         yield result.redacted(_redacted_judgement(judgement, case.repairs, names)) if redact else result
 
 

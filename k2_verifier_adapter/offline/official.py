@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from typing import Any
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case, OfficialAnswer
 from k2_verifier_adapter.core.history import HistoryOptions, Repairs, RequestMarks, marks_of
 from k2_verifier_adapter.core.json_text import dumps_ascii
-from k2_verifier_adapter.core.log_facts import OfficialFacts
+from k2_verifier_adapter.core.log_facts import FailedRule, OfficialFacts
 from k2_verifier_adapter.core.presets import Standard, preset_for
 from k2_verifier_adapter.core.requests import official_parameters
 from k2_verifier_adapter.core.responses import Response, read_completion
-from k2_verifier_adapter.core.run_facts import RowsInfo
+from k2_verifier_adapter.core.run_facts import RowsInfo, RunPlan, StoppingRule
+from k2_verifier_adapter.core.sampling import stratified_order
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.lines import Advance, open_lines
 from k2_verifier_adapter.formats.rows import decode_each, find_file, read_records, read_standard
-from k2_verifier_adapter.formats.upstream import BadLine, Result, member_of, read_results
+from k2_verifier_adapter.formats.upstream import BadLine, Result, is_newer, member_of, read_results
 
 NO_CALL = OfficialAnswer(should_call=False, finish_reason="")
 """What a failed official request counts as where it counts at all."""
@@ -50,7 +52,7 @@ class OfficialAnswers:
 
     Attributes:
         has_rows: Whether they come from rows, whose tools are then the truth.
-        cases: The answers. Of several with one `data_index` the first that completed counts.
+        cases: The answers.
         tools_texts: JSON texts of tools, each held once, for many requests declare the same.
         known_parameters: Parameters of requests, each held once, by their JSON text.
     """
@@ -63,14 +65,34 @@ class OfficialAnswers:
     tools_texts: dict[bytes, bytes] = field(default_factory=dict)
     known_parameters: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def add(self, data_index: int, case: OfficialCase) -> bool:
-        """Take in one answer; say whether it is the first of its `data_index`."""
-        self.facts.rows += 1
-        self.facts.failed += case.answer is None
-        kept = self.cases.setdefault(data_index, case)
-        if kept.answer is None and case.answer is not None:
-            self.cases[data_index] = case
-        return kept is case
+    def decisions(self, rule: FailedRule = FailedRule.LEFT_OUT) -> dict[int, bool]:
+        """Give the decisions that a log is held against, in the order of the rows."""
+        counted = [
+            (case.index, data_index, (case.answer or NO_CALL).should_call)
+            for data_index, case in self.cases.items()
+            if case.answer is not None or rule is FailedRule.NO_CALL
+        ]
+        return {data_index: should_call for _, data_index, should_call in sorted(counted)}
+
+    def looked_at(self, rule: StoppingRule) -> frozenset[int]:
+        """Give the cases that a rule's last look judged.
+
+        They follow from the rows; what a log says of its own order is not asked.
+        """
+        known = self.decisions()
+        drawn = stratified_order(known, rule.seed)[: rule.design.maximum]
+        order = stratified_order({data_index: known[data_index] for data_index in drawn}, rule.seed)
+        return frozenset(order[: rule.cases])
+
+    def planned(self, plan: RunPlan, rule: FailedRule, answered: AbstractSet[int]) -> list[bool]:
+        """Give the decisions of the cases that a log has to hold: those of its plan, and those it holds."""
+        decisions = self.decisions(rule)
+        asked: AbstractSet[int] = decisions.keys()
+        if plan.stopping is not None:
+            asked = self.looked_at(plan.stopping)
+        elif plan.sample is not None and plan.sample.of == len(self.cases):
+            asked = plan.sample.drawn_of(decisions)
+        return [calls for data_index, calls in decisions.items() if data_index in asked | answered]
 
     def parameters(self, found: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """Give parameters as they are held; None for None, and where they are nested too deeply."""
@@ -81,12 +103,6 @@ class OfficialAnswers:
             return self.known_parameters.setdefault(dumps_ascii(kept), kept)
         except RecursionError:
             return None
-
-    def unused(self, answered: Container[int]) -> int:
-        """Count the official answers whose `data_index` is not among those answered."""
-        return sum(
-            case.answer is not None and data_index not in answered for data_index, case in self.cases.items()
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +160,9 @@ def official_of_rows(path: Path | str, subset: str) -> OfficialAnswers:
     for case in decode_each(read_records(path, subset), str(path), HistoryOptions(), digest):
         synthetic = synthetic or case.synthetic
         parameters = official.parameters(official_parameters(subset, case.parameters))
-        official.add(case.data_index, replace(_of_row(case, official.tools_texts), parameters=parameters))
+        found = replace(_of_row(case, official.tools_texts), parameters=parameters)
+        official.cases[case.data_index] = found
+    official.facts.rows = len(official.cases)
     official.info = RowsInfo(str(path), digest.hexdigest(), synthetic)
     return official
 
@@ -163,7 +181,8 @@ def official_of_results(path: Path, subset: str | None, advance: Advance = lambd
     """Read an official results file, or the one of a subset in the official archive.
 
     An answer is judged from the raw response, like the vendor's: one that is no completion is a failed
-    official request. The subset tells the standard, and the member of the archive.
+    official request. Of several lines of one `data_index` the newest counts, and no repeat. The subset tells
+    the standard, and the member of the archive.
 
     Raises:
         DataError: If it cannot be read or holds no official answer.
@@ -171,24 +190,29 @@ def official_of_results(path: Path, subset: str | None, advance: Advance = lambd
     """
     standard = None if subset is None else preset_for(subset).standard
     official = OfficialAnswers(RowsInfo("", "", synthetic=False), standard, has_rows=False)
-    again: list[int] = []
+    run_at: dict[int, str | None] = {}
     with open_lines(path, member_of(path, subset), advance, digest=True) as lines:
         for result in read_results(lines, source=str(path)):
             if isinstance(result, BadLine) or result.data_index is None:
                 official.facts.unusable.add(result.number)
                 continue
-            case = _of_result(result, result.data_index, official.tools_texts)
-            parameters = official.parameters(None if result.request is None else result.body)
-            if not official.add(result.data_index, replace(case, parameters=parameters)):
-                again.append(result.data_index)
+            data_index = result.data_index
+            again = data_index in run_at
+            if again:
+                official.facts.duplicates.add(data_index)
+            if result.repeat == 0 and not (again and not is_newer(result.last_run_at, run_at[data_index])):
+                run_at[data_index] = result.last_run_at
+                case = _of_result(result, data_index, official.tools_texts)
+                parameters = official.parameters(None if result.request is None else result.body)
+                official.cases[data_index] = replace(case, parameters=parameters)
         official.info = RowsInfo(str(path), lines.sha256(), synthetic=False)
     if not official.cases:
         raise DataError(
             f"{path}: holds no official result; expected one JSON object a line, with data_index, "
             "request, response and status"
         )
-    for data_index in sorted(again):
-        official.facts.duplicates.add(data_index)
+    official.facts.rows = len(official.cases)
+    official.facts.failed = sum(case.answer is None for case in official.cases.values())
     return official
 
 

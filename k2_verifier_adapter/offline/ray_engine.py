@@ -58,20 +58,21 @@ def ray_engine(scorer: LineScorer) -> Iterator[ScoreBlocks]:
             ray.shutdown()
 
 
-def _score_all(ray: Any, scorer: LineScorer, blocks: Iterable[Block]) -> Iterator[tuple[Block, ScoredLines]]:
+def _score_all(ray: Any, scorer: LineScorer, blocks: Iterable[Block]) -> Iterator[ScoredLines]:
     """Score blocks as tasks, some of them ahead, and give what they add up to in their order."""
     task, token, held = ray.remote(_score), uuid4().hex, [ray.put(scorer)]
     ahead = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
     pending: deque[tuple[Block, Any]] = deque()
 
-    def first() -> tuple[Block, ScoredLines]:
+    def first() -> ScoredLines:
         block, reference = pending.popleft()
         try:
-            return block, ray.get(reference)
+            scored: ScoredLines = ray.get(reference)
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except ray.exceptions.RayError as error:
             raise DataError(f"{block.source}: Ray failed: {_one_line(error)}") from error
+        return scored
 
     try:
         for block in blocks:

@@ -15,7 +15,7 @@ from k2_verifier_adapter.core.json_text import differ, reportable
 from k2_verifier_adapter.core.log_facts import LogFacts, Places
 from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.requests import differing_parameters
-from k2_verifier_adapter.core.run_facts import RunFacts, StoppingRule
+from k2_verifier_adapter.core.run_facts import INTERRUPTED, WHOLE_SET, RunFacts, RunPlan
 from k2_verifier_adapter.core.secrets import hide_secrets
 from k2_verifier_adapter.core.summary import Summary, build_summary
 from k2_verifier_adapter.core.tally import Tally
@@ -34,9 +34,8 @@ class ScoredLines:
         models: Requests by the model that they ask for.
         parameters: The parameters that all requests share; None before the first request.
         repeats: The most lines of one case.
-        answered: The `data_index` of every official answer that a line is for.
-        unanswered: Failed requests that count as no decision, by whether the official API calls.
-        rules: By which rules the runs stopped that the lines are of; None of one that asked all rows.
+        answered: The `data_index` of every official answer that a scored line is for.
+        plans: What the runs were to ask that the lines are of.
         differing: Lines by how their parameters differ from the official request's.
         under_way: Lines of requests that were under way when such a run was decided; they are not scored.
         failed_cases: The first failed cases; None where nobody wants to see them.
@@ -54,8 +53,7 @@ class ScoredLines:
     last_at: str | None = None
     repeats: int = 0
     answered: set[int] = field(default_factory=set)
-    unanswered: Counter[bool] = field(default_factory=Counter)
-    rules: set[StoppingRule | None] = field(default_factory=set)
+    plans: set[RunPlan] = field(default_factory=set)
     differing: Counter[str] = field(default_factory=Counter)
     under_way: int = 0
     failed_cases: FirstFailedCases | None = None
@@ -109,8 +107,7 @@ class ScoredLines:
             self._note_times(other.first_at, other.last_at)
         self.repeats = max(self.repeats, other.repeats)
         self.answered |= other.answered
-        self.unanswered += other.unanswered
-        self.rules |= other.rules
+        self.plans |= other.plans
         merge_texts(self.differing, other.differing)
         self.under_way += other.under_way
         if self.failed_cases is not None and other.failed_cases is not None:
@@ -132,15 +129,19 @@ class ScoredLines:
                 f"no line of the results could be scored against {official.info.source}: "
                 f"{found or 'the file is empty'}"
             )
-        log.official.unused = official.unused(self.answered)
         several = len(self.models) > 1
         asked = ", ".join(f"{name} ({count})" for name, count in self.models.most_common(5))
         void_reason = f"the requests ask for several models: {asked}" if several else None
-        stopping = next(iter(self.rules)) if len(self.rules) == 1 else None
-        if len(self.rules) > 1:
+        plan = next(iter(self.plans)) if len(self.plans) == 1 else WHOLE_SET
+        if len({found.stopping for found in self.plans}) > 1:
             void_reason = void_reason or "the lines are of runs that stopped by different rules, or by none"
-        elif stopping is not None and not stopping.design.is_planned:
+        elif plan.stopping is not None and not plan.stopping.design.is_planned:
             void_reason = void_reason or "the looks that the lines tell are not those of any run"
+        planned = official.planned(plan, log.failed_rule, self.answered)
+        log.official.unused = len(planned) - len(self.answered)
+        repeats = max(self.repeats, plan.repeats)
+        counts, calls = self.tally.counts, repeats * sum(planned)
+        without = (calls - counts.tp - counts.fn, repeats * len(planned) - calls - counts.fp - counts.tn)
         model = self.models or self.observed.models or Counter({"unknown": 1})
         # A log of the client's own arguments may hold headers.
         parameters = {name: reportable(value) for name, value in (self.parameters or {}).items()}
@@ -149,48 +150,58 @@ class ScoredLines:
             subset=subset or "",
             parameters=hide_secrets(parameters),
             rows=official.info,
-            planned=log.scored if stopping is None else stopping.cases * self.repeats,
-            repeats=self.repeats,
+            planned=repeats * len(planned),
+            repeats=repeats,
             started_at=self.first_at or "",
             finished_at=self.last_at,
-            complete=True,
+            complete=plan.ended is None,
             endpoint_host=None,
             adapter=__version__,
             evalscope="",
             python=platform.python_version(),
             standard=official.standard,
+            stopped=None if plan.ended == INTERRUPTED else plan.ended,
             gate=gate,
-            stopping=stopping,
+            stopping=plan.stopping,
         )
         summary = build_summary(
             facts,
             self.tally,
             self.observed,
             self.repairs,
-            unanswered=(self.unanswered[True], self.unanswered[False]),
+            unanswered=without,
             void_reason=void_reason,
             log=log,
             differing=self.differing,
         )
-        warnings = [*summary.warnings, *_warnings(log, stopped=stopping is not None)]
+        warnings = [*summary.warnings, *_warnings(log)]
         if void_reason is not None:
             warnings.append(f"No verdict: {void_reason}.")
         return replace(summary, warnings=tuple(warnings), under_way=self.under_way)
 
 
-def _warnings(log: LogFacts, *, stopped: bool) -> list[str]:
-    warnings = []
+def _warnings(log: LogFacts) -> list[str]:
+    official = log.official
+    warnings = [f"{sentence}." for sentence in log.in_words()]
     if log.other_request.count:
         warnings.append(
             f"{_lines(log.other_request)} hold other messages or tools than the official request of the "
             "same data_index: the official file may belong to another prompt set."
         )
-    if log.official.unused and not stopped:
-        answers = log.official.rows - log.official.failed
+    if official.unused:
+        answers = official.rows - official.failed
         warnings.append(
-            f"{log.official.unused} of {answers} official answers have no line in the results; they are not "
-            "in these numbers."
+            f"{official.unused} of {answers} official answers have no line in the results: missing requests."
         )
+    not_used = (
+        (official.duplicates, "another of the same data_index is newer, or they are repeats"),
+        (official.unusable, "they cannot be read, or name no data_index"),
+    )
+    warnings += [
+        f"{_lines(places)} of the official file do not count: {why}."
+        for places, why in not_used
+        if places.count
+    ]
     return warnings
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +16,26 @@ from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.log_facts import FailedRule, LogFacts
 from k2_verifier_adapter.core.responses import literal_finish_reason, read_completion
 from k2_verifier_adapter.core.run_facts import StoppingRule
-from k2_verifier_adapter.core.sampling import stratified_order
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import NO_GATE, GateOptions
-from k2_verifier_adapter.formats.lines import Advance, json_objects
+from k2_verifier_adapter.formats.lines import Advance
 from k2_verifier_adapter.formats.upstream import (
     BadLine,
     LineNote,
     Result,
-    data_index_of,
     note_of_error,
     open_results,
     read_results,
 )
 from k2_verifier_adapter.offline.failed_cases import FirstFailedCases, failed_case_of_line
 from k2_verifier_adapter.offline.official import LoggedCase, OfficialAnswers, OfficialCase
+from k2_verifier_adapter.offline.reruns import (
+    NOTHING_DROPPED,
+    Dropped,
+    find_dropped,
+    line_data_index,
+    rereadable,
+)
 from k2_verifier_adapter.offline.scored_lines import ScoredLines
 from k2_verifier_adapter.reports.failed_cases import FailedCase
 
@@ -55,7 +58,7 @@ class Log:
 class Block:
     """Lines of one file that can be scored apart, and the number of the first.
 
-    Lines of one case that follow each other stand in one block.
+    Lines of one case that follow each other stand in one block: together they are a cluster.
     """
 
     source: str
@@ -63,8 +66,8 @@ class Block:
     lines: Sequence[bytes]
 
 
-ScoreBlocks = Callable[[Iterable[Block]], Iterator[tuple[Block, ScoredLines]]]
-"""Scores blocks as if no line before them answered any of their cases, and gives the sums in their order."""
+ScoreBlocks = Callable[[Iterable[Block]], Iterable[ScoredLines]]
+"""Scores blocks, and gives the sums in their order."""
 
 OpenEngine = Callable[["LineScorer"], AbstractContextManager[ScoreBlocks]]
 """Begins to score with a scorer somewhere else than in this process."""
@@ -89,29 +92,31 @@ def score_log(
     Raises:
         DataError: If a file cannot be read, a line is redacted, or no line could be scored.
     """
-    scorer = LineScorer(official, log.failed_rule, keep_failed=keep_failed, on_case=on_case)
-    total = scorer.nothing()
-    total.log.official = official.facts
-    blocks = _blocks(log, advance)
-    with ExitStack() as stack:
+    with rereadable(log.files) as files, ExitStack() as stack:
+        dropped = find_dropped(_lines(files, log.subset), _lines(files, log.subset))
+        scorer = LineScorer(official, log.failed_rule, dropped, keep_failed=keep_failed, on_case=on_case)
+        total = scorer.nothing()
+        total.log.official = official.facts
+        blocks = _blocks(log, files, advance)
         if open_engine is None:
-            parts = (scorer.score(block, total.answered) for block in blocks)
+            parts: Iterable[ScoredLines] = map(scorer.score, blocks)
         else:
-            scored = stack.enter_context(open_engine(scorer))(blocks)
-            parts = (
-                # A case of it may stand further up as well, which only this process knows.
-                part if part.answered.isdisjoint(total.answered) else scorer.score(block, total.answered)
-                for block, part in scored
-            )
+            parts = stack.enter_context(open_engine(scorer))(blocks)
         for part in parts:
             total.merge(part)
     return total.summary(official, log.subset, gate), total.failed_cases or ()
 
 
-def _blocks(log: Log, advance: Advance) -> Iterator[Block]:
+def _lines(files: Iterable[Path], subset: str | None) -> Iterator[Iterable[bytes]]:
+    for file in files:
+        with open_results(file, subset) as lines:
+            yield lines
+
+
+def _blocks(log: Log, files: Iterable[Path], advance: Advance) -> Iterator[Block]:
     first_line = 1
-    for path in log.files:
-        with open_results(path, log.subset, advance) as lines:
+    for path, file in zip(log.files, files, strict=True):
+        with open_results(file, log.subset, advance) as lines:
             for block in cut_into_blocks(lines, first_line, str(path)):
                 yield block
                 first_line = block.first_line + len(block.lines)
@@ -134,29 +139,14 @@ def cut_into_blocks(lines: Iterable[bytes], first_line: int = 1, source: str = "
 
 def _begins_case(line: bytes, before: Sequence[bytes], first_line: int) -> bool:
     """Whether a line begins another case than that of the lines before it."""
-    data_index = _data_index(line, first_line + len(before))
+    data_index = line_data_index(line, first_line + len(before))
     if data_index is None:
         return False
     for place in reversed(range(len(before))):
-        last = _data_index(before[place], first_line + place)
+        last = line_data_index(before[place], first_line + place)
         if last is not None:
             return last != data_index
     return True
-
-
-def _data_index(line: bytes, number: int) -> int | None:
-    for _, value in json_objects((line,), number):
-        return data_index_of(value) if isinstance(value, dict) else None
-    return None
-
-
-class _Place(Enum):
-    """What becomes of the lines of one `data_index`."""
-
-    SCORED = "scored"
-    WITHOUT_OFFICIAL = "without_official"
-    OFFICIAL_FAILED = "official_failed"
-    DUPLICATE = "duplicates"
 
 
 class LineScorer:
@@ -166,6 +156,7 @@ class LineScorer:
         self,
         official: OfficialAnswers,
         failed_rule: FailedRule,
+        dropped: Dropped = NOTHING_DROPPED,
         *,
         keep_failed: bool = False,
         on_case: OnCase | None = None,
@@ -173,79 +164,54 @@ class LineScorer:
         """Begin; `on_case` is told of every scored line."""
         self._official = official
         self._rule = failed_rule
+        self._dropped = dropped
         self._keep_failed = keep_failed
         self._on_case = on_case
-        self._judged: dict[StoppingRule, frozenset[int]] = {}
+        self._looked_at: dict[StoppingRule, frozenset[int]] = {}
 
     def nothing(self) -> ScoredLines:
         """Give what no line adds up to."""
         log = LogFacts(failed_rule=self._rule)
         return ScoredLines(log, failed_cases=FirstFailedCases() if self._keep_failed else None)
 
-    def score(self, block: Block, answered: AbstractSet[int] = frozenset()) -> ScoredLines:
-        """Score the lines of a block.
-
-        `answered` holds the `data_index` of every official answer that a line further up is for.
-        """
+    def score(self, block: Block) -> ScoredLines:
+        """Score the lines of a block."""
         scored = self.nothing()
-        current: int | None = None
-        place, repeat = _Place.SCORED, 0
+        log = scored.log
         for result in read_results(block.lines, block.first_line, source=block.source):
-            scored.log.lines += 1
+            log.lines += 1
             if isinstance(result, BadLine):
-                scored.log.unreadable.add(result.number)
+                log.unreadable.add(result.number)
                 continue
             data_index = result.data_index
             if data_index is None:
-                scored.log.without_data_index.add(result.number)
+                log.without_data_index.add(result.number)
                 continue
             note = LineNote.from_json(result.note)
-            scored.rules.add(note.stopping)
+            scored.plans.add(note.plan)
             official = self._official.cases.get(data_index)
-            if note.stopping is not None and official and data_index not in self._judged_by(note.stopping):
+            if official is None:
+                log.without_official.add(data_index)
+            elif not self._decided_on(note.plan.stopping, data_index):
                 scored.under_way += 1
-                continue
-            # The lines of one data_index that follow each other are repeats of one case.
-            if data_index == current:
-                repeat += 1
-            else:
-                current, repeat = data_index, 0
-                is_answered = data_index in answered or data_index in scored.answered
-                place = self._place_of(data_index, is_answered=is_answered)
-            if official is not None:
-                scored.answered.add(data_index)
-            if official is None or place is not _Place.SCORED:
-                scored.log.left_out[place.value].add(data_index)
+            elif result.number in self._dropped.superseded:
+                log.superseded.add(data_index)
+            elif result.number in self._dropped.apart:
+                log.duplicates.add(data_index)
+            elif official.answer is None and self._rule is FailedRule.LEFT_OUT:
+                log.official_failed.add(data_index)
             else:
                 case = self._logged_case(scored, result, official, data_index)
-                self._add(scored, result, case, note, repeat)
+                self._add(scored, result, case, note)
         return scored
 
-    def _judged_by(self, rule: StoppingRule) -> frozenset[int]:
-        """Give the `data_index` of the cases that a rule's last look judged.
-
-        They follow from the rows; what a log says of its own order is not asked.
-        """
-        if rule not in self._judged:
-            known = {
-                data_index: case.answer.should_call
-                for data_index, case in self._official.cases.items()
-                if case.answer is not None
-            }
-            drawn = stratified_order(known, rule.seed)[: rule.design.maximum]
-            order = stratified_order({data_index: known[data_index] for data_index in drawn}, rule.seed)
-            self._judged[rule] = frozenset(order[: rule.cases])
-        return self._judged[rule]
-
-    def _place_of(self, data_index: int, *, is_answered: bool) -> _Place:
-        official = self._official.cases.get(data_index)
-        if official is None:
-            return _Place.WITHOUT_OFFICIAL
-        if is_answered:
-            return _Place.DUPLICATE
-        if official.answer is None and self._rule is FailedRule.LEFT_OUT:
-            return _Place.OFFICIAL_FAILED
-        return _Place.SCORED
+    def _decided_on(self, rule: StoppingRule | None, data_index: int) -> bool:
+        """Whether a case is among those that a run judged at its last look."""
+        if rule is None:
+            return True
+        if rule not in self._looked_at:
+            self._looked_at[rule] = self._official.looked_at(rule)
+        return data_index in self._looked_at[rule]
 
     def _logged_case(
         self, scored: ScoredLines, result: Result, official: OfficialCase, data_index: int
@@ -264,26 +230,24 @@ class LineScorer:
             own_messages=None if body is None else body.get("messages"),
         )
 
-    def _add(
-        self, scored: ScoredLines, result: Result, case: LoggedCase, note: LineNote, repeat: int
-    ) -> None:
+    def _add(self, scored: ScoredLines, result: Result, case: LoggedCase, note: LineNote) -> None:
         """Judge one line, and count it."""
         body = _body_of(result)
-        item = self._judge(result, case, note, body, repeat)
+        item = self._judge(result, case, note, body)
         scored.log.scored += 1
-        scored.repeats = max(scored.repeats, repeat + 1)
+        scored.repeats = max(scored.repeats, result.repeat + 1)
         scored.note_request(body, result.last_run_at, case.held_against.parameters)
-        if repeat == 0:
+        if case.data_index not in scored.answered:
             scored.note_repairs(case.repairs)
+        scored.answered.add(case.data_index)
         if isinstance(item, FailedRequest):
             scored.tally.add_failed(item)
-            if item.as_no_call_against is None:
-                scored.unanswered[case.official.should_call] += 1
             if result.succeeded:
                 scored.log.no_completion.add(case.data_index)
         else:
             scored.tally.add(case.index, item.judgement)
-            scored.observed.add(item.response.completion, item.duration_s, raw=note.raw)
+            completion = item.response.completion
+            scored.observed.add(completion, item.duration_s, raw=note.raw, attempts=item.attempts)
             _compare(scored.log, result, item.judgement, case.data_index)
         if scored.failed_cases is not None and scored.failed_cases.wants(case.index):
             shown = failed_case_of_line(case, item, result.response)
@@ -293,7 +257,7 @@ class LineScorer:
             self._on_case(case, item)
 
     def _judge(
-        self, result: Result, case: LoggedCase, note: LineNote, body: Mapping[str, Any] | None, repeat: int
+        self, result: Result, case: LoggedCase, note: LineNote, body: Mapping[str, Any] | None
     ) -> Item:
         duration_s = None if result.duration_ms is None else result.duration_ms / 1000
         if result.succeeded:
@@ -302,14 +266,15 @@ class LineScorer:
                 read_completion(result.response),
                 parameters=body,
                 stream_anomalies=note.stream_anomalies,
-                repeat=repeat,
+                repeat=result.repeat,
                 duration_s=duration_s,
+                attempts=note.attempts,
                 raw=note.raw,
             )
         else:
             kind, status, detail = _failure_of(result.response, note)
             failure = Failure(kind, detail)
-            item = FailedRequest(case.index, failure, status, repeat=repeat, duration_s=duration_s or 0.0)
+            item = FailedRequest(case.index, failure, status, note.attempts, result.repeat, duration_s or 0.0)
         if isinstance(item, FailedRequest) and self._rule is FailedRule.NO_CALL:
             return replace(
                 item,

@@ -159,6 +159,7 @@ def verdict_as_json(verdict: Verdict) -> dict[str, Any]:
             for check in verdict.checks
         ],
         "incomplete": verdict.incomplete,
+        "barred": verdict.barred,
         "differences": [
             {"name": found.name, "estimate": found.estimate, "p": found.p, "evidence": found.evidence}
             for found in verdict.raised

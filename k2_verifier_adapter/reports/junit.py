@@ -46,6 +46,7 @@ def render_junit(summary: Summary) -> str:
     outcomes = [
         _completeness(summary),
         _coverage(summary, options),
+        *_left_out(summary),
         *_checks(summary, options),
         *_margins(summary, options),
     ]
@@ -102,6 +103,18 @@ def _coverage(summary: Summary, options: GateOptions) -> _Outcome:
     if coverage < required:
         return _Outcome(name, "error", found, "incomplete")
     return _Outcome(name, None, found)
+
+
+def _left_out(summary: Summary) -> Iterator[_Outcome]:
+    """Say whether all lines of a results file count."""
+    if summary.log is not None:
+        said = "; ".join(summary.log.in_words()) or "none"
+        barred = summary.verdict.barred
+        yield (
+            _Outcome("no line was left out", None, said)
+            if barred is None
+            else _Outcome("no line was left out", "error", f"{barred}; {said}", "incomplete")
+        )
 
 
 def _checks(summary: Summary, options: GateOptions) -> Iterator[_Outcome]:
@@ -186,6 +199,8 @@ def _decided(name: str, status: Status, found: str, options: GateOptions) -> _Ou
 def _properties(summary: Summary, options: GateOptions) -> Iterator[tuple[str, str]]:
     yield "verdict", summary.verdict.status.value
     yield "gate", options.gate.value
+    if summary.verdict.barred is not None:
+        yield "no pass with", summary.verdict.barred
     yield from wording.provenance(summary)
     for metric in summary.metrics:
         yield metric.name, "undefined" if metric.value is None else repr(metric.value)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
 from k2_verifier_adapter.core.diagnosis.findings import Finding
-from k2_verifier_adapter.core.log_facts import FailedRule, LogFacts, Places
+from k2_verifier_adapter.core.log_facts import LEFT_OUT, FailedRule, LogFacts, Places
 from k2_verifier_adapter.core.metrics import (
     CALL_SURPLUS,
     ERROR_RATE,
@@ -340,13 +340,9 @@ def _repeats(summary: Summary) -> str:
     )
 
 
-_LEFT_OUT = {
-    "unreadable": ("no JSON object", "line"),
-    "without_data_index": ("without data_index", "line"),
-    "duplicates": ("data_index again, not in a row; the first counts", "data_index"),
-    "without_official": ("no official answer", "data_index"),
-    "official_failed": ("the official request failed", "data_index"),
-}
+_BY_LINE = frozenset({"unreadable", "without_data_index"})
+"""Lines that are listed by their number, for want of a data_index."""
+
 _RULES = {
     FailedRule.LEFT_OUT: 'failed requests, on either side, are left out; not counted as "did not call"',
     FailedRule.NO_CALL: 'failed requests, on either side, count as "did not call" (--failed-as-no-call)',
@@ -358,9 +354,10 @@ def _log(log: LogFacts) -> Iterator[tuple[str, str]]:
     """Say what was found in a results file."""
     yield "lines", f"{log.lines:,}, of which {log.scored:,} scored"
     yield "rule", _RULES[log.failed_rule]
-    for name, (reason, noun) in _LEFT_OUT.items():
-        if (places := log.left_out[name]).count:
-            yield "left out", f"{_where(places, noun)}: {reason}"
+    for name, places in log.left_out.items():
+        if places.count:
+            noun = "line" if name in _BY_LINE else "data_index"
+            yield "left out", f"{_where(places, noun)}: {LEFT_OUT[name]}"
     disagreements = {name: places for name, places in log.disagreements.items() if places.count}
     for name, places in disagreements.items():
         yield (
@@ -377,7 +374,7 @@ def _log(log: LogFacts) -> Iterator[tuple[str, str]]:
         f"{plural(official.rows, 'answer')}, {official.failed:,} failed, {official.unused:,} without a line",
     )
     if official.duplicates.count:
-        yield "", f"{_where(official.duplicates, 'data_index')}: data_index again; the first completed counts"
+        yield "", f"{_where(official.duplicates, 'data_index')}: data_index again; the newest counts"
     if official.unusable.count:
         yield "", f"{_where(official.unusable, 'line')}: not usable"
 

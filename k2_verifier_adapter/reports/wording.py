@@ -195,11 +195,13 @@ def headline(summary: Summary) -> tuple[Status, str]:
             by_itself, rule, other = verdict.upstream_status, "upstream's rule", strict
         else:
             by_itself, rule, other = verdict.status, "the strict rule", upstream
-        complete = summary.facts.complete and verdict.incomplete is None and summary.baseline is None
+        whole = verdict.incomplete is None and verdict.barred is None
+        complete = summary.facts.complete and whole and summary.baseline is None
         return status, f"{f'by {rule} (the gate)' if status is by_itself and complete else reason}; {other}"
     if verdict.status is Status.NONE:
         return Status.NONE, printable(verdict.reason or "no check")
-    why = "" if verdict.incomplete is None else f" ({verdict.incomplete})"
+    reasons = ", ".join(filter(None, (verdict.incomplete, verdict.barred)))
+    why = f" ({reasons})" if reasons else ""
     return verdict.status, f"by the strict rule{why}; {upstream}"
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from k2_verifier_adapter.core.cases import Case, decode_row
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
+from k2_verifier_adapter.core.gate import exit_code
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.judged import Item, judge_record
@@ -271,7 +272,7 @@ async def received(answer: tuple[Any, ...], case: Case, repeat: int) -> Response
     how, *rest = answer
     if how == "failure":
         kind, detail, status = rest
-        return FailedRequest(case.index, Failure(kind, detail), status, repeat=repeat)
+        return FailedRequest(case.index, Failure(kind, detail), status, 1 + repeat, repeat)
     raw = True
     if how == "record":
         text, anomalies, raw = rest
@@ -288,7 +289,7 @@ async def received(answer: tuple[Any, ...], case: Case, repeat: int) -> Response
         response=text,
         stream_anomalies=anomalies,
         request=build_request(case, MODEL, {**case.parameters, "stream": True}).identity,
-        attempts=1,
+        attempts=1 + repeat,
         duration_s=0.125 * (1 + repeat),
         ttft_s=None,
         finished_at="2026-11-22T10:00:01+00:00",
@@ -328,11 +329,11 @@ def write_run(
         subset=SUBSET,
         parameters={"model": MODEL, "stream": True},
         rows=RowsInfo("rows.jsonl", "", synthetic=False),
-        planned=asked,
+        planned=len(cases) * len(answers[0]),
         repeats=len(answers[0]),
         started_at="",
         finished_at=None,
-        complete=True,
+        complete=asked == len(cases) * len(answers[0]),
         endpoint_host=None,
         adapter="",
         evalscope="",
@@ -350,13 +351,17 @@ def told(summary: Summary, *, all_asked: bool) -> dict[str, Any]:
     """Give what a report tells of the answers, by its numbers and failure classes."""
     report = json.loads(json.dumps(report_as_json(summary)))
     names = ("requests", "finish_reasons", "confusion", "counts", "metrics", "verdict", "failures", "usage")
-    parts = {name: report[name] for name in (*names, "latency_s", "warnings")}
-    # Warnings of official answers without a line: requests that were never made.
-    parts["warnings"] = [text for text in parts["warnings"] if "have no line in the results" not in text]
+    parts = {
+        name: report[name] for name in (*names, "latency_s", "warnings", "findings", "similarity_bounds")
+    }
+    parts["decision"] = exit_code(summary)
+    # Of requests that were never made each says in its way what is to be done. The requests of these runs are
+    # not those of their subset.
+    apart = ("have no line in the results", "The run was interrupted", "parameters are not the official run's")
+    parts["warnings"] = [text for text in parts["warnings"] if not any(part in text for part in apart)]
     parts["served"] = report["provenance"]["served"]
     parts["flips"] = (summary.tally.repeated.pairs, summary.tally.repeated.flips)
-    # A log does not know which requests were never made.
-    del parts["verdict"]["forecast"]
+    del parts["verdict"]["barred"]
     if all_asked:
         # A run counts the repairs of all its rows, a log those of the rows that were asked.
         parts["repairs"] = report["repairs"]
@@ -407,7 +412,7 @@ def test_nothing_changes_on_the_way(
         None if isinstance(item, FailedRequest) else item.judgement.tool_calls_valid for item in live
     ]
     assert scored.log is not None
-    assert scored.log.scored == lines == reported.total
+    assert scored.log.scored == lines == reported.total - reported.missing
     all_asked = all(any(repeats) for repeats in answers)
     assert told(scored, all_asked=all_asked) == told(reported, all_asked=all_asked)
     assert scored.log.other_request.count == 0

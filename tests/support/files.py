@@ -31,7 +31,8 @@ def write_parquet_log(path: Path, lines: Iterable[Mapping[str, Any]]) -> Path:
         {name: json.dumps(value) if name in texts else value for name, value in item.items()}
         for item in lines
     ]
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    columns = {name: [row.get(name) for row in rows] for row in rows for name in row}
+    pq.write_table(pa.table(columns), path)
     return path
 
 

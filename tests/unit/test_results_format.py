@@ -87,7 +87,7 @@ class TestResults:
             file.write(prediction_line(late))
         failure, streamed = export(mixed, tmp_path)[3:]
         assert list(failure) == list(streamed) == [*FIELDS, "k2_verifier"]
-        assert failure["k2_verifier"] == {"failure_class": "http_5xx", "http_status": 503}
+        assert failure["k2_verifier"] == {"failure_class": "http_5xx", "http_status": 503, "attempts": 3}
         assert streamed["k2_verifier"] == {"stream_anomalies": ["stream_id_missing"], "raw": False}
 
     def test_success(self, mixed, tmp_path):
@@ -194,7 +194,7 @@ class TestResults:
         with stored.paths.predictions.open("a") as file:
             file.write(prediction_line(late))
         lines = export(run, tmp_path)
-        assert [line["data_index"] for line in lines] == [1, 1, 1]
+        assert [(line["data_index"], line["repeat"]) for line in lines] == [(1, 0), (1, 1), (1, 2)]
         assert [line["finish_reason"] for line in lines] == ["tool_calls", None, "stop"]
 
     def test_failure_of_a_row_that_is_not_in_the_run(self, tmp_path):

@@ -128,6 +128,25 @@ class TestChoosing:
         shuffled = loading.choose_rows(_adapter(5, shuffle=True, seed=7), rows, None)
         assert shuffled.info.sample == RowsSample(SampleMethod.SHUFFLED, 7, 5, 40)
 
+    @pytest.mark.parametrize(
+        ("adapter", "stratified"),
+        [
+            (_adapter(5), None),
+            (_adapter(12, shuffle=True, seed=7), None),
+            (_adapter(12), 3),
+            (_adapter(12, shuffle=True), 3),
+        ],
+    )
+    def test_the_note_tells_the_rows(self, adapter, stratified):
+        """Whoever has the rows can draw them once more."""
+        rows = _rows(40, 10)
+        chosen = loading.choose_rows(adapter, rows, stratified)
+        decisions = {case.data_index: case.official.should_call for case in rows.cases}
+        drawn = chosen.info.sample.drawn_of(decisions)
+        assert drawn == {case.data_index for case in chosen.cases}
+        unknown = replace(chosen.info.sample, method=SampleMethod.SHUFFLED, seed=None)
+        assert unknown.drawn_of(decisions) == decisions.keys()
+
     @pytest.mark.parametrize("limit", [None, 0, 40, 41, 1.0])
     @pytest.mark.parametrize("stratified", [None, 42])
     def test_all_rows_are_no_sample(self, limit, stratified):

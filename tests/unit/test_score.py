@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from stored_runs import (
+    FACTS,
     MODEL,
     PARAMETERS,
     SUBSET,
@@ -31,6 +32,7 @@ from k2_verifier_adapter.core.counts import MAX_DISTINCT, OTHER_TEXTS, count_tex
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions, RequestMarks, marks_of, repair_messages
 from k2_verifier_adapter.core.log_facts import MAX_PLACES, FailedRule, Places
+from k2_verifier_adapter.core.sampling import RowsSample, SampleMethod
 from k2_verifier_adapter.core.tally import MAX_LISTED_CASES, Tally
 from k2_verifier_adapter.errors import BadRowsError, DataError
 from k2_verifier_adapter.formats.runs import choose_run, read_run
@@ -123,6 +125,9 @@ class TestJoin:
         summary = score([line(1, calling())], [*self.OFFICIAL, line(5, "Connection error.")])
         assert summary.log.official.unused == 3
         assert any("3 of 4 official answers have no line" in text for text in summary.warnings)
+        assert (summary.total, summary.missing, summary.coverage) == (4, 3, 0.25)
+        # All three might have agreed, one of them by a call, or all might have disagreed.
+        assert summary.similarity_bounds == (0.4, 1.0)
 
     @pytest.mark.parametrize("of_rows", [False, True])
     def test_other_parameters(self, score, of_rows):
@@ -167,34 +172,85 @@ class TestJoin:
         assert places(summary.log.unreadable) == (2, [3, 4])
         assert summary.log.lines == 3
 
-    def test_repeats_follow_each_other(self, score):
-        """Lines of one data_index in a row are repeats of one case, failed ones too."""
-        lines = [line(1, calling()), line(1, answering()), line(1, "Connection error."), line(2, answering())]
+    def test_repeats_are_marked(self, score):
+        """Lines of one data_index that say so are repeats of one case, failed ones too."""
+        lines = [
+            line(1, calling(), repeat=0),
+            line(1, answering(), repeat=1),
+            line(1, "Connection error.", repeat=2),
+            line(2, answering(), repeat=0),
+        ]
         summary = score(lines, self.OFFICIAL)
         assert summary.facts.repeats == 3
         assert summary.log.duplicates.count == 0
         assert summary.tally.repeated.counts.completed == 2
         assert (summary.tally.repeated.pairs, summary.tally.repeated.flips) == (1, 1)
 
-    def test_duplicates(self, score):
-        """A data_index that comes back later is a duplicate: the first line counts, the other is listed."""
-        lines = [line(1, calling()), line(2, answering()), line(1, answering())]
+    def test_repeats_apart(self, score):
+        """A repeat that stands apart from the others would be a case of its own: it is left out, and said."""
+        lines = [line(1, calling()), line(2, answering()), line(1, answering(), repeat=1)]
         summary = score(lines, self.OFFICIAL)
         assert confusion(summary) == (1, 0, 0, 1)
         assert places(summary.log.duplicates) == (1, [1])
         assert summary.facts.repeats == 1
 
-    def test_official_duplicates(self, score):
-        """Of several official lines of a number the first that completed counts."""
-        official = [
-            line(1, "Connection error."),
-            line(2, answering()),
-            line(1, calling()),
-            line(1, answering()),
+    @pytest.mark.parametrize("mark", [True, -1, "1", 1.0, None])
+    def test_no_mark_of_a_repeat(self, score, mark):
+        """A mark that is no number from 0 is none: the line is a rerun."""
+        summary = score([line(1, answering()), line(1, calling(), repeat=mark)], self.OFFICIAL)
+        assert (confusion(summary), summary.facts.repeats) == ((1, 0, 0, 0), 1)
+
+    @pytest.mark.parametrize("between", [[], [line(2, answering())]], ids=["in a row", "apart"])
+    @pytest.mark.parametrize(
+        ("first", "second", "counts"),
+        [
+            ("2026-01-01T10:00:00", "2026-01-01T12:00:00", "second"),
+            ("2026-01-01T12:00:00", "2026-01-01T10:00:00", "first"),
+            ("2026-01-01T10:00:00", "2026-01-01T10:00:00", "second"),
+            ("2026-01-01T10:00:00", "2026-01-01T10:00:00.000001", "second"),
+            (None, "2026-01-01T10:00:00", "second"),
+            ("2026-01-01T12:00:00", ABSENT, "second"),
+            (1, 0, "second"),
+        ],
+    )
+    def test_reruns(self, score, first, second, counts, between):
+        """Of two lines the newest counts, else the last, as a log or as the official file; the other is said."""
+        lines = [
+            line(1, "Connection error.", last_run_at=first),
+            *between,
+            line(1, calling(), last_run_at=second),
         ]
+        summary = score(lines, self.OFFICIAL)
+        assert summary.tally.counts.tp == (counts == "second")
+        assert summary.tally.failed == (counts == "first")
+        assert (places(summary.log.superseded), summary.facts.repeats) == ((1, [1]), 1)
+        assert summary.log.duplicates.count == 0
+        official = score([line(1, calling()), line(2, answering())], [*lines, line(2, answering())])
+        assert places(official.log.official.duplicates)[0] == 1 + bool(between)
+        assert (official.log.official.rows, official.log.official.failed) == (2, counts == "first")
+        assert (official.completed, official.log.official_failed.count) == (
+            (2, 0) if counts == "second" else (1, 1)
+        )
+
+    def test_three_lines(self, score):
+        """The newest of all lines of a number counts, wherever it stands; half-written ones are none of them."""
+        at = "2026-01-01T1{}:00:00".format
+        half = json.dumps(line(1, calling(), last_run_at=at(9))).encode()[:-40] + b"\n"
+        lines = [
+            line(1, answering(), last_run_at=at(1)),
+            line(1, calling(), last_run_at=at(3)),
+            line(1, answering(), last_run_at=at(2)),
+        ]
+        summary = score([*lines, half], self.OFFICIAL)
+        assert confusion(summary) == (1, 0, 0, 0)
+        assert (summary.log.superseded.count, summary.log.unreadable.count) == (2, 1)
+
+    def test_official_repeats(self, score):
+        """Of a run with repeats the first answer to each case is the official one."""
+        official = [line(1, calling(), repeat=0), line(1, answering(), repeat=1), line(2, answering())]
         summary = score([line(1, calling()), line(2, answering())], official)
         assert confusion(summary) == (1, 0, 0, 1)
-        assert places(summary.log.official.duplicates) == (2, [1, 1])
+        assert places(summary.log.official.duplicates) == (1, [1])
 
     def test_unusable_official_lines(self, score):
         """Official lines that cannot be used are listed, the rest is used."""
@@ -239,6 +295,7 @@ class TestFailedRequests:
         assert confusion(summary) == (0, 0, 0, 1)
         assert places(summary.log.official_failed) == (1, [1])
         assert (summary.completed, summary.tally.failed, summary.total) == (1, 1, 2)
+        assert summary.verdict.barred is None
 
     def test_as_no_call(self, score):
         """By the other rule each is "did not call", and the requests still show as failed."""
@@ -259,7 +316,7 @@ class TestFailedRequests:
     def test_as_no_call_with_repeats(self, score):
         """The rule holds for a failed repeat in its cluster too."""
         official = [line(1, calling()), line(2, calling())]
-        lines = [line(1, calling()), line(1, "failed"), line(2, calling())]
+        lines = [line(1, calling()), line(1, "failed", repeat=1), line(2, calling())]
         summary = score(lines, official, failed_rule=FailedRule.NO_CALL)
         assert confusion(summary) == (2, 0, 1, 0)
         assert (summary.tally.repeated.counts.tp, summary.tally.repeated.counts.fn) == (1, 1)
@@ -565,7 +622,10 @@ class TestReports:
     def test_repeats(self, score):
         """With repeats, both reports show the flip rate and its number of pairs."""
         official = [line(1, calling()), line(2, answering())]
-        lines = [line(1, calling()), line(1, answering()), line(1, calling()), line(2, answering())]
+        lines = [
+            *(line(1, answer, repeat=n) for n, answer in enumerate((calling(), answering(), calling()))),
+            line(2, answering()),
+        ]
         summary = score(lines, official)
         report = report_as_json(summary)
         assert report["repeats"] == {"n": 3, "decision_flip_rate": {"value": 2 / 3, "n": 3}}
@@ -576,7 +636,7 @@ class TestReports:
 
     def test_repeats_without_pairs(self, score):
         """Where no two repeats of a case completed, there is no flip rate."""
-        summary = score([line(1, calling()), line(1, "failed")], [line(1, calling())])
+        summary = score([line(1, calling()), line(1, "failed", repeat=1)], [line(1, calling())])
         assert report_as_json(summary)["repeats"]["decision_flip_rate"] == {"value": None, "n": 0}
         assert "2; no two of them completed for one case" in render_text(summary)
 
@@ -619,6 +679,79 @@ class TestCommand:
         strict = (*lenient, "--min-trigger-similarity", "0.99")
         assert invoke("score", results, "--baseline", official, *strict).exit_code == 3
         assert invoke("score", results, "--baseline", official, "--gate", "strict").exit_code == 3
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (
+                lambda lines: [item for item in lines if item["data_index"] != 7],
+                "1 official answer without a line",
+            ),
+            (lambda lines: [*lines, lines[4]], "1 line left out"),
+            (lambda lines: [*lines, line(3, "Connection error.", last_run_at="2020")], "1 line left out"),
+            (lambda lines: [*lines, line(41, calling())], "1 line left out"),
+            (lambda lines: [*lines, line(7, calling(), repeat=1)], "1 line left out"),
+            (lambda lines: [*lines, b"{half"], "1 line left out"),
+            (lambda lines: [*lines, line(None, calling())], "1 line left out"),
+            (
+                lambda lines: [*lines[1:], line(1, calling(), "another")],
+                "1 line of other requests than the official",
+            ),
+        ],
+        ids=["missing", "again", "older", "unmatched", "apart", "half", "nameless", "other request"],
+    )
+    @pytest.mark.parametrize("gate", ["strict", "upstream"])
+    def test_what_was_left_out_bars_a_pass(self, files, tmp_path, change, said, gate):
+        """Whatever is not held against its official answer keeps both gates from passing, and is said on top."""
+        results, official = files
+        lines = change([json.loads(text) for text in results.read_bytes().splitlines()])
+        lenient = ("--min-schema-accuracy", "0.8", "--call-surplus-tolerance", "0.2", "--subset", SUBSET)
+        flags = ("score", write_lines(tmp_path / "changed.jsonl", lines), "--baseline", official, *lenient)
+        for means, code in (((), 3), (("--inconclusive", "ok"), 3), (("--inconclusive", "fail"), 1)):
+            found = invoke(*flags, "--gate", gate, *means)
+            too_few = "39 of 40 requests completed" in found.stderr
+            assert too_few or said in found.stderr
+            assert found.exit_code == (3 if too_few else code), found.stderr
+        for form in ("text", "markdown", "json", "junit"):
+            top = "".join(
+                invoke(*flags, "--gate", gate, "--format", form).stdout.splitlines(keepends=True)[:20]
+            )
+            words = (
+                "left out",
+                "39 of 40 requests",
+                "without a line",
+                "have no line",
+                "other messages",
+                "other requests",
+            )
+            assert any(word in top for word in words), (form, top)
+        failing = (*flags, "--min-trigger-similarity", "1.0", "--gate", gate)
+        assert invoke(*failing).exit_code == 3
+        # Without a gate nothing passes, and one line of forty is no reason to call the log incomplete.
+        assert invoke(*flags).exit_code == 0
+
+    def test_a_failed_verdict_stays_failed(self, files, tmp_path):
+        """What was left out keeps a log from passing, and never from failing."""
+        results, official = files
+        lines = [json.loads(text) for text in results.read_bytes().splitlines()]
+        wrong = [line(item["data_index"], answering()) for item in lines]
+        path = write_lines(tmp_path / "wrong.jsonl", [*wrong, b"{half"])
+        for gate in ("strict", "upstream"):
+            flags = ("--baseline", official, "--subset", SUBSET, "--gate", gate)
+            assert invoke("score", path, *flags).exit_code == 1
+
+    def test_coverage_is_over_the_official_answers(self, files, tmp_path):
+        """A log of two of forty lines is incomplete, without a gate too; --min-coverage says what will do."""
+        lines = files[0].read_bytes().splitlines(keepends=True)
+        few = write_lines(tmp_path / "few.jsonl", lines[:2])
+        flags = ("score", few, "--baseline", files[1], "--subset", SUBSET)
+        found = invoke(*flags)
+        assert found.exit_code == 3
+        assert "2 of 40 requests completed (5.00%), below --min-coverage 0.95" in found.stderr
+        most = write_lines(tmp_path / "most.jsonl", lines[:36])
+        lenient = ("--min-schema-accuracy", "0.8", "--call-surplus-tolerance", "0.3", "--gate", "strict")
+        flags = ("score", most, "--baseline", files[1], "--subset", SUBSET, *lenient)
+        assert [invoke(*flags, *more).exit_code for more in ((), ("--min-coverage", "0.9"))] == [3, 0]
 
     def test_rows_directory(self, files, tmp_path):
         """Rows may be a directory, of which the subset chooses the file."""
@@ -723,6 +856,71 @@ def test_score_of_an_export_equals_the_report_of_the_run(tmp_path):
     assert reported["repairs"] == {"malformed_history": 2, "input_role": 1, "tool_call_ids": 0}
     assert reported["repeats"]["decision_flip_rate"]["n"] == 11
     assert [found.count for found in summary.log.disagreements.values()] == [0, 0, 0]
+
+
+SHUFFLED = RowsSample(SampleMethod.SHUFFLED, 7, 24, 30)
+
+
+@pytest.mark.parametrize(
+    ("asked", "changes", "code"),
+    [
+        (range(30), {}, 0),
+        (range(20), {"complete": False, "stopped": "max_requests 20 reached"}, 3),
+        (range(20), {"complete": False}, 3),
+        (range(24), {"sample": RowsSample(SampleMethod.FIRST, None, 24, 30)}, 0),
+        (
+            sorted(number - 1 for number in SHUFFLED.drawn_of(dict.fromkeys(range(1, 31), True))),
+            {"sample": SHUFFLED},
+            0,
+        ),
+        (range(20), {"sample": RowsSample(SampleMethod.FIRST, None, 24, 30), "complete": False}, 3),
+    ],
+    ids=["whole", "stopped", "interrupted", "limited", "shuffled", "limited and interrupted"],
+)
+def test_a_run_and_its_export_end_with_the_same_code(tmp_path, asked, changes, code):
+    """What a run was to ask, and whether it did, is in its export: `report` and `score` decide alike."""
+    rows = [
+        make_row(f"question {number}", call=number % 2 == 0, data_index=number + 1) for number in range(30)
+    ]
+    rows_file = write_lines(tmp_path / "rows.jsonl", rows)
+    answers = [calling() if number % 2 == 0 else answering() for number in asked]
+    changes = dict(changes)
+    sample = changes.pop("sample", None)
+    planned = 30 if sample is None else sample.rows
+    run = write_run(
+        tmp_path / "run",
+        [rows[number] for number in asked],
+        answers,
+        rows_info=replace(FACTS.rows, sample=sample),
+        planned=planned,
+        **changes,
+    )
+    log = tmp_path / "log.jsonl"
+    assert invoke("export", run, "--output", log).exit_code == 0
+    lenient = ("--gate", "strict", "--min-schema-accuracy", "0.5", "--call-surplus-tolerance", "0.5")
+    found = [
+        invoke(*command, "--format", "json", *lenient, *coverage)
+        for command in (("report", run), ("score", log, "--rows", rows_file, "--subset", SUBSET))
+        for coverage in ((), ("--min-coverage", "0.5"))
+    ]
+    assert [result.exit_code for result in found] == [code] * 4
+    reports = [json.loads(result.stdout) for result in found]
+    assert all(report["requests"] == reports[0]["requests"] for report in reports)
+    assert reports[0]["requests"]["total"] == planned
+    # A line that was taken out afterwards is missing, whatever the run says of itself.
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[1:]))
+    assert invoke("score", log, "--rows", rows_file, "--subset", SUBSET, *lenient).exit_code == 3
+
+
+def test_a_log_tells_retries_and_token_limits(score):
+    """An export says how often a request was sent, and a line's request how long its answer might get."""
+    full = answering(usage={"completion_tokens": 64000})
+    longer = {**line(2, full)["request"], "max_tokens": 64001}
+    notes = [{"k2_verifier": {"attempts": attempts}} for attempts in (3, True)]
+    lines = [line(1, full, **notes[0]), line(2, full, request=longer, **notes[1])]
+    summary = score(lines, [line(1, answering()), line(2, answering())])
+    assert summary.tally.failure_cases == {FailureClass.TRUNCATED_BY_LENGTH: {0: None}}
+    assert summary.observed.retried == 1
 
 
 class TestMemory:

@@ -37,8 +37,8 @@ LINES = [
     line(1, calling('{"city": 7}')),
     line(2, answering()),
     line(3, calling()),
-    line(3, calling('{"city": "Os')),
-    line(3, answering()),
+    line(3, calling('{"city": "Os'), repeat=1),
+    line(3, answering(), repeat=2),
     line(4, LEAKING),
     line(5, "Error code: 503 - overloaded"),
     line(6, answering(finish_reason="length")),
@@ -61,7 +61,7 @@ class _Scripts(HTMLParser):
 
 def cases_of(*arguments: object) -> list[dict[str, Any]]:
     """Give the failed cases as the page's script gets them."""
-    result = invoke("score", *arguments, "--format", "html", "--min-coverage", "0.5")
+    result = invoke("score", *arguments, "--format", "html", "--min-coverage", "0.3")
     assert result.exit_code == 0, result.stderr
     scripts = _Scripts()
     scripts.feed(result.stdout)
@@ -143,13 +143,13 @@ def test_the_cases_are_the_same_wherever_the_lines_stand(
     assert cases_of(writer(tmp_path, LINES), "--baseline", official, *flags) == expected
 
 
-def test_cases_come_by_row_and_duplicates_do_not_come(
+def test_cases_come_by_row_and_superseded_lines_do_not_come(
     official: Path, tmp_path: Path, expected: list[dict[str, Any]]
 ) -> None:
-    """Whatever the order of the file, cases come by row; a line whose case stood further up is not shown."""
-    again = line(1, answering())
-    lines = [*LINES[5:], LINES[1], *LINES[2:5], LINES[0], line(6, calling()), again]
-    log = write_lines(tmp_path / "log.jsonl", [*lines[:-1], LINES[3], again])
+    """Whatever the order of the file, cases come by row; a line of which there is a newer one is not shown."""
+    older = {"last_run_at": "2020-01-01T00:00:00"}
+    lines = [line(6, calling(), **older), *LINES[5:], LINES[1], *LINES[2:5], LINES[0]]
+    log = write_lines(tmp_path / "log.jsonl", [*lines, line(1, answering(), **older)])
     assert cases_of(log, "--baseline", official) == expected
 
 
@@ -227,7 +227,7 @@ def test_other_formats_keep_no_case(
     """Only for the page the failed cases are kept."""
     log = write_lines(tmp_path / "log.jsonl", LINES)
     monkeypatch.setattr(scoring, "failed_case_of_line", None)
-    scored = invoke("score", log, "--baseline", official, "--format", form, "--min-coverage", "0.5")
+    scored = invoke("score", log, "--baseline", official, "--format", form, "--min-coverage", "0.3")
     assert scored.exit_code == 0
     page = invoke("score", log, "--baseline", official, "--format", "html")
     assert "unexpected TypeError" in page.stderr
@@ -235,7 +235,7 @@ def test_other_formats_keep_no_case(
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_shows_the_same_cases(official: Path, tmp_path: Path, expected: list[dict[str, Any]]) -> None:
-    """A log is read once, so that it may come from a pipe."""
+    """A log may come from a pipe, which can be read but once."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=write_lines, args=(pipe, LINES))
