@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isclose, sqrt
+from math import isclose, log, sqrt
 from typing import Any
 
 from k2_verifier_adapter.core.json_text import number, whole
@@ -18,6 +18,9 @@ from k2_verifier_adapter.core.statistics.intervals import Z
 
 LOOKS = 12
 FIRST_LOOK = 60
+CLOSEST = 1.1
+"""Ratio of the cases of a look to those of the one before, at least, up to rounding."""
+
 ERROR = 0.025
 """Probability of crossing either boundary by chance."""
 
@@ -96,11 +99,12 @@ class Design:
 def plan(maximum: int, first: int = FIRST_LOOK, looks: int = LOOKS) -> Design:
     """Plan a design.
 
-    The looks are spaced geometrically; there are fewer where they would fall together.
+    The looks are spaced geometrically, each a tenth beyond the one before at least: closer ones decide next
+    to nothing, and the quadrature of their boundaries would need more nodes.
     """
     first = min(first, maximum)
-    numbers = {round(first * (maximum / first) ** (k / (looks - 1))) for k in range(looks)}
-    cases = tuple(sorted(numbers))
+    steps = min(looks - 1, int(log(maximum / first, CLOSEST)))
+    cases = tuple(round(maximum * (first / maximum) ** (k / max(steps, 1))) for k in range(steps, -1, -1))
     times = [n / maximum for n in cases]
     obrien_fleming = boundary(times, [1 / sqrt(time) for time in times])
     pocock = boundary(times, [1.0] * len(times))
