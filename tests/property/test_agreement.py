@@ -94,7 +94,7 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, Any]]:
 
 
 @given(JSON, JSON)
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_the_walk_equals_the_definition(ours: Any, official: Any) -> None:
     """The share is that of the paths with equal leaves, over the paths of either side."""
     left, right = dict(leaves(ours)), dict(leaves(official))

@@ -95,7 +95,7 @@ def test_what_is_accepted_is_valid() -> None:
     """Nothing is accepted that the library refuses or fails on, and much that is valid is accepted."""
     seen = {(accepted, valid): 0 for accepted in (True, False) for valid in (True, False)}
 
-    @settings(max_examples=200)
+    @settings(max_examples=100)
     @given(SCHEMAS, st.lists(INSTANCES, min_size=1, max_size=4))
     def compare(schema: Any, instances: list[Any]) -> None:
         schema = as_json(schema)
@@ -116,7 +116,7 @@ def test_violations_below_alternatives_are_violations() -> None:
     """Where a violation makes a value valid (`not`, `oneOf`, `if`), it is one for the library, too."""
     seen = {True: 0, False: 0}
 
-    @settings(max_examples=200)
+    @settings(max_examples=100)
     @given(
         schema_values(2), INSTANCES, st.sampled_from(["not", "oneOf", "if", "anyOf"]), st.sampled_from(DRAFTS)
     )

@@ -144,7 +144,7 @@ JUDGEMENTS = st.builds(
 
 
 @given(JUDGEMENTS)
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_any_response_has_its_failures_and_one_primary(judgement: Judgement) -> None:
     """Detectors give data for any response: short details, a primary among the classes, storable."""
     event(f"primary {judgement.primary and judgement.primary.value}")
@@ -159,7 +159,7 @@ def test_any_response_has_its_failures_and_one_primary(judgement: Judgement) -> 
 
 
 @given(JUDGEMENTS)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_failures_say_what_the_judgement_counts(judgement: Judgement) -> None:
     """A decision class is shown exactly where the decisions differ, an invalidating cause where it must be."""
     kinds = {failure.failure_class for failure in judgement.failures}
@@ -175,7 +175,7 @@ def test_failures_say_what_the_judgement_counts(judgement: Judgement) -> None:
 
 
 @given(CUT_TEXTS)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_text_is_scanned(text: str) -> None:
     """Whatever a text holds, its markup is listed as it stands, and found only where it may be."""
     found = [*find_markers(text), *find_tokens(text)]
@@ -189,7 +189,7 @@ def test_any_text_is_scanned(text: str) -> None:
 
 
 @given(JSON, JSON)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_json_in_the_place_of_parts(one: Any, other: Any) -> None:
     """Texts, notes, names and limits are taken out of anything."""
     message = {"content": one, "reasoning": other, "reasoning_details": one, "refusal": other}

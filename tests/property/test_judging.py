@@ -126,7 +126,7 @@ def judged(case: Case, completion: Any) -> Judgement | NotACompletion:
 
 
 @given(CASES, COMPLETIONS)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_judging_never_raises(case: Case, completion: Any) -> None:
     """Any JSON in any place of a completion and of the tools gives a judgement or a failed request."""
     result = judged(case, completion)
@@ -273,7 +273,7 @@ OPTIONS = st.builds(HistoryOptions, st.sampled_from(MalformedHistory), st.boolea
 
 
 @given(ROWS, OPTIONS)
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_any_row_decodes_or_is_a_row_error(row: dict[str, Any], options: HistoryOptions) -> None:
     """Any row is a case whose request is strict JSON, or a RowError."""
     try:
@@ -302,7 +302,7 @@ def shuffled(value: Any, rng: random.Random) -> Any:
 
 
 @given(TOOLS, DECISIONS, st.lists(CALLS, max_size=2), COMPLETIONS, st.randoms(use_true_random=False))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_key_order_does_not_matter(
     tools: Any, decision: Any, official: Any, completion: Any, rng: random.Random
 ) -> None:
@@ -341,7 +341,7 @@ ENTRIES = st.lists(st.one_of(st.tuples(st.integers(0, 3), JUDGEMENTS), FAILED), 
 
 
 @given(ENTRIES)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_counts_add_up(entries: list[Any]) -> None:
     """The four decisions, the buckets and the two outcomes of a call partition what they should."""
     tally = tally_of(entries)

@@ -379,7 +379,7 @@ def _worth(judged: Item) -> Any:
     return judged.judgement
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(runs())
 def test_nothing_changes_on_the_way(
     drawn: tuple[list[dict[str, Any]], list[list[Any]], HistoryOptions],

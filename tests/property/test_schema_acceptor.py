@@ -139,7 +139,7 @@ def test_what_is_accepted_is_valid() -> None:
     """The acceptor never accepts what `check_schema` refuses; the schemas tried are of both kinds."""
     seen = {(accepted, valid): 0 for accepted in (True, False) for valid in (True, False)}
 
-    @settings(max_examples=350)
+    @settings(max_examples=200)
     @given(SCHEMAS)
     def compare(schema: Any) -> None:
         accepted = is_surely_valid(schema)
@@ -154,7 +154,7 @@ def test_what_is_accepted_is_valid() -> None:
 
 
 @given(st.sampled_from(KEYWORDS), JUNK, st.one_of(st.none(), st.sampled_from(DRAFTS)), st.integers(0, 3))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_one_junk_keyword_is_never_accepted_wrongly(
     keyword: str, value: Any, draft: str | None, depth: int
 ) -> None:

@@ -96,7 +96,7 @@ def test_validity_equals_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(compiled, limit, 60.0)
     seen = {True: 0, False: 0}
 
-    @settings(max_examples=150)
+    @settings(max_examples=80)
     @given(schema_values(), st.lists(INSTANCES, min_size=1, max_size=3))
     def compare(schema: Any, instances: list[Any]) -> None:
         for instance in instances:
@@ -118,7 +118,7 @@ def test_validity_equals_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
 @example([10**30, 1e30])
 @example(json.loads("[NaN, NaN]"))
 @example(json.loads("[[NaN], [NaN]]"))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_unique_items_equals_the_librarys(items: list[Any]) -> None:
     """Uniqueness is the library's: 1 is 1.0, but not true; NaN is itself alone."""
     expected = theirs({"uniqueItems": True}, items)
@@ -396,7 +396,7 @@ TEXTS = st.text(alphabet="abA1 é.\n{}e:x", max_size=12)
 
 
 @given(FLAGGED, st.lists(TEXTS, min_size=1, max_size=4))
-@settings(max_examples=500)
+@settings(max_examples=200)
 def test_search_equals_re(pattern: str, texts: list[str]) -> None:
     """Cheap or not, a pattern matches exactly what `re.search` matches."""
     with warnings.catch_warnings():
@@ -413,7 +413,7 @@ def test_search_equals_re(pattern: str, texts: list[str]) -> None:
 
 
 @given(FLAGGED, TEXTS)
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_the_bounded_engine_equals_re(pattern: str, text: str) -> None:
     """The engine with the time limit reads every pattern of the common dialect as `re` does."""
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patched:

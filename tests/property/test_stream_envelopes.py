@@ -131,7 +131,7 @@ def test_every_stream_assembles_as_the_plain_reading_does() -> None:
     """After each event all that can be asked is what whole parsing gives; most chunks take the short cut."""
     seen = {"whole": 0, "short": 0}
 
-    @settings(max_examples=500)
+    @settings(max_examples=200)
     @given(events())
     def compare(stream: list[bytes]) -> None:
         ours, plain = ChunkAssembler(), PlainAssembler()

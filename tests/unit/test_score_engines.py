@@ -148,7 +148,7 @@ def test_blocks_of_any_size_add_up_to_the_same(official: Path, tmp_path: Path) -
     """Repeats, duplicates and junk, cut into any blocks and scored together or apart, give one report."""
     seen = {"several blocks": 0, "repeats": 0, "duplicates": 0, "superseded": 0}
 
-    @settings(max_examples=120)
+    @settings(max_examples=50)
     @given(st.lists(RUNS, min_size=1, max_size=2), st.integers(1, 5_000), st.sampled_from(FailedRule))
     def compare(logs: list[list[bytes]], size: int, rule: FailedRule) -> None:
         files = [write_lines(tmp_path / f"{number}.jsonl", lines) for number, lines in enumerate(logs)]
