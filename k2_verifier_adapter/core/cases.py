@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from k2_verifier_adapter.core.history import HistoryOptions, Repairs, repair_messages
@@ -46,7 +46,7 @@ class OfficialAnswer:
     should_call: bool
     finish_reason: str | None = None
     tool_calls_json: str | None = None
-    runs: tuple[int, int] | None = None
+    runs: tuple[int, int] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

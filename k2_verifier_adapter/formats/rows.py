@@ -166,11 +166,11 @@ def decode_each(
             problems.append(str(item))
             continue
         case = item[1]
-        for part in (
-            case.messages_json,
-            case.tools_json or b"",
-            repr((case.official, case.parameters)).encode("utf-8", "surrogatepass"),
-        ):
+        official = repr((case.official, case.parameters)).encode("utf-8", "surrogatepass")
+        parts = [case.messages_json, case.tools_json or b"", official]
+        if case.official.runs is not None:
+            parts.append(repr(case.official.runs).encode())
+        for part in parts:
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
         yield case

@@ -17,6 +17,7 @@ import pytest
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.data import bundled_rows_path
+from k2_verifier_adapter.formats.rows import load_cases
 from synthetic.__main__ import BUNDLED_COUNT, BUNDLED_SEED, main, write_atomically
 from synthetic.rows import generate_rows, write_row
 
@@ -120,6 +121,12 @@ def test_each_oddity_of_real_rows_occurs(feature: str) -> None:
 def test_bundled_file_is_the_generators_output() -> None:
     """The committed file equals what the generator writes, byte for byte."""
     assert bundled_rows_path().read_bytes() == "".join(map(write_row, ROWS)).encode()
+
+
+def test_the_digest_is_that_of_every_version() -> None:
+    """Runs of any version over the same rows can be compared: this is what their `run.json` holds."""
+    info = load_cases(bundled_rows_path(), "k2_thinking", HistoryOptions()).info
+    assert info.sha256 == "19c3bdccf22d542d02350c9dfad7bf4c5d50cbe46a353bfa5ae6d1320431d394"
 
 
 def test_other_process_and_prefix_give_the_same_rows(tmp_path: Path) -> None:
