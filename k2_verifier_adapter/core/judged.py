@@ -37,6 +37,7 @@ class JudgedResponse:
         case_index: 0-based row number.
         duration_s: Seconds that the answer took; None if a log does not say.
         raw: Whether the response is the endpoint's own, not parsed by EvalScope before.
+        masked: Whether a secret was taken out of what is judged.
     """
 
     case_index: int
@@ -46,6 +47,7 @@ class JudgedResponse:
     duration_s: float | None
     attempts: int
     raw: bool
+    masked: bool = False
 
 
 Item = JudgedResponse | FailedRequest
@@ -62,6 +64,7 @@ def judge_response(
     duration_s: float | None = None,
     attempts: int = 1,
     raw: bool = True,
+    masked: bool = False,
 ) -> Item:
     """Judge what was answered to a request; what is no completion is a failed request.
 
@@ -75,7 +78,7 @@ def judge_response(
         return FailedRequest(case.index, failure, status, attempts, repeat, duration_s or 0.0)
     token_limit = token_limit_of(parameters) if raw else None
     judgement = judge(case, response, stream_anomalies, token_limit=token_limit)
-    return JudgedResponse(case.index, repeat, response, judgement, duration_s, attempts, raw)
+    return JudgedResponse(case.index, repeat, response, judgement, duration_s, attempts, raw, masked)
 
 
 def judge_record(case: NumberedCase, record: ResponseRecord) -> Item:
@@ -89,6 +92,7 @@ def judge_record(case: NumberedCase, record: ResponseRecord) -> Item:
         duration_s=record.duration_s,
         attempts=record.attempts,
         raw=record.raw,
+        masked=record.masked,
     )
 
 

@@ -10,6 +10,7 @@ from math import ceil
 from typing import Any
 
 from k2_verifier_adapter.core.counts import count_text, merge_texts
+from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.responses import reported_tokens
 
 
@@ -20,6 +21,7 @@ class Observed:
     Attributes:
         providers: Responses by the `provider` field, which routers set.
         not_raw: Responses that passed through EvalScope's own parsing.
+        masked: Responses of which a secret was taken out of what is judged.
         retried: Responses that took more than one attempt.
     """
 
@@ -29,6 +31,7 @@ class Observed:
     usage: Counter[str] = field(default_factory=Counter)
     durations_s: array[float] = field(default_factory=lambda: array("d"))
     not_raw: int = 0
+    masked: int = 0
     retried: int = 0
 
     def add(
@@ -37,6 +40,7 @@ class Observed:
         duration_s: float | None,
         *,
         raw: bool = True,
+        masked: bool = False,
         attempts: int = 1,
     ) -> None:
         """Take in one completion."""
@@ -55,6 +59,7 @@ class Observed:
         if duration_s is not None:
             self.durations_s.append(duration_s)
         self.not_raw += not raw
+        self.masked += masked
         self.retried += attempts > 1
 
     def merge(self, other: Observed) -> None:
@@ -65,6 +70,7 @@ class Observed:
         self.usage += other.usage
         self.durations_s.extend(other.durations_s)
         self.not_raw += other.not_raw
+        self.masked += other.masked
         self.retried += other.retried
 
     @property
@@ -75,6 +81,16 @@ class Observed:
                 names = ", ".join(f"{name} ({count})" for name, count in counter.most_common(5))
                 return f"several {what} answered under one name: {names}"
         return None
+
+    @property
+    def altered(self) -> str | None:
+        """Why there is no verdict if a mask stands in what is judged, else None."""
+        if not self.masked:
+            return None
+        found = plural(self.masked, "response")
+        return (
+            f"a credential of the run stood in finish_reason or tool calls of {found}, and was masked there"
+        )
 
     def latency(self) -> dict[str, float | None]:
         """Give the 50th and 95th percentile (nearest rank) and the maximum, in seconds."""

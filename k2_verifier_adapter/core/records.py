@@ -29,6 +29,7 @@ class ResponseRecord:
         finished_at: When the answer was complete, ISO 8601 with UTC offset.
         raw: False where an API that is not OpenAI-compatible was asked through EvalScope, whose
             own parsing then stands between the response and the judgement.
+        masked: Whether a secret was taken out of what is judged.
     """
 
     case_index: int
@@ -41,6 +42,7 @@ class ResponseRecord:
     ttft_s: float | None
     finished_at: str
     raw: bool = True
+    masked: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Give the stored form."""
@@ -55,6 +57,7 @@ class ResponseRecord:
             "ttft_s": None if self.ttft_s is None else round(self.ttft_s, 6),
             "finished_at": self.finished_at,
             "raw": self.raw,
+            **({"masked": True} if self.masked else {}),
         }
 
     @classmethod
@@ -78,6 +81,7 @@ class ResponseRecord:
                 ttft_s=None if ttft is None else number(ttft),
                 finished_at=str(value.get("finished_at", "")),
                 raw=bool(value.get("raw", True)),
+                masked=bool(value.get("masked", False)),
             )
         except (KeyError, OverflowError, TypeError, ValueError):
             return None

@@ -123,6 +123,14 @@ def _choice_0(completion: Any) -> Response | NotACompletion:
     )
 
 
+def judged_alike(one: str, other: str) -> bool:
+    """Whether two texts of a completion are the same in what decides: finish_reason and tool calls."""
+    first, second = parse_completion(one), parse_completion(other)
+    if isinstance(first, NotACompletion) or isinstance(second, NotACompletion):
+        return False
+    return first.finish_reason == second.finish_reason and first.tool_calls == second.tool_calls
+
+
 def literal_finish_reason(value: Any) -> str | None:
     """Give the text under which upstream counts a finish_reason; None if it is in no bucket."""
     if isinstance(value, str):

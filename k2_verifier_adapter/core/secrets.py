@@ -2,8 +2,8 @@
 
 Two rules, for two needs. What shows a configuration hides by place: every value of a header or of a query
 parameter, whatever it is (`replace_secrets`). What a vendor sends back is searched for the values
-themselves, and there one that is no credential (a title, a version, the model's name) is left alone, for
-it may stand in an answer that is to be judged (`secrets_in`).
+themselves, and there only what is a credential by its name or its form is masked: a region, a version, the
+model's name may stand in an answer that is to be judged (`secrets_in`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,54 @@ _SHORTEST_REST = 4
 _RUN_START = r"(?<!\\)"
 """Where a run of backslashes starts: tried from each of them, a run of a million takes hours."""
 
-_NEEDLESS_ESCAPE = re.compile(_RUN_START + r"\\+u00([2-7][0-9a-fA-F])")
-r"""An escape of a printable character, which JSON does not need: `\u0073` for `s` hides a secret."""
+_HEX = "[0-9a-fA-F]"
+
+_NEEDLESS_ESCAPE = re.compile(rf"(?:{_RUN_START}\\+(?:u00|x)|%|&#[xX])([2-7]{_HEX});?|&#(\d{{2,3}});")
+r"""An escape of a printable character, which nothing needs: `\u0073` or `%73` for `s` hides a secret."""
+
+_PERCENT = re.compile(rf"%[2-7]{_HEX}")
+
+_SPELLING = re.compile(
+    rf"{_RUN_START}\\+(?:"
+    rf"u(?P<high>[dD][89abAB]{_HEX}{{2}})\\+u(?P<low>[dD][c-fC-F]{_HEX}{{2}})"
+    rf"|u(?P<unit>{_HEX}{{4}})"
+    rf"|U(?P<point>{_HEX}{{8}})"
+    rf"|(?P<utf8>x[c-fC-F]{_HEX}(?:\\+x[89abAB]{_HEX})+)"
+    rf"|x(?P<byte>{_HEX}{{2}})"
+    r"|(?P<quoted>[\"'/])"
+    r"|)"
+    rf"|(?P<percent>%[c-fC-F]{_HEX}(?:%[89abAB]{_HEX})+|%[0-7]{_HEX})"
+    r"|&(?:#(?P<decimal>\d{1,7})|#[xX](?P<hexadecimal>[0-9a-fA-F]{1,6})|(?P<entity>amp|lt|gt|quot));"
+)
+r"""All ways in which JSON, JSON within JSON, `repr` of text and bytes, URLs and HTML spell one character."""
+
+_LAST_CODE = 0x10FFFF
+
+_ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"'}
+
+_CUT = re.compile(r"…|\.\.\.")
+"""Behind this something was left out."""
+
+_HALF_SPELLED = re.compile(
+    rf"(?:(?:\\+x|%)[c-fC-F]{_HEX}(?:(?:\\+x|%)[89abAB]{_HEX}){{0,2}}|\\+u[dD][89abAB]{_HEX}{{2}})?"
+    rf"(?:\\+(?:[uUx]{_HEX}{{0,7}})?|%{_HEX}?|&#?\w{{0,7}})?$"
+)
+"""The beginning of a spelling that was cut off."""
+
+_LONGEST_SPELLING = 24
+"""Characters that one may take: ten, behind the backslashes of JSON within JSON within JSON."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]+")
 """Characters that neither JSON nor a URL has to escape."""
 
 SHORTEST = 8
 """Characters from which on a value is searched for: a shorter one would be found in innocent words."""
+
+_SHORTEST_UNNAMED = 16
+"""The same of a value whose name does not say that it is a credential."""
+
+_RANDOM = re.compile(r"(?=[A-Za-z]*[0-9])[A-Za-z0-9]{10,}|(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[A-Za-z0-9]{20,}")
+"""What a key has in it and words, versions and regions have not: a long run of letters with digits."""
 
 _HOLDERS = frozenset(
     {"extra_headers", "default_headers", "headers", "extra_query", "default_query", "cookies"}
@@ -45,7 +85,10 @@ _SECRET_NAME = re.compile(
     r"|(?:access|api|auth|bearer|csrf|id|jwt|refresh|secret|security|session|user)-?token|jwt|cookie"
     r"|authorization|credentials?)$|^(?:key|token)$"
 )
-_SPEAKS_OF_A_SECRET = re.compile(r"key|token|secret|pass|auth|cred|cookie|session|sign|sig$|jwt")
+_SPEAKS_OF_A_SECRET = re.compile(
+    r"(?:^|-)(?:[a-z]*(?:key|token|secret|passwd|passwords?|passphrase|pwd|cookies?|jwt|signature|credentials?|session)"
+    r"|pass|auth|authorization|sig|bearer)(?:$|-)"
+)
 _PUBLIC_NAMES = frozenset(
     {
         *(
@@ -156,9 +199,30 @@ def _searchable(name: str, value: str) -> Iterator[str]:
     if plain in _PUBLIC_NAMES:
         return
     named = _SPEAKS_OF_A_SECRET.search(plain) is not None
-    for part in {value, *value.split(), *re.split(r"[\s;,=]+", value), *_basic(value)}:
-        if len(part) >= SHORTEST and (named or not _WORD.fullmatch(part)):
-            yield part
+    if _is_credential(value, named=named):
+        yield value
+    yield from (part for part in _basic(value) if _is_credential(part, named=True))
+    if "://" in value:
+        for text, secret in _url_parts(value):
+            if secret is not None:
+                yield from _searchable(secret, text)
+    if _SEPARATOR.search(value) or "=" in value:
+        for part in _SEPARATOR.split(value):
+            key, _, rest = part.partition("=")
+            if rest.strip('="'):
+                # Of a cookie, say: each pair has a name of its own.
+                yield from _searchable(key, rest.strip('"'))
+            elif _is_credential(part, named=named) and not _WORD.fullmatch(part):
+                yield part
+
+
+_SEPARATOR = re.compile(r"[\s;,]+")
+
+
+def _is_credential(text: str, *, named: bool) -> bool:
+    if named:
+        return len(text) >= SHORTEST
+    return len(text) >= _SHORTEST_UNNAMED and _RANDOM.search(text) is not None
 
 
 def _basic(value: str) -> tuple[str, ...]:
@@ -179,39 +243,56 @@ def hide_secrets(config: Any) -> Any:
 
 
 class Masker:
-    """Takes secrets out of texts, the longest first, however JSON or a URL spells them."""
+    """Takes secrets out of texts, the longest first, however JSON, Python, a URL or HTML spells them."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self.secrets = tuple(sorted({*secrets} - {""}, key=lambda secret: (-len(secret), secret)))
         # What is in a text in whatever way it spells the secret: a quick test before the slow search.
         self._anchors = tuple(max(_PLAIN.findall(secret), key=len, default="") for secret in self.secrets)
-        self._pattern = re.compile(
-            "|".join(pattern for secret in self.secrets for pattern in _patterns(secret))
-        )
+        # A form writes a blank as `+`.
+        spelled = {_unspelled(form) for secret in self.secrets for form in (secret, secret.replace(" ", "+"))}
+        self._unspelled = tuple(sorted(spelled, key=len, reverse=True))
+        self._pattern = re.compile("|".join(map(re.escape, self._unspelled)))
 
     def text(self, text: str) -> str:
         """Give a text without the secrets, whole or cut off by an excerpt."""
         if not self.secrets:
             return text
-        if self._may_be_in(text):
-            text = self._pattern.sub(MASK, text)
-        if "…" in text:
-            for secret in self.secrets:
-                for length in range(len(secret) - 1, _SHORTEST_REST - 1, -1):
-                    text = text.replace(f"{secret[:length]}…", f"{MASK}…")
-        return text
+        text = self._without_whole(text)
+        return self._without_cut(text) if _CUT.search(text) else text
+
+    def _without_whole(self, text: str) -> str:
+        if not self.secrets or not self._may_be_in(text):
+            return text
+        plain = _unspelled(text)
+        found = [match.span() for match in self._pattern.finditer(plain)]
+        return _masked(text, found) if found else text
 
     def _may_be_in(self, text: str) -> bool:
         if any(anchor in text for anchor in self._anchors):
             return True
-        if "\\u00" not in text:
+        if not any(sign in text for sign in ("\\u00", "\\x", "&#")) and not _PERCENT.search(text):
             return False
-        plain = _NEEDLESS_ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+        plain = _NEEDLESS_ESCAPE.sub(_needed, text)
         return any(anchor in plain for anchor in self._anchors)
+
+    def _without_cut(self, text: str) -> str:
+        kept, done = [], 0
+        for cut in _CUT.finditer(text):
+            before = text[max(done, cut.start() - _LONGEST_SPELLING * len(self.secrets[0])) : cut.start()]
+            for whole in (before, _HALF_SPELLED.sub("", before)):
+                plain = _unspelled(whole)
+                rest = max((_rest_of(secret, plain) for secret in self._unspelled), default=0)
+                if rest >= _SHORTEST_REST:
+                    masked = _masked(whole, [(len(plain) - rest, len(plain))])
+                    kept += [text[done : cut.start() - len(before)], masked]
+                    done = cut.start()
+                    break
+        return "".join([*kept, text[done:]])
 
     def json_text(self, text: str) -> str:
         """Give a JSON text without the secrets; one that holds none comes back byte for byte."""
-        masked = self.text(text)
+        masked = self._without_whole(text)
         if masked == text:
             return text
         try:
@@ -224,7 +305,7 @@ class Masker:
     def value(self, value: Any) -> Any:
         """Give a JSON value whose strings and keys hold no secret."""
         if isinstance(value, str):
-            return self.text(value)
+            return self._without_whole(value)
         if isinstance(value, Mapping):
             return {self.value(key): self.value(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
@@ -232,24 +313,51 @@ class Masker:
         return value
 
 
-def _patterns(secret: str) -> Iterator[str]:
-    r"""Match a secret any of whose characters is escaped, `s` as `\u0073`, in nested JSON or in a URL."""
-    # After a secret that ends in a backslash, the next one may begin in the middle of a run.
-    start = "" if "\\" in secret else _RUN_START
-    yield _with_any_escape(secret[0], start) + "".join(map(_with_any_escape, secret[1:]))
-    yield "".join(map(_percent_encoded, secret))
+def _unspelled(text: str) -> str:
+    """Give a text with every spelling of a character undone."""
+    return _SPELLING.sub(_character, text)
 
 
-def _with_any_escape(character: str, start: str = "") -> str:
-    units = character.encode("utf-16-be", "surrogatepass").hex()
-    escaped = "".join(rf"\\+u(?i:{units[place : place + 4]})" for place in range(0, len(units), 4))
-    backslashes = rf"{start}\\*" if character in "\"'\\/" else ""
-    return f"(?:{backslashes}{re.escape(character)}|{start}{escaped})"
+def _character(match: re.Match[str]) -> str:
+    kind, found = match.lastgroup, match[match.lastgroup] if match.lastgroup else ""
+    if kind == "low":
+        return (bytes.fromhex(match["high"]) + bytes.fromhex(found)).decode("utf-16-be")
+    if kind in ("utf8", "percent"):
+        return bytes.fromhex(re.sub(r"[\\x%]", "", found)).decode("utf-8", "replace")
+    if kind in ("unit", "point", "byte", "hexadecimal", "decimal"):
+        code = int(found, 10 if kind == "decimal" else 16)
+        return chr(code) if code <= _LAST_CODE else match[0]
+    # A run of backslashes that spells nothing is the spelling of one.
+    return _ENTITIES[found] if kind == "entity" else found or "\\"
 
 
-def _percent_encoded(character: str) -> str:
-    if _PLAIN.fullmatch(character):
-        return re.escape(character)
-    encoded = "".join(f"%(?i:{byte:02x})" for byte in character.encode("utf-8", "replace"))
-    unescaped = {" ": r"\+", "/": "/"}.get(character)
-    return encoded if unescaped is None else f"(?:{encoded}|{unescaped})"
+def _needed(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16) if match[1] else int(match[2]))
+
+
+def _rest_of(secret: str, plain: str) -> int:
+    """Count the first characters of a secret that a text ends with."""
+    lengths = range(min(len(secret), len(plain)), 0, -1)
+    return next((length for length in lengths if plain.endswith(secret[:length])), 0)
+
+
+def _masked(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """Mask spans of the unspelled text in the text as it is spelled."""
+    spellings = _SPELLING.finditer(text)
+    spelling = next(spellings, None)
+    kept: list[str] = []
+    place = at = done = 0  # In the unspelled text, in the text, and up to where it is kept.
+
+    def spelled(target: int) -> int:
+        """Give the place in the text of one in the unspelled text."""
+        nonlocal place, at, spelling
+        while spelling is not None and place + spelling.start() - at < target:
+            place += spelling.start() - at + len(_character(spelling))
+            at = spelling.end()
+            spelling = next(spellings, None)
+        return at + max(0, target - place)
+
+    for start, end in spans:
+        kept += [text[done : spelled(start)], MASK]
+        done = spelled(end)
+    return "".join([*kept, text[done:]])

@@ -109,7 +109,13 @@ def summarize(facts: RunFacts, cases: Collection[Case], items: Iterable[Item]) -
         judged = {case.index for case in cases}
         for item in items:
             if item.case_index not in judged and not isinstance(item, FailedRequest):
-                under_way.add(item.response.completion, item.duration_s, raw=item.raw, attempts=item.attempts)
+                under_way.add(
+                    item.response.completion,
+                    item.duration_s,
+                    raw=item.raw,
+                    masked=item.masked,
+                    attempts=item.attempts,
+                )
         items = [item for item in items if item.case_index in judged]
     # In the order of the cases: all that belongs to one case makes one cluster.
     for item in sorted(items, key=lambda item: (item.case_index, item.repeat)):
@@ -117,7 +123,13 @@ def summarize(facts: RunFacts, cases: Collection[Case], items: Iterable[Item]) -
             tally.add_failed(item)
         else:
             tally.add(item.case_index, item.judgement)
-            observed.add(item.response.completion, item.duration_s, raw=item.raw, attempts=item.attempts)
+            observed.add(
+                item.response.completion,
+                item.duration_s,
+                raw=item.raw,
+                masked=item.masked,
+                attempts=item.attempts,
+            )
     calls = sum(case.official.should_call for case in cases) * facts.repeats
     counts = tally.counts
     unanswered = (
@@ -182,12 +194,11 @@ def build_summary(
     `differing` counts the requests by how their parameters differ from the official run's.
     """
     metrics = tuple(compute_metrics(tally))
-    mixed = observed.mixed
+    mixed, masked = observed.mixed, observed.altered
     warnings = []
     if facts.rows.synthetic:
         warnings.append("The rows are synthetic: these numbers say nothing about a real vendor.")
-    if mixed:
-        warnings.append(f"No verdict: {mixed}.")
+    warnings += [f"No verdict: {reason}." for reason in (mixed, masked) if reason is not None]
     if observed.not_raw:
         warnings.append(
             f"{observed.not_raw} responses were parsed by EvalScope before they could be judged: "
@@ -198,7 +209,7 @@ def build_summary(
         warnings.append(f"{broken} responses were judged against a tool schema that is itself broken.")
     if differing:
         warnings.append(_said_of(differing))
-    void_reason = SYNTHETIC_REASON if facts.rows.synthetic else mixed or void_reason
+    void_reason = SYNTHETIC_REASON if facts.rows.synthetic else mixed or masked or void_reason
     total = max(facts.planned, tally.counts.completed + tally.failed)
     barred = None if log is None else log.bars(missing_is_fine=facts.gate.requirements.coverage is not None)
     verdict = strict_verdict(

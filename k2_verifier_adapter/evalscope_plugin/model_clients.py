@@ -29,7 +29,7 @@ from k2_verifier_adapter.core.presets import Preset
 from k2_verifier_adapter.core.printable import printable
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request
-from k2_verifier_adapter.core.responses import NotACompletion, parse_completion
+from k2_verifier_adapter.core.responses import NotACompletion, judged_alike, parse_completion
 from k2_verifier_adapter.core.secrets import Masker, secrets_in
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin import masking
@@ -125,7 +125,7 @@ class EvalScopeClient:
         started = time.monotonic()
 
         def failed(detail: str, attempts: int = 1) -> FailedRequest:
-            text = printable(self.masker.text(excerpt(" ".join(detail.split()), 300)))
+            text = printable(excerpt(self.masker.text(" ".join(detail.split())), 300))
             failure = Failure(FailureClass.NOT_A_COMPLETION, text)
             return FailedRequest(case.index, failure, None, attempts, repeat, time.monotonic() - started)
 
@@ -146,7 +146,8 @@ class EvalScopeClient:
             return failed(f"{type(error).__name__}: {error}")
         if output.error:
             return failed(output.error)
-        text = self.masker.json_text(dumps_ascii(completion_of_output(output)))
+        came = dumps_ascii(completion_of_output(output))
+        text = self.masker.json_text(came)
         response = parse_completion(text)
         if isinstance(response, NotACompletion):
             return failed(response.reason)
@@ -161,6 +162,7 @@ class EvalScopeClient:
             ttft_s=None,
             finished_at=utc_now(),
             raw=self.raw,
+            masked=text != came and not judged_alike(text, came),
         )
 
 

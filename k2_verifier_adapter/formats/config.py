@@ -16,6 +16,10 @@ from k2_verifier_adapter.errors import UsageError
 _REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
+_QUOTED = re.compile(r"(['\"]).*\1|#x[0-9a-f]+", re.DOTALL)
+"""What a message says between its first quotation mark and the last one of that kind."""
+
+
 def load_config(path: Path, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Read a task file and fill in the environment.
 
@@ -57,11 +61,16 @@ def _parse(path: Path) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise UsageError(f"{path}: is not YAML: {where}{getattr(error, 'problem', None) or error}") from None
+        # PyYAML quotes the file, where a key may stand: tags, anchors, aliases, characters.
+        problem = _QUOTED.sub("...", getattr(error, "problem", None) or "it holds a character that is none")
+        raise UsageError(f"{path}: is not YAML: {where}{problem}") from None
     except RecursionError:
         raise UsageError(f"{path}: nested too deeply") from None
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise UsageError(f"{path}: is not JSON: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        # PyYAML's, of a value such as `!!int sk-...`, which the message quotes.
+        raise UsageError(f"{path}: a value is not what its tag says, or is too long a number") from None
 
 
 def _expand(value: Any, key: str, environment: Mapping[str, str], missing: dict[str, str]) -> Any:

@@ -45,6 +45,7 @@ class LineNote:
 
     Attributes:
         stream_anomalies: Stream failure classes noticed while the response was assembled.
+        masked: Whether a secret was taken out of what is judged.
         failure_class: How the request failed, or None.
         plan: What the run was to ask.
         redacted: What was judged before messages, tools and response were left out, as JSON; None if
@@ -53,6 +54,7 @@ class LineNote:
 
     stream_anomalies: tuple[FailureClass, ...] = ()
     raw: bool = True
+    masked: bool = False
     failure_class: FailureClass | None = None
     http_status: int | None = None
     attempts: int = 1
@@ -66,6 +68,8 @@ class LineNote:
             said["stream_anomalies"] = [kind.value for kind in self.stream_anomalies]
         if not self.raw:
             said["raw"] = False
+        if self.masked:
+            said["masked"] = True
         if self.failure_class is not None:
             said["failure_class"] = self.failure_class.value
         if self.http_status is not None:
@@ -89,6 +93,7 @@ class LineNote:
         return cls(
             stream_anomalies=tuple(kind for kind in found if kind and kind.group is Group.STREAM),
             raw=value.get("raw") is not False,
+            masked=value.get("masked") is True,
             failure_class=failure_class if failure_class and failure_class.group is Group.TRANSPORT else None,
             http_status=status if isinstance(status, int) and not isinstance(status, bool) else None,
             attempts=attempts if isinstance(attempts, int) and attempts > 1 else 1,

@@ -185,7 +185,11 @@ def _result_of(case: Case, item: Item, record: ResponseRecord | None, facts: Run
         last_run_at=run_at,
         duration_ms=round((item.duration_s or 0.0) * 1000),
         hash=upstream_hash(request),
-        note=LineNote(stream_anomalies=() if record is None else record.stream_anomalies, raw=item.raw),
+        note=LineNote(
+            stream_anomalies=() if record is None else record.stream_anomalies,
+            raw=item.raw,
+            masked=item.masked,
+        ),
     )
 
 

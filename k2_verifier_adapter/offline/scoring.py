@@ -246,8 +246,13 @@ class LineScorer:
                 scored.log.no_completion.add(case.data_index)
         else:
             scored.tally.add(case.index, item.judgement)
-            completion = item.response.completion
-            scored.observed.add(completion, item.duration_s, raw=note.raw, attempts=item.attempts)
+            scored.observed.add(
+                item.response.completion,
+                item.duration_s,
+                raw=note.raw,
+                masked=note.masked,
+                attempts=item.attempts,
+            )
             _compare(scored.log, result, item.judgement, case.data_index)
         if scored.failed_cases is not None and scored.failed_cases.wants(case.index):
             shown = failed_case_of_line(case, item, result.response)

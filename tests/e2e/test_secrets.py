@@ -29,12 +29,14 @@ from support.runs import (
     resume,
     settings,
     stored,
+    values_of,
     without_proxy,
     write_rows,
 )
 
 from k2_verifier_adapter.errors import CacheMismatchError, EndpointError, UsageError
 from k2_verifier_adapter.evalscope_plugin.running import estimate_eval, run_eval
+from k2_verifier_adapter.offline.stored import summary_of
 
 pytestmark = EVALSCOPES_WARNINGS
 
@@ -71,6 +73,16 @@ ROWS = [
 CALLING = next(number for number, row in enumerate(ROWS) if row["should_call_tool"])
 
 
+def unspelled(text):
+    """Give a text, and behind it what is left of it where the escapes of ASCII characters are undone."""
+    plain = re.sub(
+        r"\\+u00([2-7].)|\\+x([2-7].)|%([2-7][\dA-Fa-f])|\\+(?=[\"\\])",
+        lambda match: chr(int(next(filter(None, match.groups()), "5c"), 16)) if match.lastindex else "",
+        text,
+    )
+    return f"{text}\n{plain}"
+
+
 def leaks(folder, *texts, secrets=EVERY):
     """List where a secret stands, in whatever spelling: in files, packed ones too, their names, and texts."""
     spellings = {
@@ -78,12 +90,12 @@ def leaks(folder, *texts, secrets=EVERY):
         for secret in secrets
         for spelling in (secret, quote(secret, safe=""), json.dumps(secret).replace("/", "\\/")[1:-1])
     }
-    contents = {f"text {number}": text for number, text in enumerate(texts)}
+    contents = {f"text {number}": unspelled(text) for number, text in enumerate(texts)}
     for path in folder.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
             content = gzip.decompress(content) if path.suffix == ".gz" else content
-            contents[str(path)] = f"{path} {content.decode('utf-8', 'replace')}"
+            contents[str(path)] = unspelled(f"{path} {content.decode('utf-8', 'replace')}")
     return sorted(
         (where, secret) for where, text in contents.items() for secret in spellings if secret in text
     )
@@ -342,6 +354,143 @@ def test_what_is_no_credential_stays_in_a_response(place):
     }
     body = json.dumps(completion(f"{json.dumps(headers)}", model=MODEL))
     assert _answered(place, body.encode(), headers) == body
+
+
+def calling(call):
+    """Give a completion with a call."""
+    answer = completion("", "tool_calls")
+    answer["choices"][0]["message"]["tool_calls"] = [call]
+    return answer
+
+
+VOIDING = {
+    "finish_reason": ({"X-Auth": "tool_calls"}, {}),
+    "arguments": ({"X-Session": "session-of-row"}, {"arguments": '{"where": "session-of-row"}'}),
+}
+
+
+@pytest.mark.parametrize("case", VOIDING)
+def test_there_is_no_verdict_on_what_a_mask_altered(place, case):
+    """Where a credential stands in what is judged, run, report and the score of its export say so, and judge nothing."""
+    headers, function = VOIDING[case]
+    row = {name: value for name, value in ROWS[CALLING].items() if name not in ("synthetic", "parameters")}
+    rows = write_rows(place / "row.jsonl", [row])
+    call = {
+        "id": "functions.f:0",
+        "type": "function",
+        "function": {"name": "f", "arguments": "{}", **function},
+    }
+    with RawServer(says(reply(calling(call)))).in_thread() as server:
+        generation = {"stream": False, "extra_headers": headers}
+        evaluate(server.url, place / "run", rows, generation_config=generation)
+    invoke("export", place / "run", "--output", place / "results.jsonl")
+    reports = [invoke("report", place / "run", "--format", "json", "--gate", "strict")]
+    reports.append(
+        invoke(
+            "score",
+            place / "results.jsonl",
+            "--rows",
+            rows,
+            "--format",
+            "json",
+            "--gate",
+            "strict",
+            "--subset",
+            "k2_thinking",
+        )
+    )
+    for done in reports:
+        verdict = json.loads(done.stdout)["verdict"]
+        assert done.exit_code == 3
+        assert verdict["status"] == "none"
+        assert "of 1 response, and was masked" in verdict["reason"]
+
+
+@pytest.mark.parametrize("headers", [{"X-Benchmark": "tool_calls"}, {"X-Region": "us-east-1"}])
+def test_what_is_no_credential_is_judged_as_it_came(place, headers):
+    """A header that says what an answer must say leaves finish_reason and an enum alone."""
+    parameters = {"type": "object", "properties": {"region": {"enum": ["us-east-1"]}}, "required": ["region"]}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    rows = write_rows(place / "row.jsonl", [{**ROWS[CALLING], "tools": json.dumps([tool])}])
+    call = {"id": "functions.f:0", "type": "function"}
+    call["function"] = {"name": "f", "arguments": '{"region": "us-east-1"}'}
+    with RawServer(says(reply(calling(call)))).in_thread() as server:
+        generation = {"stream": False, "extra_headers": headers}
+        report = evaluate(server.url, place / "run", rows, generation_config=generation)
+    assert values_of(report)["count_successful_tool_call"] == (1, 1)
+    assert not any("masked" in text for text in summary_of(stored(place / "run")).warnings)
+
+
+# --- cuts ------------------------------------------------------------------------------------------
+
+MARKED = 'sk-Zq7+Wj3/Kx9Vb5Nm1Rt8Yp2Lc6Hd4Gf0Sa"\\Qe-Uo=='
+"""A key of 48 characters, some of which every writing escapes."""
+
+
+def _cuts():
+    """Give answers that hold the key, in different spellings, at the places where excerpts are cut."""
+    spellings = [
+        lambda key: key,
+        lambda key: json.dumps(key)[1:-1],
+        lambda key: "".join(f"\\u{ord(letter):04x}" for letter in key),
+        lambda key: quote(key, safe=""),
+        lambda key: "".join(f"%{byte:02X}" for byte in key.encode()),
+    ]
+    answers = []
+    for number in range(60):
+        spelled = spellings[number % 5](MARKED)
+        # Excerpts of 120, 300 and 500 characters, and of the 64 KiB of an error body that are read.
+        limit = (120, 300, 500, 65_536)[number // 5 % 4]
+        cut = 2 + number * 5 % (len(spelled) - 1)
+        if limit == 65_536:
+            start = (limit - cut - len("wrong key")) * b" "
+            answers.append(reply(start + b"wrong key" + spelled.encode() + b"." * 200, 400 + number % 3))
+            continue
+        text = f"{'-' * max(0, limit - cut - 30)} {spelled} and so on {'.' * 200}"
+        kinds = [
+            reply(text.encode(), 400),
+            reply(text.encode(), 503),
+            reply({"error": {"message": text, text: 1}}),
+            reply(f'{{"error": "{text}"}}'.encode(), 500),
+            stream(event({"error": {"message": text}})),
+            stream(event(text)),
+            reply(text.encode()),
+            reply({"choices": [text]}),
+        ]
+        answers.append(kinds[number % len(kinds)])
+    return answers
+
+
+def test_no_cut_shows_a_part_of_a_key(place, logged, capfd, monkeypatch):
+    """Wherever an excerpt cuts a marked key, and however a vendor spells it, no part of it is found anywhere."""
+    answers = _cuts()
+    fine = stream(event(chunk({"content": "fine"}, "stop")), DONE)
+
+    async def cuts(arrival, writer):
+        writer.write(answers[arrival.number] if arrival.number < len(answers) else fine)
+
+    rows = write_rows(place / "rows.jsonl", bundled_rows(len(answers) + 1))
+    with RawServer(cuts).in_thread() as server:
+        evaluate(
+            server.url,
+            place / "run",
+            rows,
+            api_key=MARKED,
+            eval_batch_size=1,
+            generation_config={"retries": 0},
+        )
+    failed = stored(place / "run").failed
+    assert sum("***" in item.failure.detail for item in failed) > 40
+    rows.unlink()
+
+    monkeypatch.setenv("K2_VERIFIER_API_KEY", MARKED)
+    outputs = [*logged, *capfd.readouterr()]
+    for number in (10, 11, 15):
+        with RawServer(says(answers[number])).in_thread() as server:
+            done = invoke("doctor", "--api-url", server.url, "--model", MODEL)
+        outputs += [done.stdout, done.stderr]
+    parts = {MARKED[start : start + 6] for start in range(len(MARKED) - 5)}
+    assert leaks(place, *outputs, secrets=parts) == []
 
 
 # --- addresses -----------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 """Which values are credentials, and how they are taken out of a text, however it spells them."""
 
 import base64
+import html
 import json
 import logging
 import re
 from pathlib import Path
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 from hypothesis import given
@@ -38,7 +39,22 @@ SPELLINGS = {
     "URL": lambda key: f"https://h/v1?key={quote(key)}&x=1",
     "URL, every character": lambda key: f"https://h/v1?key={quote(key, safe='')}",
     "form": lambda key: f"key={quote_plus(key)}",
+    "URL, needlessly": lambda key: "".join(f"%{byte:02x}" for byte in key.encode()),
+    "repr of bytes": lambda key: repr(key.encode()),
+    "JSON in repr of bytes": lambda key: repr(json.dumps(key).encode()),
+    "HTML": html.escape,
+    "HTML, numbers": lambda key: "".join(f"&#{ord(letter)};" for letter in key),
+    "HTML, hexadecimal": lambda key: "".join(f"&#x{ord(letter):X};" for letter in key),
 }
+
+
+def unspelled(text):
+    """Undo what spells single ASCII characters, as a reader of a report would."""
+    return re.sub(
+        r"\\+u00([2-7].)|\\+x([2-7].)|%([2-7].)|&#x([2-7].);",
+        lambda match: chr(int(next(filter(None, match.groups())), 16)),
+        text,
+    )
 
 
 @pytest.mark.parametrize("key", [KEY, ODD], ids=["plain", "odd"])
@@ -50,14 +66,29 @@ def test_every_spelling_is_masked(spelling, key):
     assert key not in masked
     assert key[-8:] not in masked
     for _ in range(3):
-        masked = masked.encode("latin-1", "backslashreplace").decode("unicode_escape")
+        masked = html.unescape(unquote(masked.encode("latin-1", "backslashreplace").decode("unicode_escape")))
         assert key not in masked
+        assert key[-8:] not in masked
 
 
 @pytest.mark.parametrize("length", range(4, len(KEY)))
 def test_a_secret_that_an_excerpt_cuts_off_is_masked(length):
     """What an excerpt leaves of a secret at its end is masked from four characters on."""
     assert Masker([KEY]).text(f"no such key: {KEY[:length]}… (9 more)") == "no such key: ***… (9 more)"
+
+
+@given(
+    st.sampled_from([KEY, ODD]),
+    st.sampled_from(sorted(SPELLINGS)),
+    st.integers(0, 40),
+    st.integers(1, 200),
+    st.sampled_from(["…", "..."]),
+)
+def test_no_cut_leaves_a_part_of_a_secret(key, spelling, before, length, mark):
+    """Wherever an excerpt cuts a secret, however it is spelled, less than four characters of it are left."""
+    text = f"{'-' * before}{SPELLINGS[spelling](key)} and so on"
+    masked = unspelled(Masker([key]).text(f"{text[:length]}{mark} (9 more)"))
+    assert not [part for part in (key[start : start + 4] for start in range(len(key) - 3)) if part in masked]
 
 
 def test_the_longest_secret_goes_first():
@@ -173,7 +204,7 @@ def test_what_a_text_is_searched_for():
     headers = {
         "Authorization": f"Bearer {KEY}",
         "X-Basic": f"Basic {basic}",
-        "Cookie": "session=abcdef123; x=1",
+        "Cookie": "session=abcdef123; x=1; region=us-east-1",
         "X-Pass": "hunterhunter",
     }
     found = secrets_in({"extra_headers": headers})
@@ -186,7 +217,7 @@ def test_what_a_text_is_searched_for():
         "abcdef123",
         "hunterhunter",
     } <= found
-    assert not {"Bearer", "Basic", "session", "x=1"} & found
+    assert not {"Bearer", "Basic", "session", "x=1", "us-east-1"} & found
 
 
 @pytest.mark.parametrize(
@@ -199,11 +230,36 @@ def test_what_a_text_is_searched_for():
         ("X-Team", "engineering"),
         ("X-Team", "a1"),
         ("X-Model", "kimi-k2-thinking"),
+        ("X-Benchmark", "tool_calls"),
+        ("X-Region", "us-east-1"),
+        ("X-Deployment", "kimi-k2-0905-preview-2"),
+        ("X-Keyboard-Layout", "function_call"),
+        ("X-Author", "finish_reason_length"),
     ],
 )
 def test_what_a_text_is_not_searched_for(name, value):
     """Titles, versions, plain words, short values and the model's name may stand in an answer."""
     assert secrets_in({"extra_headers": {name: value}}, public=["kimi-k2-thinking"]) == frozenset()
+    assert Masker(secrets_in({"extra_headers": {name: value}})).text("tool_calls us-east-1") == (
+        "tool_calls us-east-1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("X-Gateway", "sk-0123456789abcdef", "sk-0123456789abcdef"),
+        ("X-Client", "AbCdEfGhIjKlMnOpQrStUv", "AbCdEfGhIjKlMnOpQrStUv"),
+        ("X-Upstream", "https://me:hunter22x@host/v1?sig=abcdefgh", "hunter22x"),
+        ("X-Upstream", "https://me:hunter22x@host/v1?sig=abcdefgh", "abcdefgh"),
+        ("xApiKey", "tool_calls", "tool_calls"),
+        ("X-Session", "us-east-1", "us-east-1"),
+        ("Authorization", 'Signature keyId="abcdefgh",signature="0123456/8="', "0123456/8="),
+    ],
+)
+def test_a_credential_by_name_or_by_form(name, value, secret):
+    """Whatever a name calls a credential is one, from eight characters on; without, what looks like a key."""
+    assert secret in secrets_in({"extra_headers": {name: value}})
 
 
 # --- logs ----------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ _AFTER_DONE_S = 0.25
 _AFTER_FINISH_S = 10.0
 """Seconds that a stream may go on behind its finish_reason: the usage comes then, or never."""
 
-_REFUSAL_BYTES = 64 * 1024
+REFUSAL_BYTES = 64 * 1024
 _REFUSAL_S = 5.0
 """Size and seconds of an error body that are waited for."""
 
@@ -112,9 +112,9 @@ async def read_refusal(response: aiohttp.ClientResponse, limits: Limits) -> byte
         async with deadline(min(limits.timeout_s, _REFUSAL_S)):
             async for chunk in response.content.iter_any():
                 body.extend(chunk)
-                if len(body) >= _REFUSAL_BYTES:
+                if len(body) >= REFUSAL_BYTES:
                     break
-    return bytes(body[:_REFUSAL_BYTES])
+    return bytes(body[:REFUSAL_BYTES])
 
 
 async def read_stream(response: aiohttp.ClientResponse, limits: Limits, started: float) -> Reading:

@@ -24,9 +24,11 @@ from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.printable import printable
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request
+from k2_verifier_adapter.core.responses import judged_alike
 from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, Pacer
 from k2_verifier_adapter.evalscope_plugin.client.reading import (
+    REFUSAL_BYTES,
     Limits,
     NoCompletionError,
     Reading,
@@ -144,10 +146,12 @@ class Transport:
             if isinstance(outcome, Reading):
                 self._proven = True
                 self._pacer.answered()
+                text = self._masker.json_text(outcome.text)
                 return ResponseRecord(
                     case_index=case_index,
                     repeat=repeat,
-                    response=self._masker.json_text(outcome.text),
+                    response=text,
+                    masked=text != outcome.text and not judged_alike(text, outcome.text),
                     stream_anomalies=outcome.anomalies,
                     request=request.identity,
                     attempts=attempts,
@@ -209,6 +213,8 @@ class Transport:
         body = await read_refusal(response, self._limits)
         status = response.status
         text = " ".join(body.decode("utf-8", "replace").split())
+        if len(body) >= REFUSAL_BYTES:
+            text += "…"
         detail = f"HTTP {status}: {excerpt(text, 500)}" if text else f"HTTP {status}"
         retry_after = retry_after_seconds(response.headers.get("Retry-After"), time.time())
         if status == 429:
