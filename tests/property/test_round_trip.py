@@ -357,7 +357,11 @@ def told(summary: Summary, *, all_asked: bool) -> dict[str, Any]:
     parts["decision"] = exit_code(summary)
     # Of requests that were never made each says in its way what is to be done. The requests of these runs are
     # not those of their subset.
-    apart = ("have no line in the results", "The run was interrupted", "parameters are not the official run's")
+    apart = (
+        "have no line in the results",
+        "The run was interrupted",
+        "parameters are not the official run's",
+    )
     parts["warnings"] = [text for text in parts["warnings"] if not any(part in text for part in apart)]
     parts["served"] = report["provenance"]["served"]
     parts["flips"] = (summary.tally.repeated.pairs, summary.tally.repeated.flips)
