@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from k2_verifier_adapter.core.model_profiles import model_profiles
 from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, Parameter
 
 _SHARE = click.FloatRange(0, 1)
@@ -21,6 +22,12 @@ margin_option = click.option(
     type=_SHARE,
     metavar="X",
     help="How much worse than the baseline a run may be, as a share; 0.03 unless set.",
+)
+
+profile_option = click.option(
+    "--profile",
+    type=click.Choice(tuple(model_profiles())),
+    help="The model that answered, where neither its name nor the run tells.",
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from k2_verifier_adapter.cli.flags import baseline_flags, gate_flags
+from k2_verifier_adapter.cli.flags import baseline_flags, gate_flags, profile_option
 from k2_verifier_adapter.cli.output import (
     check_destination,
     deliver,
@@ -23,6 +23,7 @@ from k2_verifier_adapter.cli.output import (
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--model", help="The model, where the run holds several.")
 @click.option("--subset", help="The subset, where the run holds several.")
+@profile_option
 @run_format_option
 @output_option
 @redact_option
@@ -35,6 +36,7 @@ def report(
     *,
     model: str | None,
     subset: str | None,
+    profile: str | None,
     form: str,
     output: Path | None,
     redact: bool,
@@ -55,6 +57,8 @@ def report(
         --min-schema-accuracy 0.95
     k2-verifier report outputs/20261122_101500 --baseline outputs/20261115_101500
     """
+    from dataclasses import replace
+
     from k2_verifier_adapter.core.gate import exit_code
     from k2_verifier_adapter.core.redaction import redact_summary
     from k2_verifier_adapter.evalscope_plugin.parameters import gate_options
@@ -66,6 +70,8 @@ def report(
 
     check_destination(form, output)
     stored = read_run(choose_run(run, model, subset))
+    if profile is not None:
+        stored = replace(stored, facts=replace(stored.facts, profile=profile))
     items = judge_run(stored)
     asked = gate_options(gate) if gate else stored.facts.gate
     if gate and asked != stored.facts.gate:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from k2_verifier_adapter.cli.flags import gate_flags
+from k2_verifier_adapter.cli.flags import gate_flags, profile_option
 from k2_verifier_adapter.cli.output import (
     check_destination,
     deliver,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What scores: this process, or Ray, here or on the cluster that RAY_ADDRESS names.",
 )
+@profile_option
 @run_format_option
 @output_option
 @redact_option
@@ -60,6 +61,7 @@ def score(
     subset: str | None,
     failed_as_no_call: bool,
     engine: str,
+    profile: str | None,
     form: str,
     output: Path | None,
     redact: bool,
@@ -101,7 +103,7 @@ def score(
         raise UsageError("give the official answers, either by --baseline OFFICIAL.jsonl or by --rows ROWS")
     check_destination(form, output)
     rule = FailedRule.NO_CALL if failed_as_no_call else FailedRule.LEFT_OUT
-    log = Log(find_result_files(results), subset, rule)
+    log = Log(find_result_files(results), subset, rule, profile)
     with _bar("official answers", [baseline or Path(str(rows))]) as read:
         official = load_official(baseline, rows, subset, read)
     logging.getLogger(LOGGER).debug("%d official answers in %s", len(official.cases), official.info.source)

@@ -22,6 +22,7 @@ from k2_verifier_adapter.core.json_text import (
     loads_strict,
     shown,
 )
+from k2_verifier_adapter.core.messages import tools_in
 
 NOT_PARAMETERS = frozenset({"model", "messages", "tools"})
 """Keys of a row's `parameters` that never become request parameters."""
@@ -78,6 +79,17 @@ class Case:
         """Decode the tools that are sent; an empty list if the row has none."""
         return [] if self.tools_json is None else json.loads(self.tools_json)
 
+    def declared_tools(self) -> Any:
+        """Decode the tools that a call may be of: those that are sent, and those that messages declare."""
+        tools = self.tools()
+        if b'"tools"' not in self.messages_json or not isinstance(tools, list):
+            return tools
+        return [*tools, *tools_in(self.messages())]
+
+    def mentions(self, text: str) -> bool:
+        """Whether a text may stand in the messages; a cheap look before they are decoded."""
+        return json.dumps(text)[1:-1].encode() in self.messages_json or not text.isascii()
+
     def official_tool_calls(self) -> list[Any] | None:
         """Decode the official tool calls, or None if the row does not carry them."""
         text = self.official.tool_calls_json
@@ -98,14 +110,17 @@ class CaseLike(Protocol):
     def repairs(self) -> Repairs:
         """Repairs that were made in the messages."""
 
-    def tools(self) -> Any:
-        """Give the decoded tools; an empty list if there are none."""
+    def declared_tools(self) -> Any:
+        """Give the decoded tools that a call may be of; an empty list if there are none."""
 
     def official_tool_calls(self) -> list[Any] | None:
         """Give the decoded official tool calls, or None if they are not known."""
 
     def messages(self) -> list[Any] | None:
         """Give the decoded messages, or None if they are not known."""
+
+    def mentions(self, text: str) -> bool:
+        """Whether a text may stand in the messages."""
 
 
 def decode_row(row: Mapping[str, Any], index: int, options: HistoryOptions) -> Case:

@@ -27,7 +27,14 @@ MAX_TOOLS = 10_000
 
 OTHER_TOOLS = "(other tools)"
 
-_NOT_OF_A_TOOL = frozenset({FailureClass.NONSTANDARD_TOOL_CALL_ID, FailureClass.DUPLICATE_TOOL_CALL_ID})
+_NOT_OF_A_TOOL = frozenset(
+    {
+        FailureClass.NONSTANDARD_TOOL_CALL_ID,
+        FailureClass.DUPLICATE_TOOL_CALL_ID,
+        FailureClass.TOOL_CALL_ID_REUSED,
+        FailureClass.MARKUP_IN_TOOL_CALL_ID,
+    }
+)
 """Classes that say nothing of the tool that was called."""
 
 _NOR_THE_CAUSE = _NOT_OF_A_TOOL | {FailureClass.MISSED_CALL}

@@ -17,6 +17,7 @@ class Group(str, Enum):
     FINISH_AGAINST_PAYLOAD = "finish against payload"
     LEAKS = "leaks"
     NOTHING = "nothing"
+    GENERATION = "generation"
     DECISION = "decision"
     NOT_THE_VENDORS = "not the vendor's"
     STREAM = "stream"
@@ -43,6 +44,7 @@ class FailureClass(str, Enum):
     TOOL_NAME_CASE_OR_PREFIX = "tool_name_case_or_prefix"
     NONSTANDARD_TOOL_CALL_ID = "nonstandard_tool_call_id"
     DUPLICATE_TOOL_CALL_ID = "duplicate_tool_call_id"
+    TOOL_CALL_ID_REUSED = "tool_call_id_reused"
 
     FINISH_TOOL_CALLS_WITHOUT_CALLS = "finish_tool_calls_without_calls"
     CALLS_WITHOUT_FINISH_TOOL_CALLS = "calls_without_finish_tool_calls"
@@ -53,10 +55,16 @@ class FailureClass(str, Enum):
 
     MARKUP_IN_CONTENT = "markup_in_content"
     MARKUP_IN_REASONING = "markup_in_reasoning"
+    MARKUP_IN_ARGUMENTS = "markup_in_arguments"
+    MARKUP_IN_TOOL_CALL_ID = "markup_in_tool_call_id"
     SPECIAL_TOKEN_LEAK = "special_token_leak"
+    CALL_IN_CONTENT = "call_in_content"
 
     EMPTY_RESPONSE = "empty_response"
     REASONING_ONLY = "reasoning_only"
+
+    DEGENERATE_TEXT = "degenerate_text"
+    REPEATED_CALL = "repeated_call"
 
     MISSED_CALL = "missed_call"
     EXTRA_CALL = "extra_call"
@@ -69,6 +77,10 @@ class FailureClass(str, Enum):
     STREAM_ID_MISSING = "stream_id_missing"
     STREAM_NAME_REPEATED = "stream_name_repeated"
     STREAM_IGNORED = "stream_ignored"
+    STREAM_CUMULATIVE = "stream_cumulative"
+    STREAM_EMPTY_TOOL_CALLS = "stream_empty_tool_calls"
+    STREAM_MESSAGE_FOR_DELTA = "stream_message_for_delta"
+    CALL_IN_OTHER_CHOICE = "call_in_other_choice"
 
     HTTP_4XX = "http_4xx"
     HTTP_5XX = "http_5xx"
@@ -93,6 +105,7 @@ _FIRST_OF_GROUP = {
     FailureClass.FINISH_TOOL_CALLS_WITHOUT_CALLS: Group.FINISH_AGAINST_PAYLOAD,
     FailureClass.MARKUP_IN_CONTENT: Group.LEAKS,
     FailureClass.EMPTY_RESPONSE: Group.NOTHING,
+    FailureClass.DEGENERATE_TEXT: Group.GENERATION,
     FailureClass.MISSED_CALL: Group.DECISION,
     FailureClass.BROKEN_TOOL_SCHEMA: Group.NOT_THE_VENDORS,
     FailureClass.STREAM_INDEX_MISSING: Group.STREAM,
@@ -131,6 +144,40 @@ class LeakedCall(str, Enum):
     INVALID = "invalid"
 
 
+class Variant(str, Enum):
+    """What else is known of a failure, where findings tell it from others of its class.
+
+    A failure has one at most; the value is the name used in files.
+    """
+
+    CALL_DROPPED = "call_dropped"
+    """Of an answer without a call where one was generated: its tokens, or its stream, show as much."""
+
+    EMPTY_OBJECT_FITS = "empty_object_fits"
+    """Of empty arguments, where `{}` would be valid."""
+
+    FOREIGN = "foreign"
+    """Of a special token, that of another model family."""
+
+    FROM_HISTORY = "from_history"
+    """Of a repeated call, that the history's last one is made once more."""
+
+    NEARLY_STANDARD = "nearly_standard"
+    """Of an id that tells a declared tool and a number in another form than K2's."""
+
+    ABSENT = "absent"
+    """Of an id that is missing or empty."""
+
+    ABSENT_IN_STREAM = "absent_in_stream"
+    """Of an id that no delta of a stream carried, as `stream_id_missing` says."""
+
+    SENT_AGAIN = "sent_again"
+    """Of arguments behind which they stand once more, as an encoded string."""
+
+    THINK_TAG = "think_tag"
+    """Of a special token, a think tag."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One observed failure of one response.
@@ -148,6 +195,7 @@ class Failure:
             with valid arguments) or not (`invalid`); None if none can.
         in_history: Of an undeclared tool, whether its name occurs in the request's messages; None if
             they are not known.
+        variant: Which of the kinds of its class that findings tell apart, or None.
     """
 
     failure_class: FailureClass
@@ -160,6 +208,7 @@ class Failure:
     where: str | None = None
     leaked_call: LeakedCall | None = None
     in_history: bool | None = None
+    variant: Variant | None = None
 
     def as_json(self) -> dict[str, str | int]:
         """Give the JSON form: the class under `class`, and only the fields that are set."""
@@ -174,5 +223,6 @@ class Failure:
             "where": self.where,
             "leaked_call": None if self.leaked_call is None else self.leaked_call.value,
             "in_history": self.in_history,
+            "variant": None if self.variant is None else self.variant.value,
         }
         return {name: value for name, value in fields.items() if value is not None}

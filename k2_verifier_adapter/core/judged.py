@@ -14,6 +14,7 @@ from k2_verifier_adapter.core.cases import Case, CaseLike
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.judging.judge import judge
+from k2_verifier_adapter.core.model_profiles import ModelProfile
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import token_limit_of
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
@@ -38,6 +39,7 @@ class JudgedResponse:
         duration_s: Seconds that the answer took; None if a log does not say.
         raw: Whether the response is the endpoint's own, not parsed by EvalScope before.
         masked: Whether a secret was taken out of what is judged.
+        gateways: What its headers say that it passed through.
     """
 
     case_index: int
@@ -48,6 +50,7 @@ class JudgedResponse:
     attempts: int
     raw: bool
     masked: bool = False
+    gateways: tuple[str, ...] = ()
 
 
 Item = JudgedResponse | FailedRequest
@@ -65,23 +68,27 @@ def judge_response(
     attempts: int = 1,
     raw: bool = True,
     masked: bool = False,
+    gateways: tuple[str, ...] = (),
+    profile: ModelProfile | None = None,
 ) -> Item:
     """Judge what was answered to a request; what is no completion is a failed request.
 
     The arguments by name are what `JudgedResponse` and `Judgement` keep of them; `parameters` are those of
     the request, None if they are not known. What EvalScope's other APIs make of a token limit is not, so no
-    answer of theirs is held against it.
+    answer of theirs is held against it. `profile` is the model's.
     """
     if isinstance(response, NotACompletion):
         failure = Failure(response.failure_class, response.reason)
         status = _STATUS_OF_ANSWERS if raw else None
         return FailedRequest(case.index, failure, status, attempts, repeat, duration_s or 0.0)
     token_limit = token_limit_of(parameters) if raw else None
-    judgement = judge(case, response, stream_anomalies, token_limit=token_limit)
-    return JudgedResponse(case.index, repeat, response, judgement, duration_s, attempts, raw, masked)
+    judgement = judge(case, response, stream_anomalies, token_limit=token_limit, profile=profile)
+    return JudgedResponse(
+        case.index, repeat, response, judgement, duration_s, attempts, raw, masked, gateways
+    )
 
 
-def judge_record(case: NumberedCase, record: ResponseRecord) -> Item:
+def judge_record(case: NumberedCase, record: ResponseRecord, profile: ModelProfile | None = None) -> Item:
     """Judge a response from its stored text, just received or read back."""
     return judge_response(
         case,
@@ -93,10 +100,14 @@ def judge_record(case: NumberedCase, record: ResponseRecord) -> Item:
         attempts=record.attempts,
         raw=record.raw,
         masked=record.masked,
+        gateways=record.gateways,
+        profile=profile,
     )
 
 
-def judge_all(cases: Mapping[int, Case], records: Iterable[ResponseRecord]) -> Iterator[Item]:
+def judge_all(
+    cases: Mapping[int, Case], records: Iterable[ResponseRecord], profile: ModelProfile | None = None
+) -> Iterator[Item]:
     """Judge stored responses; the cases are given by 0-based row number."""
     for record in records:
-        yield judge_record(cases[record.case_index], record)
+        yield judge_record(cases[record.case_index], record, profile)

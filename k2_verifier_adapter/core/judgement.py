@@ -81,6 +81,7 @@ class Judgement:
             change it.
         tools: The calls by tool; empty unless finish_reason is `tool_calls`.
         official_runs: How many official runs called, and how many answered; None if one is known.
+        unseen_tokens: Whether more tokens were generated than all that is visible can be.
     """
 
     finish_reason: str | None
@@ -98,6 +99,7 @@ class Judgement:
     notes: tuple[Note, ...] = ()
     tools: tuple[ToolUse, ...] = ()
     official_runs: tuple[int, int] | None = None
+    unseen_tokens: bool = False
 
     @property
     def calls(self) -> bool:

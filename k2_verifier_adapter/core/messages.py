@@ -37,6 +37,17 @@ def first_name(calls: Sequence[Any]) -> str | None:
     return name_of(calls[0]) if calls else None
 
 
+def tools_in(messages: Sequence[Any] | None) -> list[Any]:
+    """List the tools that messages declare, as K3 takes them from system messages."""
+    return [
+        tool
+        for message in messages or ()
+        if isinstance(message, dict) and isinstance(message.get("tools"), list)
+        for tool in message["tools"]
+        if isinstance(tool, dict)
+    ]
+
+
 def names_in_history(messages: Sequence[Any] | None) -> frozenset[str]:
     """List the tools that were called, or that answered, in a request's messages."""
     names: list[Any] = []

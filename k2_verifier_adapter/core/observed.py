@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
 from k2_verifier_adapter.core.counts import count_text, merge_texts
+from k2_verifier_adapter.core.gateways import router_of
 from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.responses import reported_tokens
 
@@ -20,6 +21,7 @@ class Observed:
 
     Attributes:
         providers: Responses by the `provider` field, which routers set.
+        gateways: Responses by what they say that they passed through.
         not_raw: Responses that passed through EvalScope's own parsing.
         masked: Responses of which a secret was taken out of what is judged.
         retried: Responses that took more than one attempt.
@@ -28,6 +30,7 @@ class Observed:
     models: Counter[str] = field(default_factory=Counter)
     providers: Counter[str] = field(default_factory=Counter)
     system_fingerprints: Counter[str] = field(default_factory=Counter)
+    gateways: Counter[str] = field(default_factory=Counter)
     usage: Counter[str] = field(default_factory=Counter)
     durations_s: array[float] = field(default_factory=lambda: array("d"))
     not_raw: int = 0
@@ -42,8 +45,12 @@ class Observed:
         raw: bool = True,
         masked: bool = False,
         attempts: int = 1,
+        gateways: Iterable[str] = (),
     ) -> None:
-        """Take in one completion."""
+        """Take in one completion; `gateways` are those that its headers named."""
+        router = router_of(completion)
+        for gateway in dict.fromkeys((*gateways, router) if router else gateways):
+            count_text(self.gateways, gateway)
         for counter, name in (
             (self.models, "model"),
             (self.providers, "provider"),
@@ -67,6 +74,7 @@ class Observed:
         merge_texts(self.models, other.models)
         merge_texts(self.providers, other.providers)
         merge_texts(self.system_fingerprints, other.system_fingerprints)
+        merge_texts(self.gateways, other.gateways)
         self.usage += other.usage
         self.durations_s.extend(other.durations_s)
         self.not_raw += other.not_raw

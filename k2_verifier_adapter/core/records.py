@@ -30,6 +30,7 @@ class ResponseRecord:
         raw: False where an API that is not OpenAI-compatible was asked through EvalScope, whose
             own parsing then stands between the response and the judgement.
         masked: Whether a secret was taken out of what is judged.
+        gateways: What its headers say that it passed through.
     """
 
     case_index: int
@@ -43,6 +44,7 @@ class ResponseRecord:
     finished_at: str
     raw: bool = True
     masked: bool = False
+    gateways: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Give the stored form."""
@@ -58,6 +60,7 @@ class ResponseRecord:
             "finished_at": self.finished_at,
             "raw": self.raw,
             **({"masked": True} if self.masked else {}),
+            **({"gateways": list(self.gateways)} if self.gateways else {}),
         }
 
     @classmethod
@@ -82,6 +85,7 @@ class ResponseRecord:
                 finished_at=str(value.get("finished_at", "")),
                 raw=bool(value.get("raw", True)),
                 masked=bool(value.get("masked", False)),
+                gateways=tuple(map(str, value.get("gateways", ()))),
             )
         except (KeyError, OverflowError, TypeError, ValueError):
             return None

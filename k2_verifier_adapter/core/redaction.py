@@ -60,7 +60,13 @@ def redact_summary(summary: Summary) -> Summary:
     return replace(
         summary,
         facts=replace(summary.facts, parameters=redact_parameters(summary.facts.parameters)),
-        tally=replace(summary.tally, others_detail=finish_reasons, tools=tools),
+        tally=replace(
+            summary.tally,
+            others_detail=finish_reasons,
+            tools=tools,
+            refusals=summary.tally.refusals.without_words(REDACTED),
+        ),
+        findings=tuple(replace(finding, quotes=()) for finding in summary.findings),
         redacted=True,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from k2_verifier_adapter.core.json_text import json_object, text, text_or_none, whole
+from k2_verifier_adapter.core.model_profiles import ModelProfile, choose_profile, profile_or_none
 from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.sampling import RowsSample
 from k2_verifier_adapter.core.statistics.sequential import FIXED, Design, Level
@@ -162,6 +163,7 @@ class RunFacts:
         stopped: Which maximum of the user's ended the last session early, or None.
         gate: What decides the exit code, as the user asked when the run was made.
         stopping: How the run stops when it is decided, or None if it asks all of its rows.
+        profile: The model profile that the user chose; None if model and subset tell it.
     """
 
     model: str
@@ -181,6 +183,12 @@ class RunFacts:
     stopped: str | None = None
     gate: GateOptions = NO_GATE
     stopping: StoppingRule | None = None
+    profile: str | None = None
+
+    @property
+    def model_profile(self) -> ModelProfile:
+        """What a faithful answer looks like."""
+        return choose_profile(model=self.model, subset=self.subset, chosen=self.profile)
 
     @property
     def level(self) -> Level:
@@ -216,6 +224,7 @@ def facts_as_json(facts: RunFacts) -> dict[str, Any]:
         "stopped": facts.stopped,
         "gate": facts.gate.as_json(),
         "stopping": None if facts.stopping is None else facts.stopping.as_json(),
+        "profile": facts.profile,
     }
 
 
@@ -239,6 +248,7 @@ def facts_from_json(value: Mapping[str, Any]) -> RunFacts:
         stopped=text_or_none(value.get("stopped")),
         gate=GateOptions.from_json(value.get("gate")),
         stopping=StoppingRule.from_json(value.get("stopping")),
+        profile=profile_or_none(value.get("profile")),
     )
 
 

@@ -129,6 +129,7 @@ def summarize(facts: RunFacts, cases: Collection[Case], items: Iterable[Item]) -
                 raw=item.raw,
                 masked=item.masked,
                 attempts=item.attempts,
+                gateways=item.gateways,
             )
     calls = sum(case.official.should_call for case in cases) * facts.repeats
     counts = tally.counts
@@ -226,6 +227,7 @@ def build_summary(
         providers=observed.providers,
         retried=observed.retried,
         self_agreement=_self_agreement(facts),
+        profile=facts.model_profile,
     )
     return Summary(
         facts=facts,

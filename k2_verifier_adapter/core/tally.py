@@ -9,10 +9,11 @@ from enum import Enum, auto
 from itertools import islice
 
 from k2_verifier_adapter.core.counts import Counts, ToolTally, count_text, merge_texts
-from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, LeakedCall
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, LeakedCall, Variant
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement, NoteKind
-from k2_verifier_adapter.core.judging.markup import FOREIGN_TOKENS
+from k2_verifier_adapter.core.refusals import RefusalReason
 from k2_verifier_adapter.core.responses import FinishBucket
+from k2_verifier_adapter.core.server_words import Refusals
 from k2_verifier_adapter.core.statistics.decisions import CaseDecisions
 from k2_verifier_adapter.core.statistics.ratios import RepeatedCases
 
@@ -29,9 +30,7 @@ class Trait(Enum):
     VALID_CALL_IN_CONTENT = auto()
     VALID_CALL_IN_REASONING = auto()
     UNDECLARED_BUT_IN_HISTORY = auto()
-    EMPTY_OBJECT_FITS = auto()
     REPAIRABLE_JSON = auto()
-    FOREIGN_MARKUP = auto()
     CALLS_UNDER_NULL = auto()
 
 
@@ -44,6 +43,40 @@ _VALID_CALL_IN = {
     FailureClass.MARKUP_IN_CONTENT: Trait.VALID_CALL_IN_CONTENT,
     FailureClass.MARKUP_IN_REASONING: Trait.VALID_CALL_IN_REASONING,
 }
+
+
+Symptom = tuple[FailureClass, "Variant | RefusalReason | None"]
+"""A failure class, and which of its kinds: a failed request's is what its server says."""
+
+
+@dataclass(slots=True)
+class SymptomTally:
+    """The responses, or failed requests, with one symptom.
+
+    Attributes:
+        shown: Those that show it.
+        primary: Those whose primary class it is.
+        shown_cases: The 0-based row numbers of the first that show it, at most `MAX_EVIDENCE`.
+        primary_cases: Likewise where it is primary.
+        statuses: Failed requests by status.
+        change: What the counts would change by, if it were fixed.
+    """
+
+    shown: int = 0
+    primary: int = 0
+    shown_cases: dict[int, None] = field(default_factory=dict)
+    primary_cases: dict[int, None] = field(default_factory=dict)
+    statuses: Counter[int] = field(default_factory=Counter)
+    change: Counts = field(default_factory=Counts)
+
+    def merge(self, other: SymptomTally) -> None:
+        """Take in those of other cases."""
+        self.shown += other.shown
+        self.primary += other.primary
+        _keep(self.shown_cases, other.shown_cases, MAX_EVIDENCE)
+        _keep(self.primary_cases, other.primary_cases, MAX_EVIDENCE)
+        self.statuses += other.statuses
+        self.change += other.change
 
 
 @dataclass(slots=True)
@@ -59,9 +92,10 @@ class Tally:
         failure_counts: Responses, or failed requests, that show a failure class.
         failure_cases: The 0-based row numbers of those, without repetition, in order; the first
             `MAX_LISTED_CASES`.
-        primary_counts: Responses, or failed requests, by the class that is the cause of the others.
-        primary_cases: The 0-based row numbers of the first of those, at most `MAX_EVIDENCE`.
-        changes: What the counts would change by, if a class were fixed.
+        symptoms: Responses, or failed requests, by failure class and variant.
+        refusals: What the servers of failed requests say.
+        sound: Responses without failure.
+        sound_unseen: Those of them with more tokens than are visible.
         traits: Responses by what findings rest on beside the classes.
     """
 
@@ -73,9 +107,10 @@ class Tally:
     failure_counts: Counter[FailureClass] = field(default_factory=Counter)
     failure_cases: dict[FailureClass, dict[int, None]] = field(default_factory=dict)
     failed_statuses: Counter[int] = field(default_factory=Counter)
-    primary_counts: Counter[FailureClass] = field(default_factory=Counter)
-    primary_cases: dict[FailureClass, dict[int, None]] = field(default_factory=dict)
-    changes: dict[FailureClass, Counts] = field(default_factory=dict)
+    symptoms: dict[Symptom, SymptomTally] = field(default_factory=dict)
+    refusals: Refusals = field(default_factory=Refusals)
+    sound: int = 0
+    sound_unseen: int = 0
     traits: Counter[Trait] = field(default_factory=Counter)
     tools: ToolTally = field(default_factory=ToolTally)
 
@@ -94,9 +129,14 @@ class Tally:
         if judgement.bucket is FinishBucket.OTHERS and judgement.finish_reason is not None:
             count_text(self.others_detail, judgement.finish_reason)
         if judgement.failures:
-            self._note(case_index, judgement.failures, judgement.primary)
+            variants = self._note(case_index, judgement.failures, judgement.primary)
             for fix in judgement.fixes:
-                self.changes.setdefault(fix.failure_class, Counts()).add_change(judgement, fix)
+                self._symptom(fix.failure_class, variants[fix.failure_class]).change.add_change(
+                    judgement, fix
+                )
+        else:
+            self.sound += 1
+            self.sound_unseen += judgement.unseen_tokens
         if judgement.failures or judgement.notes:
             self.traits.update(traits_of(judgement))
         if judgement.failures or judgement.tools:
@@ -111,9 +151,17 @@ class Tally:
         if request.status is not None:
             self.failed_statuses[request.status] += 1
         kind = request.failure.failure_class
-        self._note(request.case_index, (request.failure,), kind)
+        self._count(kind, request.case_index)
+        reason = self.refusals.add(request)
+        symptom = self._symptom(kind, reason)
+        symptom.shown += 1
+        symptom.primary += 1
+        _keep(symptom.shown_cases, (request.case_index,), MAX_EVIDENCE)
+        _keep(symptom.primary_cases, (request.case_index,), MAX_EVIDENCE)
+        if request.status is not None:
+            symptom.statuses[request.status] += 1
         if request.as_no_call_against:
-            self.changes.setdefault(kind, Counts()).add_completion()
+            symptom.change.add_completion()
 
     @property
     def failed(self) -> int:
@@ -153,13 +201,47 @@ class Tally:
             self._open_case = case_index
         self._open.append(item)
 
-    def _note(self, case_index: int, failures: Iterable[Failure], primary: FailureClass | None) -> None:
-        for kind in {failure.failure_class: None for failure in failures}:
-            self.failure_counts[kind] += 1
-            _keep(self.failure_cases, kind, (case_index,), MAX_LISTED_CASES)
-        if primary is not None:
-            self.primary_counts[primary] += 1
-            _keep(self.primary_cases, primary, (case_index,), MAX_EVIDENCE)
+    def _note(
+        self, case_index: int, failures: Iterable[Failure], primary: FailureClass | None
+    ) -> dict[FailureClass, Variant | None]:
+        """Count what a response shows; give the variant of each class, the first failure's."""
+        variants: dict[FailureClass, Variant | None] = {}
+        for failure in failures:
+            variants.setdefault(failure.failure_class, failure.variant)
+        for kind, variant in variants.items():
+            self._count(kind, case_index)
+            symptom = self._symptom(kind, variant)
+            symptom.shown += 1
+            _keep(symptom.shown_cases, (case_index,), MAX_EVIDENCE)
+            if kind is primary:
+                symptom.primary += 1
+                _keep(symptom.primary_cases, (case_index,), MAX_EVIDENCE)
+        return variants
+
+    def _count(self, kind: FailureClass, case_index: int) -> None:
+        self.failure_counts[kind] += 1
+        _keep(self.failure_cases.setdefault(kind, {}), (case_index,), MAX_LISTED_CASES)
+
+    def _symptom(self, kind: FailureClass, variant: Variant | RefusalReason | None) -> SymptomTally:
+        return self.symptoms.setdefault((kind, variant), SymptomTally())
+
+    @property
+    def primary_counts(self) -> Counter[FailureClass]:
+        """Responses, or failed requests, by the class that is the cause of the others."""
+        counts: Counter[FailureClass] = Counter()
+        for (kind, _), symptom in self.symptoms.items():
+            if symptom.primary:
+                counts[kind] += symptom.primary
+        return counts
+
+    @property
+    def changes(self) -> dict[FailureClass, Counts]:
+        """What the counts would change by, if a class were fixed."""
+        changes: dict[FailureClass, Counts] = {}
+        for (kind, _), symptom in self.symptoms.items():
+            if symptom.change != Counts():
+                changes[kind] = changes.get(kind, Counts()) + symptom.change
+        return changes
 
     def merge(self, other: Tally) -> None:
         """Take in another tally over other cases; the order changes nothing but that of the cases."""
@@ -172,25 +254,22 @@ class Tally:
         merge_texts(self.others_detail, other.others_detail)
         self.failure_counts += other.failure_counts
         self.failed_statuses += other.failed_statuses
-        self.primary_counts += other.primary_counts
         self.traits += other.traits
         self.tools.merge(other.tools)
-        for kind, change in other.changes.items():
-            self.changes[kind] = self.changes.get(kind, Counts()) + change
+        self.refusals.merge(other.refusals)
+        self.sound += other.sound
+        self.sound_unseen += other.sound_unseen
         for kind, cases in other.failure_cases.items():
-            _keep(self.failure_cases, kind, cases, MAX_LISTED_CASES)
-        for kind, cases in other.primary_cases.items():
-            _keep(self.primary_cases, kind, cases, MAX_EVIDENCE)
+            _keep(self.failure_cases.setdefault(kind, {}), cases, MAX_LISTED_CASES)
+        for (kind, variant), symptom in other.symptoms.items():
+            self._symptom(kind, variant).merge(symptom)
 
 
-def _keep(
-    kept: dict[FailureClass, dict[int, None]], kind: FailureClass, cases: Iterable[int], most: int
-) -> None:
-    """Keep the first cases of a class, each once."""
-    ours = kept.setdefault(kind, {})
-    free = most - len(ours)
+def _keep(kept: dict[int, None], cases: Iterable[int], most: int) -> None:
+    """Keep the first cases, each once."""
+    free = most - len(kept)
     if free > 0:
-        ours.update(islice(((case, None) for case in cases if case not in ours), free))
+        kept.update(islice(((case, None) for case in cases if case not in kept), free))
 
 
 def traits_of(judgement: Judgement) -> set[Trait]:
@@ -204,14 +283,10 @@ def traits_of(judgement: Judgement) -> set[Trait]:
             traits.add(_VALID_CALL_IN[kind])
         elif kind is FailureClass.UNDECLARED_TOOL and failure.in_history:
             traits.add(Trait.UNDECLARED_BUT_IN_HISTORY)
-        elif kind is FailureClass.SPECIAL_TOKEN_LEAK and failure.marker in FOREIGN_TOKENS:
-            traits.add(Trait.FOREIGN_MARKUP)
         elif kind is FailureClass.CALLS_WITHOUT_FINISH_TOOL_CALLS and judgement.finish_reason is None:
             traits.add(Trait.CALLS_UNDER_NULL)
     for note in judgement.notes:
-        if note.kind is NoteKind.EMPTY_OBJECT_FITS:
-            traits.add(Trait.EMPTY_OBJECT_FITS)
-        elif note.kind is NoteKind.REPAIRABLE_JSON and written:
+        if note.kind is NoteKind.REPAIRABLE_JSON and written:
             # Of arguments that were cut or glued together, a repair would only guess.
             traits.add(Trait.REPAIRABLE_JSON)
     return traits

@@ -1,4 +1,6 @@
-"""The bundled rows: synthetic, so that the whole chain runs with nothing downloaded.
+"""Data files: the bundled rows, and what is known of models and engines, with its sources.
+
+The rows are synthetic, so that the whole chain runs with nothing downloaded.
 
 This is the lowest layer: it imports nothing from the rest of the package, and only the standard library.
 """
@@ -12,3 +14,8 @@ from pathlib import Path
 def bundled_rows_path() -> Path:
     """Return the path of the bundled rows, one JSON object a line in the hosted format."""
     return Path(str(files(__name__) / "bundled_rows.jsonl"))
+
+
+def read_data(name: str) -> str:
+    """Read one of the data files."""
+    return files(__name__).joinpath(name).read_text(encoding="utf-8")

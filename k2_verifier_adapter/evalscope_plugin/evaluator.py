@@ -153,6 +153,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
             standard=rows.standard or preset_for(subset).standard,
             gate=gate_options(self.benchmark.parameters),
             stopping=rule,
+            profile=self.benchmark.parameters["profile"],
         )
         logger.info(f"{subset}: sent with {dict(facts.parameters)}")
         reviews = self.cache_manager.get_review_cache_path(subset)
@@ -272,7 +273,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
 
     def _judge(self, item: WorkItem, record: ResponseRecord) -> Mapping[str, Any]:
         """Judge an answer and keep what was judged; give its completion, empty if it is none."""
-        judged = judge_record(item.case, record)
+        judged = judge_record(item.case, record, self._files[item.subset].facts.model_profile)
         if isinstance(judged, FailedRequest):
             self._record_failure(item.subset, judged)
             return {}

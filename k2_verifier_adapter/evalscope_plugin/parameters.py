@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from k2_verifier_adapter.core.model_profiles import model_profiles
 from k2_verifier_adapter.errors import UsageError
 
 if TYPE_CHECKING:
@@ -144,6 +145,17 @@ PARAMETERS = (
         {"stop_when_decided": True},
         flag_help="Ask in a random order, and stop as soon as the strict verdict is decided; --limit is the "
         "most cases.",
+        is_new=True,
+    ),
+    Parameter(
+        "profile",
+        str,
+        None,
+        "The model whose faithful answers these are held against: its ids, its markup, its advice. Without "
+        "it, the model's name tells, else the subset.",
+        {"profile": "k3"},
+        choices=tuple(model_profiles()),
+        flag_help="The model that answers, where its name does not tell.",
         is_new=True,
     ),
     Parameter(

@@ -23,6 +23,7 @@ from evalscope.run import run_task
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.judged import judge_record
 from k2_verifier_adapter.core.judgement import FailedRequest
+from k2_verifier_adapter.core.model_profiles import choose_profile
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.secrets import Masker
@@ -229,7 +230,8 @@ def probe(
             return await transport.send(request, case.index)
 
     outcome = asyncio.run(send())
-    judged = outcome if isinstance(outcome, FailedRequest) else judge_record(case, outcome)
+    profile = choose_profile(model=model, subset=subset)
+    judged = outcome if isinstance(outcome, FailedRequest) else judge_record(case, outcome, profile)
     if isinstance(judged, FailedRequest):
         failure = judged.failure
         return ProbeResult(ok=False, lines=[f"{failure.failure_class.value}: {failure.detail}"])

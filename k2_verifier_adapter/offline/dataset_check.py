@@ -89,7 +89,7 @@ def _add(check: SubsetCheck, schemas: _Schemas, place: Place, case: Case) -> Non
         check.repairs[name] += bool(getattr(case.repairs, name))
     for name, value in case.parameters.items():
         check.parameters[name][dumps_ascii(value)] += 1
-    tools = case.tools()
+    tools = case.declared_tools()
     check.tools += len(tools)
     for position, tool in enumerate(tools):
         problem = schemas.problem(tool)

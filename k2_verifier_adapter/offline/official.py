@@ -14,6 +14,7 @@ from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case, OfficialAnswer
 from k2_verifier_adapter.core.history import HistoryOptions, Repairs, RequestMarks, marks_of
 from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.log_facts import FailedRule, OfficialFacts
+from k2_verifier_adapter.core.messages import tools_in
 from k2_verifier_adapter.core.presets import Standard, preset_for
 from k2_verifier_adapter.core.requests import official_parameters
 from k2_verifier_adapter.core.responses import Response, read_completion
@@ -125,12 +126,14 @@ class LoggedCase:
         """The official answer; of a failed official request, that it does not call."""
         return self.held_against.answer or NO_CALL
 
-    def tools(self) -> Any:
+    def declared_tools(self) -> Any:
         """Give the tools that the response is judged against."""
-        if self.own_tools is not None:
-            return self.own_tools
-        tools_json = self.held_against.tools_json
-        return [] if tools_json is None else json.loads(tools_json)
+        tools = self.own_tools
+        if tools is None:
+            tools_json = self.held_against.tools_json
+            tools = [] if tools_json is None else json.loads(tools_json)
+        in_messages = tools_in(self.messages())
+        return [*tools, *in_messages] if in_messages and isinstance(tools, list) else tools
 
     def official_tool_calls(self) -> list[Any] | None:
         """Decode the official calls; None if they are not known."""
@@ -141,6 +144,10 @@ class LoggedCase:
     def messages(self) -> list[Any] | None:
         """Give the messages of the request; None if the line does not hold them."""
         return self.own_messages if isinstance(self.own_messages, list) else None
+
+    def mentions(self, _: str) -> bool:
+        """Whether there are messages to look at: they are decoded."""
+        return bool(self.messages())
 
 
 def load_official(
@@ -172,7 +179,7 @@ def _of_row(case: Case, texts: dict[bytes, bytes]) -> OfficialCase:
     # The case is decoded with its malformed arguments repaired, and says how many there were.
     marks = RequestMarks(sent.content, case.repairs.malformed_history, sent.ids)
     input_role = bool(case.repairs.input_role)
-    tools = case.tools_json
+    tools = case.tools_json if not tools_in(case.messages()) else dumps_ascii(case.declared_tools()).encode()
     tools = None if tools is None else texts.setdefault(tools, tools)
     return OfficialCase(case.index, case.official, marks, tools, input_role)
 

@@ -118,7 +118,9 @@ class ScoredLines:
             else:
                 self._keep_shared(self.parameters, other.parameters)
 
-    def summary(self, official: OfficialAnswers, subset: str | None, gate: GateOptions) -> Summary:
+    def summary(
+        self, official: OfficialAnswers, subset: str | None, gate: GateOptions, profile: str | None = None
+    ) -> Summary:
         """Put the summary together, or raise `DataError` if no line could be scored."""
         log = self.log
         if not log.scored:
@@ -163,6 +165,7 @@ class ScoredLines:
             stopped=None if plan.ended == INTERRUPTED else plan.ended,
             gate=gate,
             stopping=plan.stopping,
+            profile=profile,
         )
         summary = build_summary(
             facts,

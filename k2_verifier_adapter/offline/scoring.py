@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from k2_verifier_adapter.core.json_text import excerpt, shown
 from k2_verifier_adapter.core.judged import Item, judge_response
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.log_facts import FailedRule, LogFacts
+from k2_verifier_adapter.core.model_profiles import ModelProfile, choose_profile
 from k2_verifier_adapter.core.responses import literal_finish_reason, read_completion
 from k2_verifier_adapter.core.run_facts import StoppingRule
 from k2_verifier_adapter.core.summary import Summary
@@ -47,11 +49,16 @@ OnCase = Callable[[LoggedCase, Item], None]
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What is to be scored; the lines of all files are numbered through."""
+    """What is to be scored; the lines of all files are numbered through.
+
+    Attributes:
+        profile: The model profile to judge by; None if the model's name, or the subset, tells it.
+    """
 
     files: Sequence[Path]
     subset: str | None = None
     failed_rule: FailedRule = FailedRule.LEFT_OUT
+    profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,14 @@ def score_log(
     """
     with rereadable(log.files) as files, ExitStack() as stack:
         dropped = find_dropped(_lines(files, log.subset), _lines(files, log.subset))
-        scorer = LineScorer(official, log.failed_rule, dropped, keep_failed=keep_failed, on_case=on_case)
+        scorer = LineScorer(
+            official,
+            log.failed_rule,
+            dropped,
+            keep_failed=keep_failed,
+            on_case=on_case,
+            profile_of=partial(choose_profile, subset=log.subset or "", chosen=log.profile),
+        )
         total = scorer.nothing()
         total.log.official = official.facts
         blocks = _blocks(log, files, advance)
@@ -104,7 +118,7 @@ def score_log(
             parts = stack.enter_context(open_engine(scorer))(blocks)
         for part in parts:
             total.merge(part)
-    return total.summary(official, log.subset, gate), total.failed_cases or ()
+    return total.summary(official, log.subset, gate, log.profile), total.failed_cases or ()
 
 
 def _lines(files: Iterable[Path], subset: str | None) -> Iterator[Iterable[bytes]]:
@@ -160,14 +174,16 @@ class LineScorer:
         *,
         keep_failed: bool = False,
         on_case: OnCase | None = None,
+        profile_of: Callable[..., ModelProfile] = choose_profile,
     ) -> None:
-        """Begin; `on_case` is told of every scored line."""
+        """Begin; `on_case` is told of every scored line, `profile_of` knows the profile of a `model`."""
         self._official = official
         self._rule = failed_rule
         self._dropped = dropped
         self._keep_failed = keep_failed
         self._on_case = on_case
         self._looked_at: dict[StoppingRule, frozenset[int]] = {}
+        self._profile_of = profile_of
 
     def nothing(self) -> ScoredLines:
         """Give what no line adds up to."""
@@ -275,6 +291,7 @@ class LineScorer:
                 duration_s=duration_s,
                 attempts=note.attempts,
                 raw=note.raw,
+                profile=self._profile_of(model=_model_of(body)),
             )
         else:
             kind, status, detail = _failure_of(result.response, note)
@@ -292,6 +309,11 @@ class LineScorer:
 def _body_of(result: Result) -> Mapping[str, Any] | None:
     """Give the request as the server saw it; None if the line does not hold it."""
     return result.body if result.extra_body else result.request
+
+
+def _model_of(body: Mapping[str, Any] | None) -> str:
+    model = None if body is None else body.get("model")
+    return model if isinstance(model, str) else ""
 
 
 def _compare(log: LogFacts, result: Result, judgement: Judgement, data_index: int) -> None:

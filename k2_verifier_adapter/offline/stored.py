@@ -15,7 +15,7 @@ from k2_verifier_adapter.formats.runs import StoredRun
 def judge_run(run: StoredRun) -> list[Item]:
     """Judge every response of a stored run again; give them and its failed requests."""
     failed = [request for request in run.failed if request.case_index in run.cases]
-    return [*judge_all(run.cases, run.records), *failed]
+    return [*judge_all(run.cases, run.records, run.facts.model_profile), *failed]
 
 
 def summary_of(

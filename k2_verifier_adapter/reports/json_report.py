@@ -72,6 +72,7 @@ def report_as_json(summary: Summary) -> dict[str, Any]:
         and dict(zip(("low", "high"), summary.similarity_bounds, strict=True)),
         "baseline": None if summary.baseline is None else baseline_as_json(summary.baseline),
         "failures": failures_as_json(tally),
+        "server_messages": server_messages_as_json(tally),
         "findings": findings_as_json(summary),
         "what_if": what_if_as_json(summary),
         "tools": tools_as_json(summary),
@@ -117,10 +118,12 @@ def _provenance(summary: Summary) -> dict[str, Any]:
         "python": facts.python,
         "repeats": facts.repeats,
         "rows": facts.rows.as_json(),
+        "profile": facts.model_profile.name,
         "served": {
             "models": dict(_by_count(observed.models)),
             "providers": dict(_by_count(observed.providers)),
             "system_fingerprints": dict(_by_count(observed.system_fingerprints)),
+            "gateways": dict(_by_count(observed.gateways)),
         },
     }
 
@@ -221,7 +224,7 @@ def failures_as_json(tally: Tally) -> list[dict[str, Any]]:
             "count": count,
             "cases": sorted(tally.failure_cases.get(kind, ())),
         }
-        statuses = statuses_of(kind, tally.failed_statuses)
+        statuses = statuses_of(kind, tally)
         if statuses:
             entry["by_status"] = {str(status): number for status, number in statuses.items()}
         failures.append(entry)
@@ -234,16 +237,32 @@ def statuses_in_words(entry: Mapping[str, Any]) -> str:
     return f"HTTP status: {said}" if said else ""
 
 
-def statuses_of(kind: FailureClass, failed_statuses: Counter[int]) -> dict[int, int]:
+def statuses_of(kind: FailureClass, tally: Tally) -> dict[int, int]:
     """Split an HTTP failure class by status; empty for any other class."""
-    if kind is FailureClass.HTTP_4XX:
-        # 429 is `rate_limited`.
-        fitting = [status for status in failed_statuses if 400 <= status < 500 and status != 429]
-    elif kind is FailureClass.HTTP_5XX:
-        fitting = [status for status in failed_statuses if 500 <= status < 600]
-    else:
-        fitting = []
-    return {status: failed_statuses[status] for status in sorted(fitting)}
+    statuses: Counter[int] = Counter()
+    if kind in (FailureClass.HTTP_4XX, FailureClass.HTTP_5XX):
+        for (shown, _), symptom in tally.symptoms.items():
+            statuses += symptom.statuses if shown is kind else Counter()
+    return dict(sorted(statuses.items()))
+
+
+MAX_MESSAGES = 50
+
+
+def server_messages_as_json(tally: Tally) -> list[dict[str, Any]]:
+    """List what the servers of failed requests said, the commonest first."""
+    return [
+        {
+            "class": message.failure_class.value,
+            "reason": None if message.reason is None else message.reason.value,
+            "status": message.status,
+            "message": message.text,
+            "gateway": message.gateway,
+            "count": message.count,
+            "cases": list(message.cases),
+        }
+        for message in tally.refusals.commonest()[:MAX_MESSAGES]
+    ]
 
 
 def findings_as_json(summary: Summary) -> list[dict[str, Any]]:
@@ -260,6 +279,8 @@ def findings_as_json(summary: Summary) -> list[dict[str, Any]]:
             "explains": _rounded(finding.explains),
             "if_fixed": _rounded(finding.if_fixed),
             "check": list(finding.checks),
+            "refuted_by": finding.refuted_by,
+            "quotes": list(finding.quotes),
         }
         for finding in summary.findings
     ]

@@ -220,7 +220,9 @@ def _words(summary: Summary) -> Iterator[str]:
         yield f"Against the baseline: {found.status.value} ({wording.behind_baseline(found)})"
     yield from (f"WARNING: {line}" for line in wording.warnings(summary))
     for finding in summary.findings:
-        yield f"Probable cause: {finding.hypothesis} {finding.evidence}"
+        yield f"Probable cause: {finding.hypothesis} {finding.evidence} {finding.refuted_by}"
+    for message in wording.server_messages(summary):
+        yield f"The server said: {message}"
     for entry in failures_as_json(summary.tally):
         shown = wording.first_of(entry["cases"], _FIRST_CASES)
         if statuses := statuses_in_words(entry):

@@ -16,7 +16,7 @@ from k2_verifier_adapter.core.metrics import (
     Metric,
 )
 from k2_verifier_adapter.core.presets import SelfAgreement
-from k2_verifier_adapter.core.printable import amount, percent, plural, points
+from k2_verifier_adapter.core.printable import amount, percent, plural, points, printable
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Status, Verdict
 from k2_verifier_adapter.reports import document as doc
@@ -55,6 +55,7 @@ def run_document(summary: Summary, cases: Iterable[FailedCase] = ()) -> doc.Docu
             _metrics(summary),
             *_findings(summary),
             *_failures(summary),
+            *_server_messages(summary),
             *_what_if(summary),
             *_tools(summary),
             *_details(summary),
@@ -223,13 +224,15 @@ def _findings(summary: Summary) -> Iterator[Section]:
 
 def _finding(finding: Finding, summary: Summary) -> doc.Item:
     blocks: list[doc.Block] = [doc.Paragraph(finding.evidence)]
+    if finding.quotes:
+        blocks.append(doc.Paragraph(doc.Listed(tuple(map(printable, finding.quotes)), 0), "In its own words"))
     if gains := list(_gains(finding, summary)):
         blocks.append(doc.Paragraph("; ".join(gains), "If fixed"))
     if finding.cases:
         left = max(0, finding.count - len(finding.cases))
         cases = doc.Listed(tuple(map(str, finding.cases)), left, are_rows=True)
         blocks.append(doc.Paragraph(cases, "Cases (rows, from 0)"))
-    return doc.Item(finding.hypothesis, tuple(blocks), tuple(finding.checks))
+    return doc.Item(finding.hypothesis, tuple(blocks), (*finding.checks, finding.refuted_by))
 
 
 def _gains(finding: Finding, summary: Summary) -> Iterator[str]:
@@ -267,6 +270,12 @@ def _failures(summary: Summary) -> Iterator[Section]:
     table = Table("Failure classes", columns, tuple(rows))
     note = "count: responses, or failed requests, that show a class; one may show several"
     yield Section("failures", "Failure classes", (table, doc.Notes((note,))), link="Failures")
+
+
+def _server_messages(summary: Summary) -> Iterator[Section]:
+    """Quote the servers of failed requests."""
+    if said := wording.server_messages(summary):
+        yield Section("server-words", "What servers said", (doc.Notes(tuple(said)),))
 
 
 def _what_if(summary: Summary) -> Iterator[Section]:

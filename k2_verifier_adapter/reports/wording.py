@@ -130,6 +130,18 @@ def stopped_at(summary: Summary) -> str | None:
     return f"{'decided' if settled else 'not decided'} {rule}"
 
 
+def server_messages(summary: Summary) -> list[str]:
+    """Quote what the servers of failed requests said, with counts, the commonest first."""
+    messages = summary.tally.refusals.commonest()
+    said = []
+    for message in messages[:_MOST_NAMES]:
+        status = "no status" if message.status is None else str(message.status)
+        whose = "" if message.gateway is None else f" (the words of {message.gateway})"
+        said.append(f"{message.count:,} x {status}{whose}: {printable(message.text)}")
+    left = sum(message.count for message in messages[_MOST_NAMES:]) + summary.tally.refusals.others
+    return [*said, f"{left:,} other messages"] if left else said
+
+
 def effort(summary: Summary) -> Pairs:
     """Give tokens and latency."""
     usage, latency = summary.observed.usage, summary.observed.latency()
@@ -153,6 +165,8 @@ def provenance(summary: Summary) -> Pairs:
         ("served models", listed(observed.models) or "not reported"),
         ("providers", listed(observed.providers)),
         ("fingerprints", listed(observed.system_fingerprints)),
+        ("gateways", listed(observed.gateways)),
+        ("judged as", facts.model_profile.title),
         ("rows", f"SYNTHETIC, {rows}" if facts.rows.synthetic else rows),
         ("rows asked", "" if facts.rows.sample is None else str(facts.rows.sample)),
         ("threshold from", "" if standard is None else standard.source),

@@ -79,7 +79,7 @@ def with_usage(completion: Completion) -> Completion:
 
 def generated_call(case: Case) -> dict[str, Any] | None:
     """Build a valid call to the first declared tool that one can be generated for, or None."""
-    tools = case.tools()
+    tools = case.declared_tools()
     for name, schema in declared_tools(tools):
         call = _new_call(case, name, instance_of(schema))
         if is_valid_call(call, tools):
@@ -114,7 +114,7 @@ def _official_calls(case: Case) -> list[dict[str, Any]]:
     call = generated_call(case)
     if call is None:
         # No valid call can be made up; an empty one to the first tool stands in.
-        call = next((_new_call(case, name, {}) for name, _ in declared_tools(case.tools())), None)
+        call = next((_new_call(case, name, {}) for name, _ in declared_tools(case.declared_tools())), None)
     return [] if call is None else [call]
 
 

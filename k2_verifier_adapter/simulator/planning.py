@@ -256,4 +256,4 @@ class Planner:
 
 
 def _validity(completion: Completion, case: Case) -> bool | None:
-    return tool_calls_valid(finish_of(completion), calls_of(completion), case.tools())
+    return tool_calls_valid(finish_of(completion), calls_of(completion), case.declared_tools())

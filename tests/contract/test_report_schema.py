@@ -105,6 +105,6 @@ def test_the_names_are_those_of_the_code():
 def test_nothing_else_is_accepted():
     """A name that is not published is refused everywhere, and a missing one too."""
     report = json.loads(dump_report(summary_of_profile(PROFILES["broken"])))
-    counters = ("parameters", "others_detail", "models", "providers", "system_fingerprints")
+    counters = ("parameters", "others_detail", "models", "providers", "system_fingerprints", "gateways")
     free = ("classes", "what_if", "failures", *(f"{name}: *" for name in counters))
     assert SCHEMA.accepted_changes(report, *free) == []

@@ -314,9 +314,7 @@ EXAMPLES = [
     called(
         "name missing", [call(arguments="{}")], "undeclared_tool", "nonstandard_tool_call_id", valid=False
     ),
-    called(
-        "function missing", [{"id": OK["id"]}], "undeclared_tool", "nonstandard_tool_call_id", valid=False
-    ),
+    called("function missing", [{"id": OK["id"]}], "undeclared_tool", valid=False),
     called("call a list", [[OK]], "undeclared_tool", valid=False),
     one("no tools", "city", '{"city": "a"}', "undeclared_tool", valid=False, tools=[]),
     one(
@@ -480,7 +478,7 @@ def test_no_completion_is_a_failed_request(body: str) -> None:
 
 
 def test_only_choice_0_counts() -> None:
-    """Further choices change nothing."""
+    """Further choices change nothing but that they are named."""
     choices = [
         {"finish_reason": "stop", "message": {"content": "x"}},
         {"finish_reason": "tool_calls", "message": {"tool_calls": [OK]}},
@@ -489,7 +487,10 @@ def test_only_choice_0_counts() -> None:
     assert isinstance(response, Response)
     judgement = judge(_case(TOOLS), response)
     assert judgement.bucket.value == "stop"
-    assert [failure.failure_class for failure in judgement.failures] == [FailureClass.MISSED_CALL]
+    assert [failure.failure_class for failure in judgement.failures] == [
+        FailureClass.CALL_IN_OTHER_CHOICE,
+        FailureClass.MISSED_CALL,
+    ]
 
 
 JSON_TYPES = (None, True, False, 0, 1.5, "", "x", [], [1], {}, {"a": 1})

@@ -236,11 +236,11 @@ def assert_same(one: Tally, other: Tally) -> None:
         assert getattr(one, name) == getattr(other, name)
     for name in ("primary_counts", "traits", "tools", "changes"):
         assert getattr(one, name) == getattr(other, name)
-    for name in ("failure_cases", "primary_cases"):
-        listed, expected = getattr(one, name), getattr(other, name)
-        assert {kind: list(cases) for kind, cases in listed.items()} == {
-            kind: list(cases) for kind, cases in expected.items()
-        }
+    for name in ("symptoms", "sound", "sound_unseen"):
+        assert getattr(one, name) == getattr(other, name)
+    assert {kind: list(cases) for kind, cases in one.failure_cases.items()} == {
+        kind: list(cases) for kind, cases in other.failure_cases.items()
+    }
     assert diagnose(one, Context(), RULES) == diagnose(other, Context(), RULES)
     assert what_ifs(one) == what_ifs(other)
 
@@ -323,10 +323,12 @@ def steps_of(case: Case, message: dict[str, Any]) -> int:
 
 
 def test_a_clean_answer_costs_next_to_nothing() -> None:
-    """An answer without markup takes a few steps, as many for a long text as for a short one."""
+    """An answer without markup takes a few steps, hardly more for a long text than for a short one."""
     row = {"messages": [{"role": "user", "content": "x"}], "should_call_tool": False}
     case = decode_row(row, 0, HistoryOptions())
     text = "The quick brown fox | jumps over < the lazy dog. "
     short = steps_of(case, {"content": text, "reasoning_content": text})
     assert short < 100
-    assert steps_of(case, {"content": text * 10_000, "reasoning_content": text * 10_000}) == short
+    long = "".join(f"{number} {text}" for number in range(10_000))
+    # Whether it goes round in a loop is looked up in five places of each text.
+    assert steps_of(case, {"content": long, "reasoning_content": long}) < short + 100

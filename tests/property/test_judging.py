@@ -219,7 +219,10 @@ def test_thousands_of_calls_end_in_bounded_time(monkeypatch: pytest.MonkeyPatch)
         case_of(tools), {"choices": [{"finish_reason": "tool_calls", "message": {"tool_calls": calls}}]}
     )
     assert judgement.tool_calls_valid is False
-    assert {failure.failure_class for failure in judgement.failures} == {FailureClass.SCHEMA_TIMEOUT}
+    assert {failure.failure_class for failure in judgement.failures} == {
+        FailureClass.SCHEMA_TIMEOUT,
+        FailureClass.REPEATED_CALL,
+    }
     assert time.process_time() - start < 8
 
 

@@ -100,4 +100,5 @@ def some_finding():
         if_fixed=TwoMetrics(1.0, 1.0),
         explains=TwoMetrics(1.0, None),
         checks=("Look at the stream.",),
+        refuted_by="Refuted if not.",
     )

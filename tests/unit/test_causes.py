@@ -131,7 +131,7 @@ def test_a_missed_and_an_extra_call_name_the_tool():
 )
 def test_an_undeclared_tool_may_be_copied_from_history(messages, in_history):
     """It is said whether the name of an undeclared tool occurs among the calls of the history."""
-    (failure,) = judged(call("{}", "img_gen"), case=case_of(messages=messages)).failures
+    failure, *_ = judged(call("{}", "img_gen"), case=case_of(messages=messages)).failures
     assert (failure.failure_class, failure.in_history) == (C.UNDECLARED_TOOL, in_history)
 
 

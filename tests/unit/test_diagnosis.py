@@ -11,6 +11,7 @@ import pytest
 from judged_answers import GOOD, LEAKED, call, case_of, judged, tally_of, text
 
 from k2_verifier_adapter.core.counts import MAX_TOOLS, OTHER_TOOLS, Counts, ToolTally
+from k2_verifier_adapter.core.diagnosis.advice import resolved
 from k2_verifier_adapter.core.diagnosis.findings import (
     Base,
     Condition,
@@ -26,6 +27,7 @@ from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
 from k2_verifier_adapter.core.judgement import FailedRequest, ToolUse
 from k2_verifier_adapter.core.judging.causes import INVALID_CALL
+from k2_verifier_adapter.core.model_profiles import model_profiles
 from k2_verifier_adapter.core.tally import MAX_EVIDENCE, Tally
 
 # --- what-if --------------------------------------------------------------------------------------
@@ -104,7 +106,7 @@ def test_primary_cases_are_few_and_first():
     """Of each primary class the first cases are kept, and all are counted."""
     tally = tally_of(*[text()] * 25)
     assert tally.primary_counts == {C.MISSED_CALL: 25}
-    assert list(tally.primary_cases[C.MISSED_CALL]) == list(range(MAX_EVIDENCE))
+    assert list(tally.symptoms[C.MISSED_CALL, None].primary_cases) == list(range(MAX_EVIDENCE))
 
 
 def test_tools_are_counted_with_what_they_show():
@@ -167,7 +169,10 @@ def test_a_rule_reads_as_a_hypothesis(rule):
     assert "\n" not in rule.hypothesis + rule.evidence
     assert "{count}" in rule.evidence or "{differing}" in rule.evidence
     assert rule.checks
-    assert all(check.endswith((".", "?")) for check in rule.checks)
+    for profile in model_profiles().values():
+        assert all(check.endswith((".", "?")) for check in resolved(rule.checks, profile))
+    assert rule.refuted_by.startswith("Refuted if ")
+    assert rule.refuted_by.endswith(".")
     assert rule.minimum >= 1
 
 
@@ -175,7 +180,7 @@ def test_a_rule_reads_as_a_hypothesis(rule):
 def test_a_rule_quotes_known_numbers_only(rule):
     """Every field of an evidence is a measure or one of the rule's own numbers."""
     fields = {name for _, name, _, _ in string.Formatter().parse(rule.evidence) if name}
-    known = {*Measures(Tally(), Context()).words(), "count", "base", "share", "tools"}
+    known = {*Measures(Tally(), Context()).words(), "count", "base", "share", "tools", "statuses"}
     assert fields <= known
 
 
@@ -195,6 +200,7 @@ RULE = Rule(
     "Something is probably wrong.",
     "{count} of {base} ({share}).",
     ("Look.",),
+    "Refuted if not.",
     minimum=3,
     least_share=0.5,
 )
@@ -286,7 +292,7 @@ def test_failed_requests_are_weighed_by_what_is_lost():
     for number in range(30):
         tally.add_failed(FailedRequest(100 + number, Failure(C.HTTP_4XX, "x"), 400))
     (finding,) = diagnose(tally, Context(), RULES)
-    assert finding.rule == "schema_compiler_refuses"
+    assert finding.rule == "requests_not_accepted"
     assert "30 x 400" in finding.evidence
     assert finding.explains.trigger_similarity is None
 

@@ -9,10 +9,10 @@ import pytest
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.failure_classes import FailureClass, Group, LeakedCall
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.judging.detectors import leak_failures
+from k2_verifier_adapter.core.judging.detectors import LeakContext, leak_failures
 from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.judging.markup import MARKERS, find_markers, find_tokens, name_in_id, read_calls
-from k2_verifier_adapter.core.judging.tool_calls import DeclaredTools
+from k2_verifier_adapter.core.judging.tool_calls import DeclaredTools, id_failures
 from k2_verifier_adapter.core.messages import MessageTexts, texts_of
 from k2_verifier_adapter.core.responses import read_completion
 
@@ -181,17 +181,100 @@ def test_a_marker_in_an_invalid_call_is_found(name, arguments):
     call = {"id": "functions.get_weather:0", "function": {"name": name, "arguments": arguments}}
     (found,) = leaks({"tool_calls": [call]}, finish_reason="tool_calls")
     assert (found.failure_class, found.where, found.call) == (
-        FailureClass.SPECIAL_TOKEN_LEAK,
+        FailureClass.MARKUP_IN_ARGUMENTS,
         "arguments",
         0,
     )
 
 
-def test_a_valid_call_may_be_about_markers():
-    """A marker in valid arguments is what the call is about."""
-    arguments = json.dumps({"city": END_CALL})
+@pytest.mark.parametrize("token", [END_CALL, "<|close|>argument<|sep|>", "<|im_end|>"])
+def test_markup_in_valid_arguments_is_a_leak_unless_the_conversation_names_it(token):
+    """What satisfies the schema may hold markup all the same; a call may also be about it."""
+    arguments = json.dumps({"city": f"Oslo{token}"})
     call = {"id": "functions.get_weather:0", "function": {"name": "get_weather", "arguments": arguments}}
-    assert leaks({"tool_calls": [call]}, finish_reason="tool_calls") == []
+    message = {"tool_calls": [call]}
+    (found,) = leaks(message, finish_reason="tool_calls")
+    assert found.where == "arguments"
+    prompt = f"What do the tokens {token.replace('argument', ' ')} {token} do in Oslo?"
+    assert leaks(message, finish_reason="tool_calls", prompt=prompt) == []
+
+
+@pytest.mark.parametrize(
+    ("call_id", "kind", "variant"),
+    [
+        ("functions.get_weather:0", None, None),
+        (f"functions.get_weather:0{ARGUMENTS}{ARGS}", "markup_in_tool_call_id", None),
+        (" functions.get_weather:0", "nonstandard_tool_call_id", "nearly_standard"),
+        ("get_weather:3", "nonstandard_tool_call_id", "nearly_standard"),
+        ("functions_get_weather_0", "nonstandard_tool_call_id", "nearly_standard"),
+        ("call_1f2e3d4c5b6a", "nonstandard_tool_call_id", None),
+        ("functions.other:0", "nonstandard_tool_call_id", None),
+        ("", "nonstandard_tool_call_id", "absent"),
+        (None, "nonstandard_tool_call_id", "absent"),
+    ],
+)
+def test_ids_are_told_apart(call_id, kind, variant):
+    """An id of K2's form in other words is not one that a server made up, and markup in it has leaked."""
+    call = {"id": call_id, "function": {"name": "get_weather", "arguments": ARGS}}
+    found = id_failures([call], lambda: ["get_weather"])
+    assert [(failure.failure_class.value, failure.variant) for failure in found] == (
+        [] if kind is None else [(kind, variant)]
+    )
+    any_form = id_failures([call], lambda: ["get_weather"], any_form=True)
+    assert bool(any_form) == (kind == "markup_in_tool_call_id" or variant == "absent")
+
+
+K3 = (
+    '<|open|>call tool="get_weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>Oslo'
+    "<|close|>argument<|sep|><|close|>call<|sep|>"
+)
+JSON_CALL = '{"name": "get_weather", "arguments": {"city": "Oslo"}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        K3,
+        f"<|open|>tools<|sep|>{K3}<|close|>tools<|sep|>",
+        K3.replace("<|open|>", "<|open|> ").replace("<|sep|>", " <|sep|> "),
+        f"<tool_call>\n{JSON_CALL}\n</tool_call>",
+        f"One moment.<tool_call>{JSON_CALL}",
+        "<tool_call><function=get_weather><parameter=city>\nOslo\n</parameter></function></tool_call>",
+        '<function_calls><invoke name="get_weather"><parameter name="city">Oslo</parameter></invoke>',
+        '<function=get_weather>{"city": "Oslo"}</function>',
+        f"[TOOL_CALLS][{JSON_CALL}]",
+        JSON_CALL,
+        f"```json\n{JSON_CALL}\n```",
+        f"[{JSON_CALL}]",
+        f"I will look it up: {JSON_CALL}",
+        '{"name": "get_weather", "parameters": {"city": "Oslo"}}',
+        '{"tool": "get_weather", "args": {"city": "Oslo"}}',
+        '{"tool_calls": [{"id": "x", "function": {"name": "get_weather", "arguments": "{\\"city\\": \\"Oslo\\"}"}}]}',
+        '{"name": "functions.get_weather:0", "arguments": {"city": "Oslo"}}',
+    ],
+)
+def test_a_call_in_another_notation_is_read(text):
+    """JSON, tags and K3's elements that are a call of a declared tool count, and are read."""
+    found = leak(text)
+    assert (found.failure_class, found.leaked_call) == (FailureClass.CALL_IN_CONTENT, COMPLETE)
+    assert found.tool == "get_weather"
+    assert leaks({"content": text}, prompt=f"Why does this not work? {text}") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        JSON_CALL.replace("get_weather", "other"),
+        f"The schema of a call is {JSON_CALL}, as you see.",
+        '{"name": "get_weather", "description": "It tells the weather."}',
+        '{"city": "Oslo", "temperature": 3}',
+        "<tool_call> is a tag of Hermes.",
+        "Use get_weather with city=Oslo.",
+    ],
+)
+def test_json_and_tags_that_are_no_call_are_left_alone(text):
+    """Tools that are not declared, descriptions, and an example in an answer that is to be text."""
+    assert leaks({"content": text}, should_call=False) == []
 
 
 # --- what is no leak ------------------------------------------------------------------------------
@@ -246,7 +329,8 @@ def test_a_clean_text_asks_for_nothing():
         raise AssertionError("asked for")
 
     texts = MessageTexts("Plain text about functions.", (("reasoning", "Hm."),), other_content=False)
-    assert leak_failures(texts, never, DeclaredTools(never)) == []
+    context = LeakContext(never, DeclaredTools(never), (), calls=False, should_call=True)
+    assert leak_failures(texts, context) == []
 
 
 # --- the pieces -----------------------------------------------------------------------------------

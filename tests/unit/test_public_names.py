@@ -76,6 +76,7 @@ PARAMETERS = [
     "min_schema_accuracy",
     "min_trigger_similarity",
     "normalize_tool_call_ids",
+    "profile",
     "requests_per_minute",
     "sample",
     "sample_seed",

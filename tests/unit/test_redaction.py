@@ -183,6 +183,11 @@ def test_a_redacted_report_counts_the_same(run):
     for item in (full, redacted):
         del item["finish_reasons"]["others_detail"], item["parameters"]
         item.pop("tools", None)
+        for message in item["server_messages"]:
+            assert (message.pop("message") == "(redacted)") == (item is redacted)
+        for finding in item["findings"]:
+            quotes = finding.pop("quotes")
+            assert not quotes or item is full
     assert redacted == full
 
 

@@ -128,7 +128,7 @@ class TestJson:
         assert set(DESIGN_KEYS) <= set(report)
         assert set(report) - set(DESIGN_KEYS) == {
             *("complete", "stopped", "warnings", "self_agreement"),
-            *("findings", "what_if", "tools", "baseline", "gate", "similarity_bounds"),
+            *("findings", "what_if", "tools", "baseline", "gate", "similarity_bounds", "server_messages"),
         }
 
     def test_counts(self):
@@ -215,6 +215,7 @@ class TestJson:
             "models": {"kimi-k2": 2},
             "providers": {"A": 1, "B": 1},
             "system_fingerprints": {"fp_1": 1},
+            "gateways": {},
         }
         assert provenance["endpoint_host"] == "api.example.com"
         assert {provenance[name] for name in ("adapter", "evalscope", "python")} == {

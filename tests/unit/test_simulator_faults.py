@@ -417,6 +417,11 @@ PAYLOAD_FAULTS = [
 def test_a_fault_is_pure_and_repeatable(fault):
     """A fault leaves its argument alone and does the same to it for the same seed."""
     row = STOP_ROW if fault.calls is False else CALLING_ROW
+    if fault.failure_class is FailureClass.TOOL_CALL_ID_REUSED:
+        row = {
+            **row,
+            "messages": [{"role": "assistant", "tool_calls": [CALL]}, {"role": "user", "content": "x"}],
+        }
     completion = _official(row)
     before = copy.deepcopy(completion)
     first = fault.damage(completion, _case_of(row), Random(7))

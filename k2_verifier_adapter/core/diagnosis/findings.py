@@ -13,15 +13,18 @@ unless it counts as "did not call".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 
 from k2_verifier_adapter.core.counts import Counts
+from k2_verifier_adapter.core.diagnosis.advice import Advice, resolved
 from k2_verifier_adapter.core.diagnosis.measures import Context, Measure, Measures
-from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.failure_classes import FailureClass, Group, Variant
 from k2_verifier_adapter.core.metrics import DEFINITIONS
-from k2_verifier_adapter.core.tally import MAX_EVIDENCE, Tally
+from k2_verifier_adapter.core.refusals import RefusalReason
+from k2_verifier_adapter.core.tally import MAX_EVIDENCE, SymptomTally, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,10 @@ class Rule:
         base: What its share is a share of.
         evidence: One sentence with the numbers, in which the names of measures, and `count`, `base` and
             `share`, stand in braces.
+        checks: What to look at and to do; an `Advice` depends on the model.
+        refuted_by: What would show that the hypothesis is wrong.
+        variants: Of a class, which variants count; all where it is not named.
+        reasons: Which of what servers say counts; None for all.
         beside_others: Whether it counts every response that shows its class, be another one primary; only
             for one class that costs neither metric.
         counted: What it counts instead of classes; None for classes.
@@ -85,7 +92,10 @@ class Rule:
     base: Base
     hypothesis: str
     evidence: str
-    checks: tuple[str, ...]
+    checks: tuple[str | Advice, ...]
+    refuted_by: str
+    variants: Mapping[FailureClass, frozenset[Variant | None]] = field(default_factory=dict)
+    reasons: frozenset[RefusalReason | None] | None = None
     minimum: int = 3
     least_share: float = 0.005
     conditions: tuple[Condition, ...] = ()
@@ -104,6 +114,9 @@ class Finding:
         cases: 0-based row numbers of the first of them.
         if_fixed: The two metrics if all its classes were fixed.
         explains: The share of the loss in the two metrics that it explains; see `explained`.
+        checks: What to look at and to do; what a finding before it advises is not said again.
+        refuted_by: What would show that it is wrong.
+        quotes: What the servers of its failed requests said, the commonest first.
     """
 
     rule: str
@@ -116,52 +129,99 @@ class Finding:
     if_fixed: TwoMetrics
     explains: TwoMetrics
     checks: tuple[str, ...]
+    refuted_by: str
+    quotes: tuple[str, ...] = ()
 
 
 def diagnose(tally: Tally, context: Context, rules: Sequence[Rule]) -> tuple[Finding, ...]:
     """Find the probable causes, those that explain most of the loss first."""
     measures = Measures(tally, context)
-    weighed = [item for rule in rules if (item := _apply(rule, tally, measures, context.ceiling)) is not None]
+    weighed = [item for rule in rules if (item := _apply(rule, tally, measures, context)) is not None]
     # Equal weights: the more frequent, then the order of the rules.
     weighed.sort(key=lambda item: (-round(item[0], 9), -item[1].count))
-    return tuple(finding for _, finding in weighed)
+    given: dict[str, None] = {}
+    findings = []
+    for _, finding in weighed:
+        findings.append(replace(finding, checks=tuple(line for line in finding.checks if line not in given)))
+        given.update(dict.fromkeys(finding.checks))
+    return tuple(findings)
 
 
-def _apply(rule: Rule, tally: Tally, measures: Measures, ceiling: float) -> tuple[float, Finding] | None:
+def _apply(rule: Rule, tally: Tally, measures: Measures, context: Context) -> tuple[float, Finding] | None:
     """Give the finding that a rule makes, with its weight; None if it does not fire."""
-    now = metrics_of(tally.counts)
-    counted = tally.failure_counts if rule.beside_others else tally.primary_counts
-    classes = {kind: counted[kind] for kind in rule.classes if counted[kind]}
+    now, ceiling = metrics_of(tally.counts), context.ceiling
+    symptoms = _symptoms_of(rule, tally, measures)
+    classes: Counter[FailureClass] = Counter()
+    cases: set[int] = set()
+    statuses: Counter[int] = Counter()
+    change = Counts()
+    for kind, symptom in symptoms:
+        number = symptom.shown if rule.beside_others else symptom.primary
+        if number:
+            classes[kind] += number
+            cases.update(symptom.shown_cases if rule.beside_others else symptom.primary_cases)
+        statuses += symptom.statuses
+        change += symptom.change
     count = sum(classes.values()) if rule.counted is None else int(measures.value(rule.counted) or 0)
     base = _base(rule.base, tally)
     if not base or count < rule.minimum or count / base < rule.least_share:
         return None
     if not all(condition.holds(measures) for condition in rule.conditions):
         return None
-    fixed = metrics_if_fixed(tally, rule.classes, ceiling)
-    listed = tally.failure_cases if rule.beside_others else tally.primary_cases
-    cases = sorted({case for kind in classes for case in listed.get(kind, ())})
     numbers = {
         "count": f"{count:,}",
         "base": f"{base:,} {rule.base.value}",
         "share": _percent(count / base),
         "tools": measures.tools_showing(rule.classes),
+        "statuses": ", ".join(f"{number} x {status}" for status, number in sorted(statuses.items()))
+        or "no status",
     }
+    fixed = _with_ceiling(now, metrics_of(tally.counts + change), ceiling)
     finding = Finding(
         rule=rule.name,
         hypothesis=rule.hypothesis,
         evidence=rule.evidence.format_map({**measures.words(), **numbers}),
         count=count,
         base=base,
-        classes=classes,
-        cases=tuple(cases[:MAX_EVIDENCE]),
+        classes=dict(classes),
+        cases=tuple(sorted(cases)[:MAX_EVIDENCE]),
         if_fixed=fixed,
         explains=explained(now, fixed, ceiling),
-        checks=rule.checks,
+        checks=resolved(rule.checks, context.profile),
+        refuted_by=rule.refuted_by,
+        quotes=_quotes(rule, tally),
     )
     lost = sum(classes.values()) / base if rule.base is Base.REQUESTS else 0.0
     # Weighed without the ceiling, under which causes of different size would gain alike.
-    return _gain(now, metrics_if_fixed(tally, rule.classes)) + lost, finding
+    return _gain(now, metrics_of(tally.counts + change)) + lost, finding
+
+
+def _symptoms_of(rule: Rule, tally: Tally, measures: Measures) -> Iterator[tuple[FailureClass, SymptomTally]]:
+    for (kind, variant), symptom in tally.symptoms.items():
+        if kind not in rule.classes:
+            continue
+        if kind.group is Group.TRANSPORT:
+            wanted = rule.reasons is None or variant in rule.reasons
+        else:
+            # Where sound answers, too, have tokens that cannot be seen, these tell nothing.
+            hidden = variant is Variant.CALL_DROPPED and measures.tokens_tell_nothing
+            allowed = rule.variants.get(kind)
+            wanted = allowed is None or (None if hidden else variant) in allowed
+        if wanted:
+            yield kind, symptom
+
+
+def _quotes(rule: Rule, tally: Tally) -> tuple[str, ...]:
+    if rule.base is not Base.REQUESTS or not rule.classes:
+        return ()
+    return tuple(
+        f"{message.count} x {message.status or 'no status'}: {message.text}"
+        for message in tally.refusals.commonest()
+        if message.failure_class in rule.classes and (rule.reasons is None or message.reason in rule.reasons)
+    )[:MAX_QUOTES]
+
+
+MAX_QUOTES = 3
 
 
 def _gain(now: TwoMetrics, fixed: TwoMetrics) -> float:
@@ -207,21 +267,24 @@ def metrics_if_fixed(tally: Tally, kinds: Iterable[FailureClass], ceiling: float
     both, and each would change it alone. No fix lifts trigger_similarity above the ceiling: the official
     model's agreement with itself.
     """
-    counts = tally.counts
+    counts, changes = tally.counts, tally.changes
     for kind in kinds:
-        counts += tally.changes.get(kind, _NO_CHANGE)
-    now, fixed = metrics_of(tally.counts).trigger_similarity, metrics_of(counts)
+        counts += changes.get(kind, _NO_CHANGE)
+    return _with_ceiling(metrics_of(tally.counts), metrics_of(counts), ceiling)
+
+
+def _with_ceiling(now: TwoMetrics, fixed: TwoMetrics, ceiling: float) -> TwoMetrics:
     if fixed.trigger_similarity is None:
         return fixed
-    return replace(fixed, trigger_similarity=min(fixed.trigger_similarity, max(ceiling, now or 0.0)))
+    most = max(ceiling, now.trigger_similarity or 0.0)
+    return replace(fixed, trigger_similarity=min(fixed.trigger_similarity, most))
 
 
 def what_ifs(tally: Tally, ceiling: float = 1.0) -> tuple[WhatIf, ...]:
     """Compute the what-if of every class whose fix changes anything, in the order of the classes."""
+    changes = tally.changes
     return tuple(
-        WhatIf(kind, metrics_if_fixed(tally, (kind,), ceiling))
-        for kind in FailureClass
-        if tally.changes.get(kind, _NO_CHANGE) != _NO_CHANGE
+        WhatIf(kind, metrics_if_fixed(tally, (kind,), ceiling)) for kind in FailureClass if kind in changes
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
+from k2_verifier_adapter.core.model_profiles import ModelProfile
 from k2_verifier_adapter.core.statistics.ratios import ratio_interval
 from k2_verifier_adapter.core.tally import AS_WRITTEN, Tally, Trait
 
@@ -27,13 +28,9 @@ class Measure(str, Enum):
     SHORTFALL = "shortfall"
     VALID_SHARE = "valid_share"
     OF_FAILURES_CUT = "of_failures_cut"
-    WITH_OWN_IDS = "with_own_ids"
     IN_HISTORY = "in_history"
-    FOREIGN = "foreign"
-    EMPTY_OBJECT_FITS = "empty_object_fits"
     REPAIRABLE = "repairable"
     UNDER_NULL = "under_null"
-    BAD_REQUESTS = "bad_requests"
     OTHERS_SERVED = "others_served"
     RETRIED = "retried"
     FAILURES = "failures"
@@ -53,7 +50,8 @@ _NUMBERS = frozenset(
     }
 )
 
-_BAD_REQUEST_STATUSES = (400, 422)
+_TELLING_NOTHING = 0.5
+"""Share of sound answers with unseen tokens from which on such tokens tell nothing of a dropped call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +62,14 @@ class Context:
         retried: Requests that took more than one attempt until an answer came.
         self_agreement: Mean F1 of the official model against itself, or None if it is not known or
             does not apply. What differs as much as that is noise.
+        profile: The model's.
     """
 
     models: Mapping[str, int] = field(default_factory=dict)
     providers: Mapping[str, int] = field(default_factory=dict)
     retried: int = 0
     self_agreement: float | None = None
+    profile: ModelProfile | None = None
 
     @property
     def ceiling(self) -> float:
@@ -95,12 +95,15 @@ class Measures:
         return self._values[measure]
 
     def words(self) -> dict[str, str]:
-        """Give all measures as evidence quotes them, and the statuses of failed requests."""
+        """Give all measures as evidence quotes them."""
         words = {measure.value: _word(measure, value) for measure, value in self._values.items()}
-        statuses = sorted(self._tally.failed_statuses.items())
         words["noise"] = self._noise
-        words["statuses"] = ", ".join(f"{count} x {status}" for status, count in statuses) or "no status"
         return words
+
+    @property
+    def tokens_tell_nothing(self) -> bool:
+        """Whether sound answers as well have more tokens than can be seen, as where reasoning is hidden."""
+        return self._tally.sound_unseen > _TELLING_NOTHING * self._tally.sound
 
     def tools_showing(self, kinds: Iterable[C]) -> str:
         """Say how many tools show any of these classes."""
@@ -124,11 +127,9 @@ def _beyond(share: float | None, noise: float) -> float | None:
 
 def _values(tally: Tally, context: Context) -> dict[Measure, float | None]:
     counts, primary, traits = tally.counts, tally.primary_counts, tally.traits
-    shown, statuses = tally.failure_counts, tally.failed_statuses
+    shown = tally.failure_counts
     missed, extra = primary[C.MISSED_CALL], primary[C.EXTRA_CALL]
     leaked = primary[C.MARKUP_IN_CONTENT]
-    refused = sum(count for status, count in statuses.items() if 400 <= status < 500 and status != 429)
-    bad = sum(statuses[status] for status in _BAD_REQUEST_STATUSES)
     noise, differing_noise = _noise(context.self_agreement)
     others = max(_not_the_first(context.models), _not_the_first(context.providers))
     failures = sum(primary.values())
@@ -147,18 +148,12 @@ def _values(tally: Tally, context: Context) -> dict[Measure, float | None]:
         Measure.SHORTFALL: _shortfall(tally, context.ceiling),
         Measure.VALID_SHARE: _share(counts.successful, counts.tool_calls),
         Measure.OF_FAILURES_CUT: _share(primary[C.TRUNCATED_BY_LENGTH], failures),
-        Measure.WITH_OWN_IDS: _share(
-            shown[C.NONSTANDARD_TOOL_CALL_ID] - shown[C.STREAM_ID_MISSING], shown[C.NONSTANDARD_TOOL_CALL_ID]
-        ),
         Measure.IN_HISTORY: _share(traits[Trait.UNDECLARED_BUT_IN_HISTORY], shown[C.UNDECLARED_TOOL]),
-        Measure.FOREIGN: _share(traits[Trait.FOREIGN_MARKUP], shown[C.SPECIAL_TOKEN_LEAK]),
-        Measure.EMPTY_OBJECT_FITS: _share(traits[Trait.EMPTY_OBJECT_FITS], shown[C.EMPTY_ARGUMENTS]),
         Measure.REPAIRABLE: _share(
             traits[Trait.REPAIRABLE_JSON],
             sum(shown[kind] for kind in AS_WRITTEN),
         ),
         Measure.UNDER_NULL: _share(traits[Trait.CALLS_UNDER_NULL], shown[C.CALLS_WITHOUT_FINISH_TOOL_CALLS]),
-        Measure.BAD_REQUESTS: _share(bad, refused),
         Measure.OTHERS_SERVED: others,
         Measure.RETRIED: context.retried,
         Measure.FAILURES: failures,

@@ -1,34 +1,32 @@
-"""All rules of the diagnosis, as data: when a finding is made, what it says and what it advises.
+"""All rules of the diagnosis, as data: when a finding is made, what it says and advises, what refutes it.
 
-Sources of all that is advised: upstream's suggestions to vendors (README of MoonshotAI/K2-Vendor-Verifier),
-vLLM's documentation of tool calling and its article "Chasing 100% Accuracy" of 2025-10-28, SGLang's
-documentation of its parsers and environment variables, and the pull requests that are given by number.
+What depends on a model or on a version of an engine stands in `data/advice.json`, with its source and date.
+The rest rests on upstream's suggestions to vendors (README of MoonshotAI/K2-Vendor-Verifier), on the
+documentation of vLLM, SGLang and the OpenAI API, and on the issues and pull requests given by number.
 """
 
 from __future__ import annotations
 
+from k2_verifier_adapter.core.diagnosis.advice import Advice
 from k2_verifier_adapter.core.diagnosis.findings import Base, Condition, Rule
 from k2_verifier_adapter.core.diagnosis.measures import Measure
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
+from k2_verifier_adapter.core.failure_classes import Variant
+from k2_verifier_adapter.core.refusals import RefusalReason as R
 
-VERSIONS = (
-    "Use at least the versions that upstream recommends: vLLM v0.11.0 or SGLang v0.5.3rc0 for K2-0905, "
-    "vLLM v0.11.1rc6 or SGLang v0.5.5.post2 for K2-Thinking."
-)
-TOOL_PARSER = (
-    "vLLM: --enable-auto-tool-choice --tool-call-parser kimi_k2. SGLang: --tool-call-parser kimi_k2."
-)
-REASONING_PARSER = "vLLM and SGLang, K2-Thinking: --reasoning-parser kimi_k2."
-GUIDED_VLLM = (
-    'vLLM: under tool_choice "auto" a schema is enforced only for tools with "strict": true; '
-    "--tool-strict-level parameter (documented for v0.32.0) enforces it for every tool."
-)
-GUIDED_SGLANG = "SGLang: SGLANG_TOOL_STRICT_LEVEL=2 treats every tool as strict (pull request 12423)."
-IDS = (
-    "Rename the tool call ids of the history to functions.NAME:IDX before the model sees them, as the "
-    "official API does and upstream advises."
-)
+VERSIONS = Advice("versions")
+TOOL_PARSER = Advice("tool_parser")
+REASONING_PARSER = Advice("reasoning_parser")
+GUIDED = Advice("guided_decoding")
+IDS = Advice("history_ids")
+SAMPLING = Advice("sampling")
 UNSTREAMED = 'Ask the same cases with "stream": false; clean there, it is the streaming path.'
+
+_SAID = (C.HTTP_4XX, C.HTTP_5XX, C.RATE_LIMITED, C.STREAM_ERROR_EVENT, C.NOT_A_COMPLETION)
+"""How requests fail whose server says why."""
+
+_LOST = frozenset({Variant.CALL_DROPPED})
+_KEPT = frozenset({None})
 
 RULES: tuple[Rule, ...] = (
     # leaks, and answers that say nothing
@@ -41,6 +39,10 @@ RULES: tuple[Rule, ...] = (
         "and {parsed_share} of all calls were parsed.",
         (TOOL_PARSER, "Behind a router: check that every backend is started so.", VERSIONS),
         conditions=(Condition(Measure.PARSED_SHARE, below=0.1),),
+        refuted_by=(
+            "Refuted if the markers stand in the prompts themselves, or the raw text of such a case, "
+            "without a parser, holds none."
+        ),
     ),
     Rule(
         "tool_parser_leaks",
@@ -56,6 +58,10 @@ RULES: tuple[Rule, ...] = (
             IDS,
         ),
         conditions=(Condition(Measure.PARSED_SHARE, at_least=0.1),),
+        refuted_by=(
+            'Refuted if the same cases leak as often with "stream": false and with the newest parser: '
+            "then the model writes calls that no parser expects."
+        ),
     ),
     Rule(
         "reasoning_parser_swallows_calls",
@@ -65,11 +71,15 @@ RULES: tuple[Rule, ...] = (
         "{count} of {base} carry K2 markup in their reasoning, {valid_in_reasoning} of them a valid call.",
         (
             (
-                "The parser has to end the reasoning at <|tool_calls_section_begin|> as well as at </think>. "
-                "vLLM: its own parser for K2 does (v0.22.1; v0.15.0 did not). SGLang: since pull request "
-                "19696."
+                "The parser has to end the reasoning at <|tool_calls_section_begin|> as well as at "
+                "</think>. vLLM: its own parser for K2 does (v0.22.1; v0.15.0 did not). SGLang: since pull "
+                "request 19696."
             ),
             REASONING_PARSER,
+        ),
+        refuted_by=(
+            "Refuted if the raw text closes its reasoning before the call, or the model only thinks "
+            "about the call and makes it later."
         ),
     ),
     Rule(
@@ -77,10 +87,14 @@ RULES: tuple[Rule, ...] = (
         (C.SPECIAL_TOKEN_LEAK,),
         Base.RESPONSES,
         "Another model than K2 probably answers some requests, or its template is in use.",
-        "{count} of {base} show special tokens, {foreign} of them those of another model family.",
+        "{count} of {base} show special tokens of another model family.",
         ("Check which weights, tokenizer and chat template each backend behind this name serves.",),
-        conditions=(Condition(Measure.FOREIGN, at_least=0.5),),
+        variants={C.SPECIAL_TOKEN_LEAK: frozenset({Variant.FOREIGN})},
         beside_others=True,
+        refuted_by=(
+            "Refuted if the prompts ask for these tokens, or the tokenizer of the served weights is "
+            "this model's own."
+        ),
     ),
     Rule(
         "special_tokens_in_text",
@@ -90,25 +104,76 @@ RULES: tuple[Rule, ...] = (
         "{count} of {base} show special tokens in their text.",
         (
             (
-                "Generation has to stop at <|im_end|>; take the model's own generation_config.json and chat "
-                "template."
+                "Generation has to stop at <|im_end|>; take the model's own generation_config.json and "
+                "chat template."
             ),
             "skip_special_tokens has to be on where no parser needs the tokens.",
-            f"</think> in the content: {REASONING_PARSER}",
         ),
-        conditions=(Condition(Measure.FOREIGN, below=0.5),),
+        variants={C.SPECIAL_TOKEN_LEAK: _KEPT},
         beside_others=True,
+        refuted_by=(
+            "Refuted if the prompts ask for these tokens, or the raw text without parsers does not hold them."
+        ),
+    ),
+    Rule(
+        "think_tags_in_text",
+        (C.SPECIAL_TOKEN_LEAK,),
+        Base.RESPONSES,
+        (
+            "The reasoning parser is probably off, or leaves a think tag behind where a call ended the "
+            "reasoning."
+        ),
+        "{count} of {base} show think tags in their text.",
+        (REASONING_PARSER, "The prompt may open <think> already: the answer then holds </think> alone."),
+        variants={C.SPECIAL_TOKEN_LEAK: frozenset({Variant.THINK_TAG})},
+        beside_others=True,
+        refuted_by="Refuted if the prompts ask for these tags, or the raw text holds a pair of them there.",
+    ),
+    Rule(
+        "call_in_other_notation",
+        (C.CALL_IN_CONTENT,),
+        Base.RESPONSES,
+        "A call stands in the content: the tool parser is probably off, or does not know this notation.",
+        "{count} of {base} carry a call of a declared tool in their content, in JSON, in tags or in K3's "
+        "elements, and none in tool_calls.",
+        (
+            TOOL_PARSER,
+            "Markup of another model points to other weights, or to another chat template.",
+            VERSIONS,
+        ),
+        refuted_by="Refuted if the prompts ask for the call to be written out.",
+    ),
+    Rule(
+        "tool_parser_spoils_calls",
+        (C.MARKUP_IN_ARGUMENTS, C.MARKUP_IN_TOOL_CALL_ID),
+        Base.RESPONSES,
+        (
+            "The tool parser probably cuts calls in the wrong place: markup stands in an id, a name or "
+            "arguments."
+        ),
+        "{count} of {base} carry tool call markup inside of a call; what stands behind it there, such as a "
+        "second call, is lost.",
+        (UNSTREAMED, VERSIONS, IDS),
+        refuted_by="Refuted if the prompts ask for text with these markers, or the raw text has them in the "
+        "same place: then the model writes them there.",
     ),
     Rule(
         "reasoning_parser_eats_answers",
         (C.REASONING_ONLY,),
         Base.RESPONSES,
         "The reasoning parser probably takes whole answers for reasoning.",
-        "{count} of {base} hold reasoning and nothing else, with a regular end.",
+        (
+            "{count} of {base} hold reasoning and nothing else, with a regular end, and no more tokens "
+            "than that."
+        ),
         (
             REASONING_PARSER,
-            "K2-0905 does not reason: serve it without a reasoning parser.",
             "A prompt that already opens <think>, or a missing </think>, must not hide the answer.",
+        ),
+        variants={C.REASONING_ONLY: _KEPT},
+        refuted_by=(
+            "Refuted if the raw text of such a case ends with its reasoning: then the model ends its "
+            "turn there."
         ),
     ),
     Rule(
@@ -122,19 +187,33 @@ RULES: tuple[Rule, ...] = (
             "Check the stop tokens, and the end of the prompt that the chat template writes.",
             VERSIONS,
         ),
+        variants={C.EMPTY_RESPONSE: _KEPT},
+        refuted_by=(
+            "Refuted if the raw text of such a case is empty as well, with no token generated: then the "
+            "model ends its turn at once."
+        ),
     ),
     # how answers end
     Rule(
         "parser_drops_calls",
-        (C.FINISH_TOOL_CALLS_WITHOUT_CALLS,),
+        (
+            C.FINISH_TOOL_CALLS_WITHOUT_CALLS,
+            C.STREAM_EMPTY_TOOL_CALLS,
+            C.REASONING_ONLY,
+            C.EMPTY_RESPONSE,
+            C.MISSED_CALL,
+        ),
         Base.RESPONSES,
         "The tool parser probably recognises calls and then drops them.",
-        "{count} of {base} say tool_calls and carry no call.",
+        "{count} of {base} carry no call where one was generated: they say tool_calls, stream empty calls, "
+        "end behind their reasoning, or used more tokens than can be seen.",
         (
             "Look at the raw text of such a case: an id that is not functions.NAME:IDX is a usual reason.",
             IDS,
             VERSIONS,
         ),
+        variants={C.REASONING_ONLY: _LOST, C.EMPTY_RESPONSE: _LOST, C.MISSED_CALL: _LOST},
+        refuted_by="Refuted if the raw text of such a case, without a tool parser, holds no call.",
     ),
     Rule(
         "finish_reason_before_parsing",
@@ -148,6 +227,10 @@ RULES: tuple[Rule, ...] = (
             "Check gateways that map finish reasons.",
             VERSIONS,
         ),
+        refuted_by=(
+            "Refuted if a request to the engine itself, past the gateway, has finish_reason tool_calls: "
+            "then the gateway rewrites it."
+        ),
     ),
     Rule(
         "finish_reason_not_of_the_api",
@@ -156,6 +239,7 @@ RULES: tuple[Rule, ...] = (
         "The server, or a gateway before it, probably passes on an engine's own end of generation.",
         "{count} of {base} have no finish_reason, or one that the API does not know.",
         ("Map every end to stop, tool_calls, length or content_filter.",),
+        refuted_by="Refuted if the official API ends the same cases so.",
     ),
     Rule(
         "token_limit_too_low",
@@ -165,14 +249,15 @@ RULES: tuple[Rule, ...] = (
         "{count} of {base} end at the token limit; of {failures} failing responses and requests "
         "{of_failures_cut} do.",
         (
-            "Allow the tokens that the official run allowed: 64,000 for K2-Thinking, 16,000 for K2-0905.",
+            SAMPLING,
             (
-                "Check the limits of the server itself (vLLM: --max-model-len, SGLang: --context-length) and "
-                "of the gateway."
+                "Check the limits of the server itself (vLLM: --max-model-len, SGLang: --context-length) "
+                "and of the gateway."
             ),
         ),
         # Of the official answers themselves, 1 in 100 ends so, and not always for the same cases.
         least_share=0.02,
+        refuted_by="Refuted if a higher limit is used up as well: then the model does not come to an end.",
     ),
     Rule(
         "content_filter",
@@ -181,6 +266,7 @@ RULES: tuple[Rule, ...] = (
         "A filter before or behind the model probably stops answers that the official API gives.",
         "{count} of {base} end with content_filter.",
         ("Check the moderation of the gateway and of the platform.",),
+        refuted_by="Refuted if the official API filters the same cases.",
     ),
     # the decision to call
     Rule(
@@ -188,19 +274,23 @@ RULES: tuple[Rule, ...] = (
         (C.MISSED_CALL,),
         Base.OFFICIAL_CALLS,
         "The chat template is probably rendered wrongly, so that the model does not see its turn to call.",
-        "{count} of {base} are missed without any trace of a call ({share}); of the calls that are made, "
-        "{valid_share} are valid.",
+        "{count} of {base} are missed without any trace of a call ({share}): none in the content, in the "
+        "reasoning, in another choice or in the tokens used; of the calls that are made, {valid_share} are "
+        "valid.",
         (
-            "Use a model commit with the mended chat template: 94a4053e for K2-0905, 0102674b for K2.",
-            "The prompt has to end with <|im_assistant|>assistant<|im_middle|> (add_generation_prompt).",
-            "An empty content of the history must not be rendered as a list.",
+            Advice("chat_template"),
             VERSIONS,
         ),
         minimum=5,
         least_share=0.1,
+        variants={C.MISSED_CALL: _KEPT},
         conditions=(
             Condition(Measure.MISSED_OF_DIFFERING, at_least=0.8),
             Condition(Measure.MISSED_BEYOND_NOISE, at_least=0.05),
+        ),
+        refuted_by=(
+            "Refuted if the rendered prompt equals the model's own template, or the official API misses "
+            "as many in a second run."
         ),
     ),
     Rule(
@@ -212,7 +302,7 @@ RULES: tuple[Rule, ...] = (
         "missed.",
         (
             'Check that nothing sets tool_choice to "required".',
-            "Temperature as in the official run: 1.0 for K2-Thinking, 0.6 for K2-0905.",
+            SAMPLING,
             "Compare the rendered prompt with that of the model's own chat template.",
         ),
         minimum=5,
@@ -220,6 +310,10 @@ RULES: tuple[Rule, ...] = (
         conditions=(
             Condition(Measure.MISSED_OF_DIFFERING, below=0.2),
             Condition(Measure.EXTRA_BEYOND_NOISE, at_least=0.05),
+        ),
+        refuted_by=(
+            "Refuted if the official API calls as often in a second run, or the rendered prompt and the "
+            "sampling are the model's own."
         ),
     ),
     Rule(
@@ -230,7 +324,7 @@ RULES: tuple[Rule, ...] = (
         "{differing} of {base} decide differently without any other failure: {missed} calls missed, "
         "{extra} too many; {noise}.",
         (
-            "Temperature as in the official run: 1.0 for K2-Thinking, 0.6 for K2-0905; no top_k or penalty.",
+            SAMPLING,
             "Compare with weights in their original precision, and with the model's latest commit.",
             "Ask with --repeats to see how often the vendor differs from itself.",
         ),
@@ -241,6 +335,7 @@ RULES: tuple[Rule, ...] = (
             Condition(Measure.DIFFERING_BEYOND_NOISE, at_least=0.03),
             Condition(Measure.SHORTFALL, at_least=0.0),
         ),
+        refuted_by="Refuted if a second official run differs from the first as often.",
     ),
     # arguments
     Rule(
@@ -257,23 +352,55 @@ RULES: tuple[Rule, ...] = (
         "Arguments are probably generated without guided decoding.",
         "{count} of {base} break the schema of {tools}; schema accuracy is {valid_share}.",
         (
-            "Upstream advises guided encoding; the official API never breaks a schema.",
-            GUIDED_VLLM,
-            GUIDED_SGLANG,
+            "Upstream advises guided encoding; the official runs that it published have no schema error.",
+            GUIDED,
+        ),
+        refuted_by=(
+            'Refuted if strict schemas are on and enforced (ask with "strict": true), or the official '
+            "answers break the same schemas."
         ),
     ),
     Rule(
         "arguments_not_json",
-        (C.TRAILING_TEXT, C.SINGLE_QUOTED_JSON, C.OTHER_INVALID_JSON),
+        (C.TRAILING_TEXT, C.OTHER_INVALID_JSON),
         Base.CALLING,
-        "What the model writes as arguments is probably passed on unchecked, or written as Python's repr.",
+        "What the model writes as arguments is probably passed on unchecked.",
         "{count} of {base} have arguments that are not JSON; a repair could read {repairable} of them.",
         (
-            "Single quotes: the server writes a decoded object with str() where it needs json.dumps().",
             ("Text behind the object: the tool parser takes more than what stands before <|tool_call_end|>."),
-            GUIDED_VLLM,
-            GUIDED_SGLANG,
+            GUIDED,
         ),
+        variants={C.OTHER_INVALID_JSON: _KEPT},
+        refuted_by=(
+            "Refuted if the raw text of such a case, between its markers, is JSON: then the parser spoils it."
+        ),
+    ),
+    Rule(
+        "arguments_single_quoted",
+        (C.SINGLE_QUOTED_JSON,),
+        Base.CALLING,
+        "The server, or the model, probably writes arguments as Python's repr.",
+        "{count} of {base} have arguments in single quotes; a repair could read {repairable} of all that are "
+        "no JSON.",
+        (
+            "The server: it writes a decoded object with str() where it needs json.dumps().",
+            "The model: look at the raw text; guided decoding keeps it to JSON.",
+            GUIDED,
+        ),
+        refuted_by="Refuted if the raw text holds double quotes, and no code between writes it anew.",
+    ),
+    Rule(
+        "arguments_sent_again",
+        (C.OTHER_INVALID_JSON,),
+        Base.CALLING,
+        (
+            "The streaming tool parser probably sends arguments once more, encoded, when a stream ends in "
+            "a call."
+        ),
+        "{count} of {base} have arguments behind which the same arguments stand as an encoded string.",
+        (UNSTREAMED, VERSIONS),
+        variants={C.OTHER_INVALID_JSON: frozenset({Variant.SENT_AGAIN})},
+        refuted_by='Refuted if the same cases show it with "stream": false.',
     ),
     Rule(
         "arguments_cut_short",
@@ -286,6 +413,7 @@ RULES: tuple[Rule, ...] = (
             "The last delta of the arguments has to be sent before the finish_reason.",
             "A stop sequence, or a limit of a proxy, may end the answer inside a call.",
         ),
+        refuted_by='Refuted if the same cases are cut as often with "stream": false.',
     ),
     Rule(
         "calls_glued_together",
@@ -297,19 +425,34 @@ RULES: tuple[Rule, ...] = (
             "Every tool call delta needs the index of its call: 0 for the first, 1 for the second.",
             UNSTREAMED,
         ),
+        refuted_by="Refuted if the raw stream gives every call an index of its own.",
     ),
     Rule(
         "empty_object_dropped",
         (C.EMPTY_ARGUMENTS,),
         Base.CALLING,
         "The server probably drops an empty object {} when it writes arguments.",
-        "{count} of {base} have empty arguments; {{}} would be valid for {empty_object_fits} of them.",
+        "{count} of {base} have empty arguments where {{}} would be valid.",
         (
             'A call without parameters has to carry "arguments": "{}".',
             (
-                "Known of parsers that test decoded arguments for truth when they stream (vLLM issue 28806, "
-                "the hermes parser)."
+                "Known of parsers that test decoded arguments for truth when they stream (vLLM issue "
+                "28806, the hermes parser)."
             ),
+        ),
+        variants={C.EMPTY_ARGUMENTS: frozenset({Variant.EMPTY_OBJECT_FITS})},
+        refuted_by="Refuted if the raw text of such a case holds arguments, or the tool requires some.",
+    ),
+    Rule(
+        "arguments_lost",
+        (C.EMPTY_ARGUMENTS,),
+        Base.CALLING,
+        "Arguments probably get lost when a stream is put together, such as those of a second call.",
+        "{count} of {base} have empty arguments where the tool requires some.",
+        (UNSTREAMED, "The arguments of each call have to be sent before the next call begins.", VERSIONS),
+        variants={C.EMPTY_ARGUMENTS: _KEPT},
+        refuted_by=(
+            "Refuted if the raw text of such a case has no arguments either: then the model writes none."
         ),
     ),
     # names and ids
@@ -320,8 +463,9 @@ RULES: tuple[Rule, ...] = (
         "The model probably copies tool names from the history, and nothing restricts them.",
         "{count} of {base} call a tool that the request does not declare; {in_history} of these names stand "
         "in the history.",
-        (GUIDED_VLLM, GUIDED_SGLANG, IDS),
+        (GUIDED, IDS),
         conditions=(Condition(Measure.IN_HISTORY, at_least=0.5),),
+        refuted_by="Refuted if the names are declared in the request that reaches the server.",
     ),
     Rule(
         "names_made_up",
@@ -330,11 +474,11 @@ RULES: tuple[Rule, ...] = (
         "Nothing probably restricts tool names, or the tools do not reach the model.",
         "{count} of {base} call a tool that the request does not declare.",
         (
-            GUIDED_VLLM,
-            GUIDED_SGLANG,
+            GUIDED,
             "Check that the chat template writes the request's tools into the prompt.",
         ),
         conditions=(Condition(Measure.IN_HISTORY, below=0.5),),
+        refuted_by="Refuted if the rendered prompt holds the tools, and strict tool calling is on.",
     ),
     Rule(
         "names_not_cut_from_ids",
@@ -344,11 +488,12 @@ RULES: tuple[Rule, ...] = (
         "{count} of {base} call a declared tool under another spelling.",
         (
             (
-                "Of functions.NAME:IDX the name is what stands between the prefix and the last colon (vLLM: "
-                "mended by pull request 27565)."
+                "Of functions.NAME:IDX the name is what stands between the prefix and the last colon "
+                "(vLLM: mended by pull request 27565)."
             ),
             "Check gateways that change the case of names or add a prefix.",
         ),
+        refuted_by="Refuted if the raw text names the tool as the answer does: then the model misspells it.",
     ),
     Rule(
         "ids_not_normalised",
@@ -358,13 +503,55 @@ RULES: tuple[Rule, ...] = (
         "{count} of {base} have ids that are not functions.NAME:IDX.",
         (
             (
-                "Keep the id that the model writes; in the history of the next turn another one misleads it, "
-                "and the parser then loses calls."
+                "Keep the id that the model writes; in the history of the next turn another one misleads "
+                "it, and the parser then loses calls."
             ),
             IDS,
             "vLLM: update; native ids are kept since pull request 32768.",
         ),
-        conditions=(Condition(Measure.WITH_OWN_IDS, at_least=0.5),),
+        beside_others=True,
+        variants={C.NONSTANDARD_TOOL_CALL_ID: _KEPT},
+        refuted_by=(
+            "Refuted if the raw text holds the same ids: then the model writes them, as it does after "
+            "foreign ids in the history."
+        ),
+    ),
+    Rule(
+        "ids_left_out",
+        (C.NONSTANDARD_TOOL_CALL_ID,),
+        Base.CALLING,
+        "The server, or a gateway, probably leaves the ids of calls out.",
+        "{count} of {base} have calls without an id.",
+        ("Every call carries an id, by which its result refers to it.",),
+        variants={C.NONSTANDARD_TOOL_CALL_ID: frozenset({Variant.ABSENT})},
+        refuted_by="Refuted if the engine itself, past the gateway, gives the ids.",
+        beside_others=True,
+    ),
+    Rule(
+        "ids_not_as_written",
+        (C.NONSTANDARD_TOOL_CALL_ID,),
+        Base.CALLING,
+        "The server probably keeps the ids that the model writes, and gives them out in another form.",
+        "{count} of {base} have ids that tell a declared tool and a number, but not as functions.NAME:IDX.",
+        (
+            (
+                "NAME:IDX is what the official API itself may return; as history of the next turn, K2's "
+                "template needs functions.NAME:IDX."
+            ),
+            IDS,
+        ),
+        variants={C.NONSTANDARD_TOOL_CALL_ID: frozenset({Variant.NEARLY_STANDARD})},
+        refuted_by="Refuted if the raw text holds the same ids: then the model writes them so.",
+        beside_others=True,
+    ),
+    Rule(
+        "ids_reused",
+        (C.TOOL_CALL_ID_REUSED,),
+        Base.CALLING,
+        "The server probably counts calls anew in each answer, so that ids of the history come again.",
+        "{count} of {base} have a call with the id of a call in the history.",
+        ("IDX counts all calls of the conversation, from 0.", IDS),
+        refuted_by="Refuted if the raw text holds the same ids: then the model counts wrongly.",
         beside_others=True,
     ),
     Rule(
@@ -375,8 +562,68 @@ RULES: tuple[Rule, ...] = (
         "{count} of {base} have two calls with the same id.",
         ("IDX counts all calls of the conversation, from 0.", UNSTREAMED),
         beside_others=True,
+        refuted_by="Refuted if the raw text holds the same id twice: then the model writes it.",
+    ),
+    # generation
+    Rule(
+        "generation_loops",
+        (C.DEGENERATE_TEXT,),
+        Base.RESPONSES,
+        "Generation probably runs into loops: broken weights or kernels, quantization, or wrong sampling.",
+        "{count} of {base} repeat the same piece of text over and over, in content or reasoning.",
+        (
+            SAMPLING,
+            (
+                "A single character throughout points to numbers that are not finite (vLLM issue 42426): "
+                "compare with another attention or quantization backend."
+            ),
+        ),
+        refuted_by="Refuted if the official API answers the same cases in the same way.",
+    ),
+    Rule(
+        "calls_repeated",
+        (C.REPEATED_CALL,),
+        Base.CALLING,
+        "The model probably repeats calls: it loops, or does not see the result of its last call.",
+        "{count} of {base} make the same call many times, or the last call of the history once more although "
+        "its result is there.",
+        (
+            "Compare the rendered prompt: the tool's result has to follow the call, under the same id.",
+            IDS,
+            SAMPLING,
+        ),
+        refuted_by=(
+            "Refuted if the official API repeats the calls in the same cases, or the results ask for it."
+        ),
     ),
     # streams
+    Rule(
+        "stream_repeats_itself",
+        (C.STREAM_CUMULATIVE,),
+        Base.RESPONSES,
+        "The server, or a gateway, probably sends cumulative deltas: each repeats everything so far.",
+        "{count} of {base} are streams whose deltas begin with what the ones before them said.",
+        (UNSTREAMED, "Every delta carries what is new, and nothing else."),
+        refuted_by='Refuted if the same cases are as wrong with "stream": false.',
+    ),
+    Rule(
+        "stream_carries_messages",
+        (C.STREAM_MESSAGE_FOR_DELTA,),
+        Base.RESPONSES,
+        "A gateway probably makes a stream of whole completions: its chunks carry message for delta.",
+        "{count} of {base} are streams with a message in the place of the delta, which clients do not read.",
+        (UNSTREAMED, "Chunks carry choices[0].delta."),
+        refuted_by="Refuted if the engine itself, past the gateway, sends the same chunks.",
+    ),
+    Rule(
+        "calls_in_other_choices",
+        (C.CALL_IN_OTHER_CHOICE,),
+        Base.RESPONSES,
+        "The server, or a gateway, probably gives several choices, and the call is not in the first.",
+        "{count} of {base} carry a call in another choice than 0, and none in that.",
+        ('Nothing asks for several choices: check that nothing adds "n", and how a gateway numbers them.',),
+        refuted_by='Refuted if the parameters of this run ask for "n" above 1.',
+    ),
     Rule(
         "stream_without_ids",
         (C.STREAM_ID_MISSING,),
@@ -385,6 +632,7 @@ RULES: tuple[Rule, ...] = (
         "{count} of {base} have calls whose id never arrives.",
         ("The first delta of a call carries id, type and name.",),
         beside_others=True,
+        refuted_by="Refuted if the raw stream holds the ids in a later delta.",
     ),
     Rule(
         "stream_repeats_names",
@@ -394,6 +642,7 @@ RULES: tuple[Rule, ...] = (
         "{count} of {base} have calls whose name arrives more than once.",
         ("Only the first delta of a call carries its name.",),
         beside_others=True,
+        refuted_by="Refuted if the raw stream holds each name once: then a gateway repeats it.",
     ),
     Rule(
         "stream_not_served",
@@ -406,44 +655,157 @@ RULES: tuple[Rule, ...] = (
             "Serve event streams, and switch response buffering off in the gateway.",
         ),
         beside_others=True,
+        refuted_by="Refuted if the engine itself, past the gateway, streams.",
     ),
     # requests that fail, and routers
     Rule(
-        "schema_compiler_refuses",
-        (C.HTTP_4XX,),
+        "context_too_short",
+        _SAID,
         Base.REQUESTS,
-        "The server probably refuses some tool schemas or histories: a grammar compiler or a template fails.",
-        "{count} of {base} are refused ({statuses}).",
+        "The context length that the server allows is probably below what these requests need.",
+        "{count} of {base} are refused for their length ({statuses}).",
         (
             (
-                "Read the error bodies: vLLM's grammar backends have refused keywords such as minItems, "
-                "propertyNames and unknown formats."
+                "Compare the server's limit (vLLM: --max-model-len, SGLang: --context-length) with the "
+                "model's own, and prompt plus max_tokens with both."
             ),
-            "The official API takes every one of these requests: fall back to unguided decoding instead.",
         ),
-        conditions=(Condition(Measure.BAD_REQUESTS, at_least=0.5),),
+        reasons=frozenset({R.CONTEXT_LENGTH}),
+        refuted_by="Refuted if the same requests with a small max_tokens are taken, or shorter ones are "
+        "refused in the same words.",
+    ),
+    Rule(
+        "history_refused",
+        _SAID,
+        Base.REQUESTS,
+        "The server probably demands something of the history that these rows do not hold.",
+        "{count} of {base} are refused for their messages ({statuses}).",
+        (
+            (
+                "The official API refuses such histories as well, of models that think: each assistant "
+                "message with calls needs its reasoning_content, if only an empty one."
+            ),
+            "With thinking off, or on a model without it, the same rows are taken.",
+            "`k2-verifier dataset check` lists the rows.",
+        ),
+        reasons=frozenset({R.HISTORY}),
+        refuted_by="Refuted if the official API takes the same requests, with the same parameters.",
+    ),
+    Rule(
+        "schema_rule_refuses",
+        _SAID,
+        Base.REQUESTS,
+        "The server probably has rules for tool schemas that some of these rows break.",
+        "{count} of {base} are refused for a tool's schema ({statuses}).",
+        (
+            (
+                "Moonshot's own rules (MoonshotAI/walle) are stricter than JSON Schema: the official API "
+                "may refuse the same rows."
+            ),
+        ),
+        reasons=frozenset({R.SCHEMA_RULE}),
+        refuted_by="Refuted if the same request without its tools is refused in the same words.",
+    ),
+    Rule(
+        "schema_compiler_refuses",
+        _SAID,
+        Base.REQUESTS,
+        "The server probably cannot compile some tool schemas: its grammar compiler fails.",
+        "{count} of {base} are refused by a grammar compiler ({statuses}).",
+        (
+            (
+                "vLLM's grammar backends have refused keywords such as minItems, propertyNames and unknown "
+                "formats (issues 16880 and 26421)."
+            ),
+            "A server that cannot compile a schema can still answer without constraining the call.",
+        ),
+        reasons=frozenset({R.SCHEMA_COMPILER}),
+        refuted_by="Refuted if the same request without its tools is refused in the same words.",
+    ),
+    Rule(
+        "parameter_refused",
+        _SAID,
+        Base.REQUESTS,
+        "The endpoint probably does not take one of the request's parameters.",
+        "{count} of {base} are refused for a parameter ({statuses}).",
+        (SAMPLING, "Leave the parameter out, or give the value that the endpoint names."),
+        reasons=frozenset({R.PARAMETER}),
+        refuted_by="Refuted if a request without the parameter is refused in the same words.",
+    ),
+    Rule(
+        "tool_name_refused",
+        _SAID,
+        Base.REQUESTS,
+        "The endpoint probably has rules for tool names that some rows break.",
+        "{count} of {base} are refused for a tool's name ({statuses}).",
+        ("The official API takes letters, digits, - and _, a letter or _ first, 3 to 64 of them.",),
+        reasons=frozenset({R.TOOL_NAME}),
+        refuted_by="Refuted if the official API refuses the same names.",
+    ),
+    Rule(
+        "request_too_large",
+        _SAID,
+        Base.REQUESTS,
+        "A gateway probably limits the size of requests below what these rows need.",
+        "{count} of {base} are refused for their size ({statuses}).",
+        ("nginx: client_max_body_size. Others: the limit of the request body.",),
+        reasons=frozenset({R.SIZE}),
+        refuted_by="Refuted if the engine itself, past the gateway, refuses the same requests.",
+    ),
+    Rule(
+        "model_not_served",
+        _SAID,
+        Base.REQUESTS,
+        "The endpoint probably does not serve a model of this name, or not on every backend.",
+        "{count} of {base} are refused for the model's name ({statuses}).",
+        ("`k2-verifier doctor --api-url URL` lists the models that the endpoint names.",),
+        reasons=frozenset({R.MODEL}),
+        refuted_by="Refuted if the endpoint lists the name under /models, and answers to it.",
+    ),
+    Rule(
+        "content_refused",
+        _SAID,
+        Base.REQUESTS,
+        "A moderation before the model probably refuses some prompts.",
+        "{count} of {base} are refused for their content ({statuses}).",
+        ("Ask the vendor which filter it is; the official API may refuse the same rows.",),
+        reasons=frozenset({R.CONTENT}),
+        refuted_by="Refuted if the official API refuses the same requests.",
+    ),
+    Rule(
+        "account_exhausted",
+        _SAID,
+        Base.REQUESTS,
+        "The account probably has no credit left, or its quota is used up.",
+        "{count} of {base} are refused for the account ({statuses}).",
+        ("Recharge, or wait for the quota, and continue the run with --use-cache.",),
+        reasons=frozenset({R.CREDIT, R.QUOTA}),
+        refuted_by="Refuted if another model of the same account is answered.",
     ),
     Rule(
         "requests_not_accepted",
         (C.HTTP_4XX,),
         Base.REQUESTS,
-        "The endpoint probably does not accept the key, the model's name, the size or the rate of requests.",
+        "The endpoint probably does not accept these requests; why, only its own words say.",
         "{count} of {base} are refused ({statuses}).",
         (
             (
-                "401 and 403: the key. 402: the balance. 404: URL or model name. 413: the size limit of a "
-                "gateway."
+                "By status: 401 and 403 are about the key, 402 about the balance, 404 about URL or model "
+                "name, 413 about the size."
             ),
         ),
-        conditions=(Condition(Measure.BAD_REQUESTS, below=0.5),),
+        reasons=_KEPT,
+        refuted_by="Refuted if the same requests are taken when they are sent again.",
     ),
     Rule(
         "rate_limit",
         (C.RATE_LIMITED,),
         Base.REQUESTS,
         "The rate limit of the key or of the endpoint is probably below this run's rate.",
-        "{count} of {base} fail with 429 in every attempt.",
+        "{count} of {base} fail with 429 in every attempt, and no word of credit or quota.",
         ("Ask with a lower concurrency (--eval-batch-size), or raise the limit.",),
+        reasons=_KEPT,
+        refuted_by="Refuted if a single request, sent alone after a minute, gets 429 as well.",
     ),
     Rule(
         "server_fails",
@@ -455,16 +817,37 @@ RULES: tuple[Rule, ...] = (
             "Do the same cases fail every time? Then look for what they share: schema, length, history.",
             "Otherwise capacity: ask with a lower concurrency.",
         ),
+        reasons=_KEPT,
+        refuted_by=(
+            "Refuted if the same cases fail alone as well, one at a time: then something in them does it."
+        ),
+    ),
+    Rule(
+        "server_not_there",
+        (C.CONNECTION_FAILED,),
+        Base.REQUESTS,
+        "Nothing probably listens at the address: the server is down, or the URL is another one.",
+        "{count} of {base} get no connection in any attempt.",
+        (
+            (
+                "Is the server running, and did it crash in the course of the run? Its log and its last "
+                "answer tell when."
+            ),
+        ),
+        refuted_by="Refuted if the server's log shows that it ran all the time: then the way to it is cut.",
     ),
     Rule(
         "flaky_network",
-        (C.CONNECTION_FAILED, C.CONNECTION_RESET, C.STREAM_CUT, C.TIMED_OUT),
+        (C.CONNECTION_RESET, C.STREAM_CUT, C.TIMED_OUT),
         Base.REQUESTS,
         "The network, or a gateway with short time limits, probably breaks connections.",
         "{count} of {base} break off or time out in every attempt.",
         (
             "Idle and read time limits of load balancers have to outlast reasoning without output.",
             "Buffering proxies must let event streams through.",
+        ),
+        refuted_by=(
+            "Refuted if the log of the server shows that it closed these connections itself, or crashed."
         ),
     ),
     Rule(
@@ -474,6 +857,8 @@ RULES: tuple[Rule, ...] = (
         "Something before the model probably answers in its place.",
         "{count} of {base} get status 200 with what is no completion, or one without end.",
         ("Look at such an answer: an HTML page or an error object comes from a gateway or a wrong URL.",),
+        reasons=_KEPT,
+        refuted_by="Refuted if the same URL answers a single request by hand with a completion.",
     ),
     Rule(
         "needs_retries",
@@ -484,6 +869,7 @@ RULES: tuple[Rule, ...] = (
         ("Look at the endpoint's log for 429, 5xx and broken connections during the run.",),
         least_share=0.01,
         counted=Measure.RETRIED,
+        refuted_by="Refuted if the log of the endpoint shows none of these requests.",
     ),
     Rule(
         "router_falls_back",
@@ -498,6 +884,7 @@ RULES: tuple[Rule, ...] = (
         minimum=1,
         least_share=0.0,
         counted=Measure.OTHERS_SERVED,
+        refuted_by="Refuted if the names are aliases of one deployment.",
     ),
     # rows that cannot be judged by
     Rule(
@@ -507,6 +894,7 @@ RULES: tuple[Rule, ...] = (
         "These calls fail because of the rows' tool schemas, and probably not because of the vendor.",
         "{count} of {base} call a tool whose schema is missing, broken or too slow to check.",
         ("Compare with the official answer to the same rows before holding this against the vendor.",),
+        refuted_by="Refuted if the official answers to the same rows are valid.",
     ),
 )
 """All rules; of findings that explain as much, the earlier rule's comes first."""

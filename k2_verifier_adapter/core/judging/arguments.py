@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.failure_classes import FailureClass, Variant
 from k2_verifier_adapter.core.json_text import excerpt, shown
 from k2_verifier_adapter.core.judgement import Note, NoteKind
 from k2_verifier_adapter.core.messages import function_of, name_of
@@ -29,6 +29,7 @@ class InvalidArguments:
 
     failure_class: FailureClass
     reason: str
+    variant: Variant | None = None
 
 
 def parse_arguments(arguments: Any) -> Any | InvalidArguments:
@@ -63,7 +64,26 @@ def _classify(text: str, error: json.JSONDecodeError) -> InvalidArguments:
         return InvalidArguments(FailureClass.TRUNCATED_JSON, reason)
     if text[error.pos : error.pos + 1] == "'":
         return InvalidArguments(FailureClass.SINGLE_QUOTED_JSON, reason)
-    return InvalidArguments(FailureClass.OTHER_INVALID_JSON, reason)
+    variant = Variant.SENT_AGAIN if _is_sent_again(text) else None
+    return InvalidArguments(FailureClass.OTHER_INVALID_JSON, reason, variant)
+
+
+_ENCODED_AGAIN = '"{\\"'
+_LEAST_AGAIN = 8
+"""Characters in which the two beginnings have to agree."""
+
+
+def _is_sent_again(text: str) -> bool:
+    """Whether arguments, cut off or whole, are followed by themselves as an encoded string.
+
+    vLLM's kimi_k2 parser wrote that (0.10.1.1) when a stream ended inside a call.
+    """
+    place = text.find(_ENCODED_AGAIN, 1)
+    if place < 0:
+        return False
+    again = text[place + 1 :].replace('\\"', '"')
+    agreed = min(place, _LEAST_AGAIN)
+    return text[:agreed].replace(" ", "") == again[:agreed].replace(" ", "")
 
 
 def _is_truncated(text: str, error: json.JSONDecodeError) -> bool:

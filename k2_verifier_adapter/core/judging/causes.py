@@ -26,12 +26,19 @@ _UNREADABLE = frozenset(
 )
 """What is seen of calls that came cut, glued together or not at all."""
 
+_NO_CALL = frozenset({C.FINISH_TOOL_CALLS_WITHOUT_CALLS})
+
+_WRONG_ARGUMENTS = frozenset(
+    {*(kind for kind in C if kind.group is Group.ARGUMENTS), C.UNDECLARED_TOOL, C.TOOL_NAME_CASE_OR_PREFIX}
+)
+
 _WRONG_FINISH = frozenset(
     {C.FINISH_REASON_MISSING, C.FINISH_REASON_UNKNOWN, C.CALLS_WITHOUT_FINISH_TOOL_CALLS}
 )
 """What keeps calls that are there from counting as a call."""
 
 WITHOUT_CALL = (
+    C.DEGENERATE_TEXT,
     C.TRUNCATED_BY_LENGTH,
     C.CONTENT_FILTERED,
     C.FINISH_REASON_MISSING,
@@ -39,6 +46,10 @@ WITHOUT_CALL = (
     C.CALLS_WITHOUT_FINISH_TOOL_CALLS,
     C.MARKUP_IN_CONTENT,
     C.MARKUP_IN_REASONING,
+    C.CALL_IN_CONTENT,
+    C.CALL_IN_OTHER_CHOICE,
+    C.STREAM_MESSAGE_FOR_DELTA,
+    C.STREAM_EMPTY_TOOL_CALLS,
     C.EMPTY_RESPONSE,
     C.REASONING_ONLY,
     C.MISSED_CALL,
@@ -52,6 +63,13 @@ INVALID_CALL: tuple[tuple[FailureClass, frozenset[FailureClass] | None], ...] = 
     (C.TRUNCATED_BY_LENGTH, _UNREADABLE),
     (C.MARKUP_IN_CONTENT, _UNREADABLE),
     (C.MARKUP_IN_REASONING, _UNREADABLE),
+    (C.CALL_IN_CONTENT, _NO_CALL),
+    (C.CALL_IN_OTHER_CHOICE, _NO_CALL),
+    (C.STREAM_MESSAGE_FOR_DELTA, _NO_CALL),
+    (C.STREAM_EMPTY_TOOL_CALLS, _NO_CALL | {C.UNDECLARED_TOOL}),
+    (C.STREAM_CUMULATIVE, _UNREADABLE),
+    (C.MARKUP_IN_ARGUMENTS, _WRONG_ARGUMENTS),
+    (C.MARKUP_IN_TOOL_CALL_ID, _WRONG_ARGUMENTS),
     (C.STREAM_INDEX_MISSING, frozenset({C.CONCATENATED_JSON})),
     (C.FINISH_TOOL_CALLS_WITHOUT_CALLS, None),
     (C.TOOL_NAME_CASE_OR_PREFIX, None),
@@ -72,20 +90,30 @@ INVALID_CALL: tuple[tuple[FailureClass, frozenset[FailureClass] | None], ...] = 
 """The order for a response that calls, but not validly; some only where they explain another failure."""
 
 REST = (
+    C.REPEATED_CALL,
     C.EXTRA_CALL,
+    C.DEGENERATE_TEXT,
     C.TRUNCATED_BY_LENGTH,
     C.CONTENT_FILTERED,
     C.MARKUP_IN_CONTENT,
     C.MARKUP_IN_REASONING,
+    C.CALL_IN_CONTENT,
+    C.MARKUP_IN_ARGUMENTS,
+    C.MARKUP_IN_TOOL_CALL_ID,
     C.FINISH_REASON_MISSING,
     C.FINISH_REASON_UNKNOWN,
     C.SPECIAL_TOKEN_LEAK,
     C.STREAM_ID_MISSING,
     C.NONSTANDARD_TOOL_CALL_ID,
     C.DUPLICATE_TOOL_CALL_ID,
+    C.TOOL_CALL_ID_REUSED,
     C.STREAM_INDEX_MISSING,
     C.STREAM_NAME_REPEATED,
+    C.STREAM_CUMULATIVE,
     C.STREAM_IGNORED,
+    C.STREAM_MESSAGE_FOR_DELTA,
+    C.STREAM_EMPTY_TOOL_CALLS,
+    C.CALL_IN_OTHER_CHOICE,
 )
 """The order of what is left: an extra call that is valid, and what costs neither metric."""
 
@@ -130,7 +158,9 @@ def primary_and_fixes(situation: Situation) -> tuple[FailureClass | None, tuple[
             fixes.append(_fix(situation, primary, present))
     # A call that is not there is not one too many: what dropped it explains the decision as well.
     if C.EXTRA_CALL in present and C.FINISH_TOOL_CALLS_WITHOUT_CALLS not in present:
-        fixes.append(Fix(C.EXTRA_CALL, calls=False, valid=True))
+        # That it repeats the history's is why it is one too many.
+        kind = C.REPEATED_CALL if C.REPEATED_CALL in present and situation.valid else C.EXTRA_CALL
+        fixes.append(Fix(kind, calls=False, valid=True))
     return primary or _first(REST, present), tuple(fixes)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from k2_verifier_adapter.core.cases import OfficialAnswer
-from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, LeakedCall
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, LeakedCall, Variant
 from k2_verifier_adapter.core.json_text import shown
 from k2_verifier_adapter.core.judging.markup import (
+    THINK_TAGS,
     find_bare_calls,
     find_markers,
     find_tokens,
@@ -16,6 +18,7 @@ from k2_verifier_adapter.core.judging.markup import (
     may_hold_markup,
     read_calls,
 )
+from k2_verifier_adapter.core.judging.notations import k3_calls, k3_tokens, may_hold_call, written_calls
 from k2_verifier_adapter.core.judging.tool_calls import DeclaredTools
 from k2_verifier_adapter.core.messages import MessageTexts, first_name, function_of, name_of, strings_in
 from k2_verifier_adapter.core.responses import Response, reported_tokens
@@ -63,27 +66,36 @@ def _unusual_end(finish_reason: str | None) -> Failure:
     return Failure(kind, f"finish_reason is {shown(finish_reason)}")
 
 
-def nothing_failures(response: Response, texts: MessageTexts) -> list[Failure]:
+def nothing_failures(response: Response, texts: MessageTexts, *, dropped: bool) -> list[Failure]:
     """Tell whether the response says nothing at all, or has reasoning only.
 
-    White space says nothing. An answer that was cut or filtered is left out: there the cause is known.
+    `dropped` says that a call was generated, and did not arrive. White space says nothing. An answer that was
+    cut or filtered is left out: there the cause is known.
     """
     if response.finish_reason in ("tool_calls", "length", "content_filter") or response.tool_calls:
         return []
     if texts.other_content or (texts.content and not texts.content.isspace()):
         return []
     ending = f"finish_reason {shown(response.finish_reason)}"
+    variant = Variant.CALL_DROPPED if dropped else None
     reasoned = [field for field, text in texts.reasoning if not text.isspace()]
     if reasoned:
         detail = f"{reasoned[0]} and nothing else, {ending}"
-        return [Failure(FailureClass.REASONING_ONLY, detail, where=reasoned[0])]
-    return [Failure(FailureClass.EMPTY_RESPONSE, f"no content, no reasoning, no call, {ending}")]
+        return [Failure(FailureClass.REASONING_ONLY, detail, where=reasoned[0], variant=variant)]
+    detail = f"no content, no reasoning, no call, {ending}"
+    # Without usage, nothing says that more was generated.
+    generated = reported_tokens(response.completion, "completion_tokens") > 0
+    return [Failure(FailureClass.EMPTY_RESPONSE, detail, variant=variant if generated else None)]
 
 
 def decision_failures(
-    response: Response, official: OfficialAnswer, official_calls: Sequence[Any] | None
+    response: Response,
+    official: OfficialAnswer,
+    official_calls: Sequence[Any] | None,
+    *,
+    dropped: bool = False,
 ) -> list[Failure]:
-    """Tell whether the decision to call differs from the official one."""
+    """Tell whether the decision to call differs from the official one; `dropped` as above."""
     calls = response.finish_reason == "tool_calls"
     if calls == official.should_call:
         return []
@@ -93,7 +105,8 @@ def decision_failures(
     tool = first_name(official_calls or ())
     named = "" if tool is None else f" {shown(tool, 60)}"
     detail = f"no call, where the official API calls{named}"
-    return [Failure(FailureClass.MISSED_CALL, detail, tool=tool)]
+    variant = Variant.CALL_DROPPED if dropped else None
+    return [Failure(FailureClass.MISSED_CALL, detail, tool=tool, variant=variant)]
 
 
 ARGUMENTS = "arguments"
@@ -110,7 +123,24 @@ Messages = Callable[[], Sequence[Any] | None]
 """Gives the messages of a request, or None if they are not known; called only where they are needed."""
 
 
-def leak_failures(texts: MessageTexts, messages: Messages, tools: DeclaredTools) -> list[Failure]:
+@dataclass(frozen=True, slots=True)
+class LeakContext:
+    """What decides whether something in a text has leaked.
+
+    Attributes:
+        foreign: Tokens that the model has not.
+        calls: Whether the response carries calls.
+        should_call: Whether the official API calls.
+    """
+
+    messages: Messages
+    tools: DeclaredTools
+    foreign: Collection[str]
+    calls: bool
+    should_call: bool
+
+
+def leak_failures(texts: MessageTexts, context: LeakContext) -> list[Failure]:
     """List what has leaked into content and reasoning: at most one failure of each class.
 
     A marker or token that stands in the request's own messages may be a quotation. It counts only
@@ -120,37 +150,82 @@ def leak_failures(texts: MessageTexts, messages: Messages, tools: DeclaredTools)
     fields = [(FailureClass.MARKUP_IN_CONTENT, "content", texts.content)]
     fields += [(FailureClass.MARKUP_IN_REASONING, field, text) for field, text in texts.reasoning]
     for markup_class, field, text in fields:
+        if may_hold_call(text):
+            written = _written_failure(markup_class, field, text, context)
+            if written is not None:
+                found.setdefault(written.failure_class, written)
         if not may_hold_markup(text):
             continue
         if markup_class not in found:
-            markup = _markup_failure(markup_class, field, text, messages, tools)
+            markup = _markup_failure(markup_class, field, text, context)
             if markup is not None:
                 found[markup_class] = markup
         if FailureClass.SPECIAL_TOKEN_LEAK not in found:
-            tokens = _not_quoted(find_tokens(text), messages)
+            known = {FailureClass.CALL_IN_CONTENT, FailureClass.MARKUP_IN_REASONING}
+            # K3's tokens around a call that was read are no further leak.
+            k3 = [] if known & found.keys() else k3_tokens(text)
+            tokens = _not_quoted([*find_tokens(text), *k3], context.messages)
             if tokens:
                 detail = f"{field} holds {_listed(tokens)}"
-                kind = FailureClass.SPECIAL_TOKEN_LEAK
-                found[kind] = Failure(kind, detail, marker=tokens[0], where=field)
+                kind, variant = FailureClass.SPECIAL_TOKEN_LEAK, _variant_of(tokens, context.foreign)
+                found[kind] = Failure(kind, detail, marker=tokens[0], where=field, variant=variant)
     return list(found.values())
 
 
+def _variant_of(tokens: Sequence[str], foreign: Collection[str]) -> Variant | None:
+    if any(token.replace(" ", "") in foreign for token in tokens):
+        return Variant.FOREIGN
+    return Variant.THINK_TAG if all(token in THINK_TAGS for token in tokens) else None
+
+
+def _written_failure(
+    markup_class: FailureClass, where: str, text: str, context: LeakContext
+) -> Failure | None:
+    """Find calls in other notations than K2's; of reasoning only K3's, for plans may well hold JSON."""
+    if where == "content":
+        if context.calls:
+            return None
+        calls = written_calls(text, context.tools.names())
+        markup_class = FailureClass.CALL_IN_CONTENT
+    else:
+        declared = set(context.tools.names()) if "open" in text and "<|" in text else set()
+        calls = [call for call in k3_calls(text) if call.name in declared] if declared else []
+    if not calls:
+        return None
+    alone = not any(map(str.isalnum, text[: calls[0].begin] + text[calls[-1].end :].replace("json", "")))
+    if not calls[0].tagged and not (context.should_call or alone):
+        return None
+    if any(text[call.begin : call.end] in said for said in strings_in(context.messages()) for call in calls):
+        return None
+    valid = not context.tools.judge([call.as_call() for call in calls]) or not context.tools.judge(
+        [call.as_typed_call() for call in calls]
+    )
+    leaked = LeakedCall.COMPLETE if valid else LeakedCall.INVALID
+    if not valid and not calls[0].tagged and not context.should_call:
+        return None
+    notation = calls[0].notation
+    detail = f"{where} holds a call of a declared tool in {notation}; {_CALL_WORDS[leaked]}"
+    return Failure(
+        markup_class, detail, tool=calls[0].name, marker=notation[:40], where=where, leaked_call=leaked
+    )
+
+
 def _markup_failure(
-    failure_class: FailureClass, where: str, text: str, messages: Messages, tools: DeclaredTools
+    failure_class: FailureClass, where: str, text: str, context: LeakContext
 ) -> Failure | None:
     markers = find_markers(text)
     if not markers and not may_be_bare_call(text):
         return None
-    declared = tools.names()
+    declared = context.tools.names()
     markers = markers or find_bare_calls(text, declared)
     if not markers:
         return None
     calls = read_calls(text, declared)
     leaked: LeakedCall | None = None
     if calls:
-        leaked = LeakedCall.INVALID if tools.judge(calls) else LeakedCall.COMPLETE
+        leaked = LeakedCall.INVALID if context.tools.judge(calls) else LeakedCall.COMPLETE
     if leaked is not LeakedCall.COMPLETE:
-        markers = _not_quoted(markers, messages)
+        markers = _not_quoted(markers, context.messages)
         if not markers:
             return None
     tool = name_of(calls[0]) if calls else None
@@ -160,28 +235,40 @@ def _markup_failure(
     return Failure(failure_class, detail, tool=tool, marker=marker, where=where, leaked_call=leaked)
 
 
-def tokens_in_calls(calls: Sequence[Any], positions: Iterable[int]) -> list[Failure]:
-    """Find the first marker or token in the name or the arguments of one of these calls.
+def leaks_in_calls(
+    calls: Sequence[Any], invalid: Collection[int], official: Sequence[Any] | None, context: LeakContext
+) -> list[Failure]:
+    """Find the first markup, and the first token, in the name or the arguments of a call.
 
-    Only those at `positions` are looked at, the invalid ones: a valid call may well be about such a token.
+    A valid call may well be about markup: what stands in the request or in the official call is no leak.
     """
-    for position in positions:
-        function = function_of(calls[position])
+    found: dict[FailureClass, Failure] = {}
+    for position, call in enumerate(calls):
+        function = function_of(call)
         for field in ("name", "arguments"):
-            text = function.get(field)
-            if isinstance(text, str) and may_hold_markup(text):
-                markers = [*find_markers(text), *find_tokens(text)]
-                if markers:
-                    failure = Failure(
-                        FailureClass.SPECIAL_TOKEN_LEAK,
-                        f"the {field} of a call: {_listed(markers)}",
-                        call=position,
-                        tool=name_of(calls[position]),
-                        marker=markers[0],
-                        where=ARGUMENTS,
-                    )
-                    return [failure]
-    return []
+            value = function.get(field)
+            text = value if isinstance(value, str) else "\n".join(strings_in(value)) if value else ""
+            if not may_hold_markup(text):
+                continue
+            markers, tokens = [*find_markers(text), *k3_tokens(text)], find_tokens(text)
+            if position not in invalid:
+                said = "\n".join(strings_in(list(official or ())))
+                markers = [marker for marker in _not_quoted(markers, context.messages) if marker not in said]
+                tokens = [token for token in _not_quoted(tokens, context.messages) if token not in said]
+                tokens = [token for token in tokens if token not in THINK_TAGS and token[0] != "["]
+            kind = FailureClass.MARKUP_IN_ARGUMENTS if markers else FailureClass.SPECIAL_TOKEN_LEAK
+            listed = markers or tokens
+            if listed and kind not in found:
+                found[kind] = Failure(
+                    kind,
+                    f"the {field} of a call: {_listed([*markers, *tokens])}",
+                    call=position,
+                    tool=name_of(call),
+                    marker=listed[0],
+                    where=ARGUMENTS,
+                    variant=None if markers else _variant_of(tokens, context.foreign),
+                )
+    return list(found.values())
 
 
 def _listed(markers: Sequence[str]) -> str:

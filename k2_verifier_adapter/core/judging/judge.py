@@ -5,41 +5,54 @@ The rules are those of `tool_calls_eval.py`; where a rule is a declared deviatio
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from k2_verifier_adapter.core.cases import CaseLike
-from k2_verifier_adapter.core.failure_classes import INVALID_JSON, Failure, FailureClass
+from k2_verifier_adapter.core.failure_classes import INVALID_JSON, Failure, FailureClass, Variant
 from k2_verifier_adapter.core.judgement import Fix, Judgement, Note, NoteKind
 from k2_verifier_adapter.core.judging.agreement import argument_agreement, same_tool_names
 from k2_verifier_adapter.core.judging.arguments import notes_on
 from k2_verifier_adapter.core.judging.causes import Situation, primary_and_fixes
 from k2_verifier_adapter.core.judging.detectors import (
+    LeakContext,
     decision_failures,
     finish_failures,
     leak_failures,
+    leaks_in_calls,
     nothing_failures,
-    tokens_in_calls,
 )
+from k2_verifier_adapter.core.judging.generation import degenerate_text, has_unseen_tokens, repeated_call
+from k2_verifier_adapter.core.judging.markup import FOREIGN_TOKENS
+from k2_verifier_adapter.core.judging.notations import K3_TOKENS
 from k2_verifier_adapter.core.judging.tool_calls import (
     DeclaredTools,
     id_failures,
     invalid_positions,
+    reused_ids,
     tool_uses,
 )
-from k2_verifier_adapter.core.messages import name_of, names_in_history, texts_of
-from k2_verifier_adapter.core.responses import FinishBucket, Response
+from k2_verifier_adapter.core.messages import calls_of, name_of, names_in_history, texts_of
+from k2_verifier_adapter.core.model_profiles import ModelProfile
+from k2_verifier_adapter.core.responses import FinishBucket, Response, reported_tokens
 from k2_verifier_adapter.core.schemas.compiled import MAX_COUNTED, MAX_VIOLATIONS
 
 _COUNTED_CALLS = 5
 """Calls of one response whose violations are counted beyond those that are listed."""
+
+FOREIGN_TO_K2 = frozenset({*FOREIGN_TOKENS, *K3_TOKENS})
+"""Tokens of other models, K3 among them."""
 
 _STREAM_DETAILS = {
     FailureClass.STREAM_INDEX_MISSING: "a tool call delta without index; counted as index 0",
     FailureClass.STREAM_ID_MISSING: "a streamed tool call whose id never arrived",
     FailureClass.STREAM_NAME_REPEATED: "a tool call's name arrived more than once; the last counts",
     FailureClass.STREAM_IGNORED: "a stream was asked for, and a whole completion came",
+    FailureClass.STREAM_CUMULATIVE: "each delta repeats what the ones before it said",
+    FailureClass.STREAM_EMPTY_TOOL_CALLS: "deltas of tool calls came that are empty, and no call",
+    FailureClass.STREAM_MESSAGE_FOR_DELTA: "chunks carry `message` in the place of `delta`; it is not read",
+    FailureClass.CALL_IN_OTHER_CHOICE: "another choice than 0 carries calls; choice 0 counts",
 }
 
 
@@ -49,8 +62,9 @@ def judge(
     stream_anomalies: Iterable[FailureClass] = (),
     *,
     token_limit: int | None = None,
+    profile: ModelProfile | None = None,
 ) -> Judgement:
-    """Judge one completed response.
+    """Judge one completed response, of a model of K2's family unless a profile says otherwise.
 
     `token_limit` is the most completion tokens that the request allows; None if there is no limit, or it is
     not known.
@@ -59,21 +73,46 @@ def judge(
     official = case.official_tool_calls() if case.official.should_call else None
     called = response.bucket is FinishBucket.TOOL_CALLS and bool(calls)
     # Decoded and compiled once for both sides, which mostly call the same tool.
-    tools = DeclaredTools(case.tools)
+    tools = DeclaredTools(case.declared_tools)
     found = tools.judge(calls) if called else []
     invalid = invalid_positions(found)
     valid = not invalid if called else None
 
-    failures = [Failure(kind, _STREAM_DETAILS[kind]) for kind in stream_anomalies]
+    texts = texts_of(response.message)
+    unseen = has_unseen_tokens(response, texts)
+    of_k3 = profile is not None and profile.markup == "k3"
+    context = LeakContext(
+        messages=case.messages,
+        tools=tools,
+        foreign=FOREIGN_TOKENS if of_k3 else FOREIGN_TO_K2,
+        calls=bool(calls),
+        should_call=case.official.should_call,
+    )
+    anomalies = dict.fromkeys(stream_anomalies)
+    if not case.official.should_call:
+        # Nothing was dropped where there is nothing to call.
+        anomalies.pop(FailureClass.STREAM_EMPTY_TOOL_CALLS, None)
+    if not calls and _calls_elsewhere(response):
+        anomalies[FailureClass.CALL_IN_OTHER_CHOICE] = None
+    failures = [Failure(kind, _STREAM_DETAILS[kind]) for kind in anomalies]
     failures += finish_failures(response, case.official, token_limit)
     if called:
         failures += _with_history(found, case)
-        failures += tokens_in_calls(calls, sorted(invalid))
-    failures += id_failures(calls)
-    texts = texts_of(response.message)
-    failures += leak_failures(texts, case.messages, tools)
-    failures += nothing_failures(response, texts)
-    failures += decision_failures(response, case.official, official)
+    if calls:
+        failures += leaks_in_calls(calls, invalid, official, context)
+        any_form = profile is not None and profile.any_id
+        absent = Variant.ABSENT_IN_STREAM if FailureClass.STREAM_ID_MISSING in anomalies else Variant.ABSENT
+        failures += id_failures(calls, tools.names, any_form=any_form, absent=absent)
+        if any(case.mentions(call_id) for call_id in _ids_of(calls)):
+            failures += reused_ids(calls, case.messages)
+    failures += leak_failures(texts, context)
+    loop = degenerate_text(texts, case.messages)
+    repeated = repeated_call(calls, official, case.messages, official_calls=case.official.should_call)
+    failures += filter(None, (loop, repeated))
+    lost = not calls and case.official.should_call and loop is None
+    dropped = lost and (unseen or _ends_with_calls(response))
+    failures += nothing_failures(response, texts, dropped=dropped or (lost and not _has_usage(response)))
+    failures += decision_failures(response, case.official, official, dropped=dropped)
 
     primary: FailureClass | None = None
     fixes: tuple[Fix, ...] = ()
@@ -103,8 +142,32 @@ def judge(
         fixes=fixes,
         notes=tuple(_notes(calls, found, tools)) if called else (),
         tools=tool_uses(calls, invalid) if called else (),
+        unseen_tokens=unseen,
         official_runs=case.official.runs,
     )
+
+
+def _calls_elsewhere(response: Response) -> bool:
+    """Whether another choice of the completion carries calls."""
+    others = response.completion["choices"][1:]
+    return any(calls_of(choice.get("message")) for choice in others if isinstance(choice, dict))
+
+
+def _ends_with_calls(response: Response) -> bool:
+    """Whether the provider behind a router ended with calls, as OpenRouter passes it on."""
+    choice = response.completion["choices"][0]
+    return isinstance(choice, dict) and choice.get("native_finish_reason") in ("tool_calls", "tool_use")
+
+
+def _ids_of(calls: list[Any]) -> Iterator[str]:
+    for call in calls:
+        call_id = call.get("id") if isinstance(call, dict) else None
+        if isinstance(call_id, str) and call_id:
+            yield call_id
+
+
+def _has_usage(response: Response) -> bool:
+    return reported_tokens(response.completion, "completion_tokens") > 0
 
 
 def _with_history(found: list[Failure], case: CaseLike) -> list[Failure]:
@@ -138,18 +201,10 @@ def _notes(calls: list[Any], found: list[Failure], tools: DeclaredTools) -> Iter
             at_least = "at least " if count == MAX_COUNTED else ""
             detail = f"{at_least}{count} violations of the schema, {len(kinds[position])} of them listed"
             yield Note(NoteKind.FURTHER_VIOLATIONS, detail, position, name_of(calls[position]))
-    empty = {
-        failure.tool: failure
-        for failure in found
-        if failure.failure_class is FailureClass.EMPTY_ARGUMENTS and failure.tool is not None
-    }
-    if empty:
-        tried = [{"function": {"name": name, "arguments": "{}"}} for name in empty]
-        unfit = invalid_positions(tools.judge(tried))
-        for position, failure in enumerate(empty.values()):
-            if position not in unfit:
-                detail = "the call has no arguments; it would be valid, were they written as {}"
-                yield Note(NoteKind.EMPTY_OBJECT_FITS, detail, failure.call or 0, failure.tool)
+    empty = {failure.tool: failure for failure in found if failure.variant is Variant.EMPTY_OBJECT_FITS}
+    for failure in empty.values():
+        detail = "the call has no arguments; it would be valid, were they written as {}"
+        yield Note(NoteKind.EMPTY_OBJECT_FITS, detail, failure.call or 0, failure.tool)
 
 
 def _official_bucket(case: CaseLike) -> FinishBucket:

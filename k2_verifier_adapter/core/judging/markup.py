@@ -55,6 +55,9 @@ FOREIGN_TOKENS = (
 )
 """Tokens of other model families: Qwen, Llama, gpt-oss, DeepSeek."""
 
+THINK_TAGS = frozenset({"<think>", "</think>", "◁think▷", "◁/think▷"})
+"""Those of K2's tokens that stand around reasoning."""
+
 MAX_CALLS = 100
 """Leaked calls that are read out of one text."""
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass, Group, Variant
 from k2_verifier_adapter.core.json_text import excerpt, shown
 from k2_verifier_adapter.core.judgement import LONGEST_NAME, WITHOUT_NAME, ToolUse
 from k2_verifier_adapter.core.judging.arguments import InvalidArguments, parse_arguments
-from k2_verifier_adapter.core.messages import name_of
+from k2_verifier_adapter.core.judging.markup import find_markers, may_hold_markup
+from k2_verifier_adapter.core.messages import calls_of, name_of
 from k2_verifier_adapter.core.schemas.bounded_keywords import SchemaTimeoutError, check_budget, time_budget
 from k2_verifier_adapter.core.schemas.compiled import (
     BrokenSchemaError,
@@ -29,6 +30,10 @@ MAX_LISTED = 1_000
 
 STANDARD_ID = re.compile(r"functions\.(?P<name>.+):(?P<index>\d+)")
 """The form of a K2 tool call id; K2's own templates rely on it."""
+
+NEARLY_STANDARD_ID = re.compile(r"\s*(?:functions[._]?)?(?P<name>.+?)[:_]?(?P<index>\d{1,6})\s*")
+"""Forms of it that servers and clients make of it: without the prefix, as the official API itself gives it,
+with blanks, or with other characters between the parts."""
 
 _KEYWORD_CLASSES = {
     "required": FailureClass.MISSING_REQUIRED,
@@ -101,10 +106,15 @@ class DeclaredTools:
         name = function["name"]
         tool_name = name if isinstance(name, str) else None
 
-        def failure(kind: FailureClass, detail: str, violation: Violation | None = None) -> Failure:
+        def failure(
+            kind: FailureClass,
+            detail: str,
+            violation: Violation | None = None,
+            variant: Variant | None = None,
+        ) -> Failure:
             path = violation.path if violation else None
             keyword = violation.keyword if violation else None
-            return Failure(kind, detail, position, tool_name, path, keyword)
+            return Failure(kind, detail, position, tool_name, path, keyword, variant=variant)
 
         schema = _find_parameters(name, self._tools())
         if isinstance(schema, _NoSchema):
@@ -112,7 +122,8 @@ class DeclaredTools:
         # Without the key they are null: upstream's client fills it in.
         arguments = parse_arguments(function.get("arguments"))
         if isinstance(arguments, InvalidArguments):
-            return [failure(arguments.failure_class, arguments.reason)]
+            variant = arguments.variant or self._variant_of(arguments.failure_class, schema)
+            return [failure(arguments.failure_class, arguments.reason, variant=variant)]
         try:
             violations = self._compiled_schema(schema).violations(arguments)
         except BrokenSchemaError as error:
@@ -120,7 +131,8 @@ class DeclaredTools:
         except SchemaTimeoutError as error:
             return [failure(FailureClass.SCHEMA_TIMEOUT, str(error))]
         if violations and "arguments" not in function:
-            return [failure(FailureClass.EMPTY_ARGUMENTS, "the call has no arguments")]
+            kind = FailureClass.EMPTY_ARGUMENTS
+            return [failure(kind, "the call has no arguments", variant=self._variant_of(kind, schema))]
         if violations and not isinstance(arguments, dict):
             detail = f"{shown(arguments)} is no object: {violations[0].message}"
             return [failure(FailureClass.NOT_AN_OBJECT, detail, violations[0])]
@@ -132,6 +144,15 @@ class DeclaredTools:
             )
             for violation in violations
         ]
+
+    def _variant_of(self, kind: FailureClass, schema: Any) -> Variant | None:
+        """Tell of empty arguments whether an empty object would do."""
+        if kind is not FailureClass.EMPTY_ARGUMENTS:
+            return None
+        try:
+            return None if self._compiled_schema(schema).violations({}) else Variant.EMPTY_OBJECT_FITS
+        except (BrokenSchemaError, SchemaTimeoutError):
+            return None
 
     def count_violations(self, call: Any) -> int:
         """Count the violations of a call that has more than `judge` lists."""
@@ -223,29 +244,75 @@ def _bare_name(name: str) -> str:
     return bare.casefold().replace("-", "_")
 
 
-def id_failures(calls: list[Any]) -> list[Failure]:
-    """List the ids that are not of K2's form or that occur twice; neither makes a call invalid.
+def id_failures(
+    calls: list[Any],
+    declared: Callable[[], Collection[str]],
+    *,
+    any_form: bool = False,
+    absent: Variant = Variant.ABSENT,
+) -> list[Failure]:
+    """List the ids that are not of the model's form, hold markup or occur twice; none makes a call invalid.
 
-    Of each class the first `MAX_LISTED` are listed.
+    `declared` gives the names of the declared tools, `any_form` says that an id may have any form, `absent`
+    how an id came to be missing. Of each class the first `MAX_LISTED` are listed.
     """
-    return _first_of_each_class(_id_failures(calls))
 
-
-def _id_failures(calls: list[Any]) -> Iterator[Failure]:
-    seen: set[str] = set()
-    for position, call in enumerate(calls):
-        if not isinstance(call, dict):
-            continue
-        call_id, tool = call.get("id"), name_of(call)
-        match = STANDARD_ID.fullmatch(call_id) if isinstance(call_id, str) else None
-        if match is None or match["name"] != tool:
-            detail = f"id {shown(call_id)} is not functions.NAME:IDX"
-            yield Failure(FailureClass.NONSTANDARD_TOOL_CALL_ID, detail, position, tool)
-        if isinstance(call_id, str):
+    def found() -> Iterator[Failure]:
+        seen: set[str] = set()
+        for position, call in enumerate(calls):
+            if not isinstance(call, dict):
+                continue
+            call_id, tool = call.get("id"), name_of(call)
+            if not isinstance(call_id, str) or not call_id:
+                kind = FailureClass.NONSTANDARD_TOOL_CALL_ID
+                yield Failure(kind, f"id {shown(call_id)} is none", position, tool, variant=absent)
+                continue
+            match = STANDARD_ID.fullmatch(call_id)
+            if match is None or match["name"] != tool:
+                odd = _odd_id(call_id, declared(), tool, any_form=any_form)
+                if odd is not None:
+                    yield replace(odd, call=position, tool=tool)
             if call_id in seen:
                 detail = f"id {shown(call_id)} occurs twice"
                 yield Failure(FailureClass.DUPLICATE_TOOL_CALL_ID, detail, position, tool)
             seen.add(call_id)
+
+    return _first_of_each_class(found())
+
+
+def _odd_id(call_id: str, declared: Collection[str], tool: str | None, *, any_form: bool) -> Failure | None:
+    """Say what is wrong with an id that is not K2's id of its call's name."""
+    markers = find_markers(call_id) if may_hold_markup(call_id) else []
+    if markers:
+        detail = f"id {shown(call_id)} holds {shown(markers[0], 60)}"
+        return Failure(FailureClass.MARKUP_IN_TOOL_CALL_ID, detail, marker=markers[0], where="id")
+    standard = STANDARD_ID.fullmatch(call_id)
+    # The id of a declared tool is right where the name beside it is of none.
+    if any_form or (standard is not None and standard["name"] in declared and tool not in declared):
+        return None
+    nearly = NEARLY_STANDARD_ID.fullmatch(call_id)
+    named = nearly is not None and nearly["name"] in {*declared, tool}
+    return Failure(
+        FailureClass.NONSTANDARD_TOOL_CALL_ID,
+        f"id {shown(call_id)} is not functions.NAME:IDX",
+        variant=Variant.NEARLY_STANDARD if named else None,
+    )
+
+
+def reused_ids(calls: Sequence[Any], messages: Callable[[], Sequence[Any] | None]) -> list[Failure]:
+    """List the ids that a call of the history has as well: a client then answers the wrong call."""
+    ids = (call.get("id") for message in messages() or () for call in calls_of(message))
+    given = {identifier for identifier in ids if isinstance(identifier, str)}
+    return [
+        Failure(
+            FailureClass.TOOL_CALL_ID_REUSED,
+            f"id {shown(call['id'])} is that of a call in the history",
+            position,
+            name_of(call),
+        )
+        for position, call in enumerate(calls[:MAX_LISTED])
+        if isinstance(call, dict) and isinstance(call.get("id"), str) and call["id"] in given
+    ]
 
 
 def tool_uses(calls: Sequence[Any], invalid: frozenset[int]) -> tuple[ToolUse, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
@@ -66,6 +67,31 @@ def _choice_number(choice: Any) -> Any:
     return None if index is None else _number(index)
 
 
+_LEAST_CUMULATIVE = 3
+"""Pieces of a text, each beginning with the one before it, from which on a stream counts as cumulative."""
+
+_LEAST_GROWTH = 16
+"""Characters that the last of them has at least: "ha", "haha", "hahaha" is text."""
+
+
+def _is_cumulative(pieces: list[Any], *, arguments: bool = False) -> bool:
+    """Whether each piece is the one before it and more: what a stream said is said again.
+
+    Of arguments two pieces are enough, if the last is all of them.
+    """
+    said = [piece for piece in pieces if piece]
+    if len(said) < 2 or not all(isinstance(piece, str) for piece in said):
+        return False
+    if not all(len(later) > len(earlier) and later.startswith(earlier) for earlier, later in pairwise(said)):
+        return False
+    if len(said) >= _LEAST_CUMULATIVE and len(said[-1]) >= _LEAST_GROWTH:
+        return True
+    try:
+        return arguments and isinstance(json.loads(said[-1]), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
 class ChunkAssembler:
     """Assemble the chunks of one streamed completion.
 
@@ -86,7 +112,10 @@ class ChunkAssembler:
         self._fields: dict[str, Any] = {}
         self._calls: dict[Any, _Call] = {}
         self._finish_reason: Any = None
+        self._native_finish_reason: Any = None
         self._choice: Any = None
+        self._calls_elsewhere = False
+        self._empty_calls = False
         self._usage: Any = None
         self._bad_event: str | None = None
         self._envelope: Envelope | None = None
@@ -155,6 +184,7 @@ class ChunkAssembler:
     def _add_choice_of(self, choices: list[Any]) -> None:
         """Add the choice that counts: the one that is numbered 0, and the first until there is one."""
         choice, number = choices[0], _choice_number(choices[0])
+        self._calls_elsewhere = self._calls_elsewhere or any(map(_carries_calls, choices[1:]))
         if number != 0 and len(choices) > 1:
             choice = next((other for other in choices if _choice_number(other) == 0), choice)
             number = _choice_number(choice)
@@ -163,10 +193,12 @@ class ChunkAssembler:
             number = self._choice
         elif number == 0 and self._choice not in (None, 0):
             # Until now the stream had one choice, of another number.
+            self._calls_elsewhere = self._calls_elsewhere or bool(self._calls)
             for collected in (self._texts, self._lists, self._fields, self._calls, self.anomalies):
                 collected.clear()
             self._finish_reason = None
         elif self._choice == 0 != number:
+            self._calls_elsewhere = self._calls_elsewhere or _carries_calls(choice)
             return
         self._choice = number
         if isinstance(choice, dict):
@@ -197,8 +229,15 @@ class ChunkAssembler:
         if isinstance(delta, dict):
             for name, value in delta.items():
                 self._add_delta(name, value)
+        if not delta and choice.get("message") and isinstance(choice["message"], dict):
+            self.anomalies[FailureClass.STREAM_MESSAGE_FOR_DELTA] = None
         if choice.get("finish_reason"):
             self._finish_reason = choice["finish_reason"]
+        elif isinstance(delta, dict) and delta.get("tool_calls") == [] and not any(delta.values()):
+            # By itself, and not beside a text, as some servers write it into every delta.
+            self._empty_calls = True
+        if choice.get("native_finish_reason"):
+            self._native_finish_reason = choice["native_finish_reason"]
         if choice.get("usage"):
             # Moonshot reports the usage inside the last choice.
             self._usage = choice["usage"]
@@ -252,6 +291,9 @@ class ChunkAssembler:
         if self._calls and "tool_calls" not in self._fields:
             message["tool_calls"] = [call.as_json() for call in self._calls.values()]
         choice = {"index": 0, "message": message, "finish_reason": self._finish_reason}
+        if self._native_finish_reason is not None:
+            # OpenRouter's: how the provider behind it ended.
+            choice["native_finish_reason"] = self._native_finish_reason
         return {
             **self._head,
             "object": "chat.completion",
@@ -278,7 +320,28 @@ class ChunkAssembler:
                 FailureClass.STREAM_CUT,
                 f"the stream ended after {self.events} events without a finish_reason",
             )
-        for call in self._calls.values():
-            if call.id is None:
-                self.anomalies[FailureClass.STREAM_ID_MISSING] = None
+        self._note_calls()
         return read_completion(self.completion())
+
+    def _note_calls(self) -> None:
+        """Note what only the whole stream tells."""
+        calls = self._calls.values()
+        if any(call.id is None for call in calls):
+            self.anomalies[FailureClass.STREAM_ID_MISSING] = None
+        if (self._empty_calls and not calls) or (calls and not any(map(_says_something, calls))):
+            self.anomalies[FailureClass.STREAM_EMPTY_TOOL_CALLS] = None
+        if self._calls_elsewhere and not calls:
+            self.anomalies[FailureClass.CALL_IN_OTHER_CHOICE] = None
+        if any(map(_is_cumulative, self._texts.values())) or any(
+            _is_cumulative(call.arguments, arguments=True) for call in calls
+        ):
+            self.anomalies[FailureClass.STREAM_CUMULATIVE] = None
+
+
+def _carries_calls(choice: Any) -> bool:
+    delta = choice.get("delta") if isinstance(choice, dict) else None
+    return isinstance(delta, dict) and bool(delta.get("tool_calls"))
+
+
+def _says_something(call: _Call) -> bool:
+    return bool(call.id or call.name or call.arguments)

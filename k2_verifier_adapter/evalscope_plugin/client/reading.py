@@ -60,11 +60,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A completion as ASCII-escaped JSON text; of a stream, its anomalies and its seconds to first output."""
+    """A completion as ASCII-escaped JSON text.
+
+    Attributes:
+        anomalies: What was noticed of a stream.
+        ttft_s: Seconds to the first output of a stream.
+        gateways: What the headers say that it passed through.
+    """
 
     text: str
     anomalies: tuple[FailureClass, ...] = ()
     ttft_s: float | None = None
+    gateways: tuple[str, ...] = ()
 
 
 class _Meter:

@@ -11,7 +11,7 @@ import random
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.gateways import gateways_of
 from k2_verifier_adapter.core.json_text import excerpt
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.printable import printable
@@ -157,6 +158,7 @@ class Transport:
                     attempts=attempts,
                     duration_s=time.monotonic() - started,
                     ttft_s=outcome.ttft_s,
+                    gateways=outcome.gateways,
                     finished_at=utc_now(),
                 )
             failure, status = outcome.failure, outcome.status
@@ -192,9 +194,12 @@ class Transport:
                 if not 200 <= status < 300:
                     return await self._refusal(response)
                 try:
-                    if request.stream:
-                        return await read_stream(response, self._limits, started)
-                    return await read_body(response, self._limits)
+                    read = (
+                        read_stream(response, self._limits, started)
+                        if request.stream
+                        else read_body(response, self._limits)
+                    )
+                    return replace(await read, gateways=gateways_of(response.headers))
                 except NoCompletionError as error:
                     # What is left of the body is not worth waiting for.
                     response.close()

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.simulator.faults import answers, arguments, transport
+from k2_verifier_adapter.simulator.faults import answers, arguments, parsers, transport
 from k2_verifier_adapter.simulator.faults.answers import PayloadFault
 from k2_verifier_adapter.simulator.faults.transport import TransportFault
 from k2_verifier_adapter.simulator.wire import SHAPES
@@ -19,7 +19,7 @@ __all__ = ["FAULTS", "NOT_SIMULATED", "Fault", "PayloadFault", "Selection", "Ste
 
 Fault = PayloadFault | TransportFault
 
-_ALL: tuple[Fault, ...] = (*arguments.FAULTS, *answers.FAULTS, *transport.FAULTS)
+_ALL: tuple[Fault, ...] = (*arguments.FAULTS, *answers.FAULTS, *parsers.FAULTS, *transport.FAULTS)
 
 NOT_SIMULATED: Mapping[FailureClass, str] = MappingProxyType(
     {

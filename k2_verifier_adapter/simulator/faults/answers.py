@@ -66,7 +66,7 @@ _TEXT = "One moment, please."
 
 
 def _undeclared(completion: Completion, case: Case, rng: Random) -> Completion | None:
-    declared = {name.casefold() for name, _ in declared_tools(case.tools())}
+    declared = {name.casefold() for name, _ in declared_tools(case.declared_tools())}
     name = "run_shell_command"
     while name in declared:
         name += "_v2"
@@ -78,7 +78,7 @@ def _undeclared(completion: Completion, case: Case, rng: Random) -> Completion |
 
 
 def _misspelt(completion: Completion, case: Case, rng: Random) -> Completion | None:
-    declared = {name for name, _ in declared_tools(case.tools())}
+    declared = {name for name, _ in declared_tools(case.declared_tools())}
     calls = calls_of(completion)
     position = rng.randrange(len(calls))
     function = calls[position]["function"]

@@ -150,7 +150,7 @@ def _wrap(completion: Completion, case: Case, rng: Random) -> Completion | None:
 
 def _valid_ones(calls: list[dict[str, Any]], case: Case, rng: Random) -> Iterator[tuple[dict[str, Any], Any]]:
     """Yield the functions of valid calls in random order, each with its schema."""
-    tools = case.tools()
+    tools = case.declared_tools()
     for function in _functions_shuffled(calls, rng):
         if is_valid_call({"function": function}, tools):
             yield function, tool_schema(tools, function["name"])

@@ -1,0 +1,82 @@
+"""What stands between a client and a model: gateways and routers, told by headers, fields and words.
+
+A bounded list. That an answer names none does not mean that there is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_HEADERS: tuple[tuple[str, str, str], ...] = (
+    ("x-litellm-", "", "LiteLLM"),
+    ("x-openrouter-", "", "OpenRouter"),
+    ("cf-ray", "", "Cloudflare"),
+    ("server", "cloudflare", "Cloudflare"),
+    ("server", "openresty", "OpenResty"),
+    ("server", "nginx", "nginx"),
+    ("server", "envoy", "Envoy"),
+    ("server", "istio-envoy", "Envoy"),
+    ("x-envoy-", "", "Envoy"),
+    ("server", "awselb", "AWS load balancer"),
+    ("x-amz-apigw-id", "", "AWS API Gateway"),
+    ("server", "caddy", "Caddy"),
+    ("server", "haproxy", "HAProxy"),
+    ("server", "kong", "Kong"),
+    ("x-kong-", "", "Kong"),
+    ("x-portkey-", "", "Portkey"),
+    ("helicone-", "", "Helicone"),
+    ("x-vercel-id", "", "Vercel"),
+    ("x-azure-ref", "", "Azure Front Door"),
+    ("apim-request-id", "", "Azure API Management"),
+    ("x-oneapi-request-id", "", "One API"),
+    ("x-new-api-version", "", "New API"),
+)
+"""Beginning of a header's name, of its value, and who sends it, as their documentation has it."""
+
+_WORDS: tuple[tuple[str, str], ...] = (
+    (r"\blitellm\.|\bReceived Model Group=", "LiteLLM"),
+    (r"\bProvider returned error\b|\"provider_name\"", "OpenRouter"),
+    (r"\bcloudflare\b|\bcf-error-details\b|\berror code: (?:1\d{3}|52\d)\b", "Cloudflare"),
+    (r"<(?:center|hr|body)>\s{0,20}(?:<center>)?openresty", "OpenResty"),
+    (r"<(?:center|hr|body)>\s{0,20}(?:<center>)?nginx|\bnginx/\d", "nginx"),
+    (r"\bupstream connect error or disconnect/reset\b|\bno healthy upstream\b", "Envoy"),
+    (r"\bno Route matched with those values\b", "Kong"),
+    (r"\bNo server is available to handle this request\b", "HAProxy"),
+    (r"\bnew_api_error\b", "New API"),
+    (r"\bone_api_error\b", "One API"),
+)
+"""Words that are a gateway's own, as its source and public reports have them."""
+
+_COMPILED = tuple((re.compile(pattern, re.IGNORECASE), name) for pattern, name in _WORDS)
+_MOST_HEADERS = 200
+_LONGEST_VIA = 60
+_READ = 4_000
+
+
+def gateways_of(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Name what the headers of a response say that it passed through, `via` in its own words."""
+    found: dict[str, None] = {}
+    for header, value in list(headers.items())[:_MOST_HEADERS]:
+        name, said = header.lower(), value.strip().lower()
+        for begin, of_value, gateway in _HEADERS:
+            if name.startswith(begin) and said.startswith(of_value):
+                found[gateway] = None
+        if name == "via" and said:
+            found[f"via {value.strip()[:_LONGEST_VIA]}"] = None
+    return tuple(found)
+
+
+def gateway_in_words(text: str) -> str | None:
+    """Name the gateway whose own words an error is; None if it may be the server's."""
+    beginning = text[:_READ]
+    return next((name for pattern, name in _COMPILED if pattern.search(beginning)), None)
+
+
+def router_of(completion: Mapping[str, Any]) -> str | None:
+    """Name the router whose fields a completion holds."""
+    choices = completion.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    native = isinstance(choice, Mapping) and "native_finish_reason" in choice
+    return "OpenRouter" if native and isinstance(completion.get("provider"), str) else None

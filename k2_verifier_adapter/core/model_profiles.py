@@ -1,0 +1,119 @@
+"""What a faithful answer looks like, model by model: read from `data/models.json`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+from k2_verifier_adapter.core.messages import calls_of
+from k2_verifier_adapter.data import read_data
+
+_ANY_ID = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProfile:
+    """One model, as far as answers and requests of it differ from those of others.
+
+    Attributes:
+        models: Pieces of names by which it is known; of several that fit, the longest counts.
+        subsets: Subsets whose rows are of it.
+        ids: The form of its tool call ids, `functions.NAME:IDX` or `any`.
+        markup: The notation in which it writes calls, `k2` or `k3`.
+        reasoning_fields: Where its reasoning may stand; empty if it does not reason.
+        thinking: When it does not reason, and by which request parameters that is chosen.
+        history_reasoning: Which assistant messages of a history need their `reasoning_content`: `no`,
+            `current_turn` (those with calls behind the last user message), or `all`.
+        dynamic_tools: Whether system messages may declare tools.
+        parameters: Request parameters of its official runs.
+        sources: Where all that comes from.
+    """
+
+    name: str
+    title: str
+    models: tuple[str, ...]
+    subsets: tuple[str, ...]
+    ids: str
+    markup: str
+    reasoning_fields: tuple[str, ...]
+    thinking: Mapping[str, Any]
+    history_reasoning: str
+    dynamic_tools: bool
+    parameters: Mapping[str, Any]
+    sources: tuple[str, ...]
+
+    @property
+    def any_id(self) -> bool:
+        """Whether an id may have any form."""
+        return self.ids == _ANY_ID
+
+
+@cache
+def model_profiles() -> Mapping[str, ModelProfile]:
+    """Read the profiles, by name."""
+    listed: list[dict[str, Any]] = json.loads(read_data("models.json"))["profiles"]
+    for value in listed:
+        value.update({key: tuple(item) for key, item in value.items() if isinstance(item, list)})
+    return {value["name"]: ModelProfile(**value) for value in listed}
+
+
+DEFAULT = "k2"
+"""The profile of a model that is not known: K2's family is what this package is made for."""
+
+
+@lru_cache(maxsize=1_000)
+def choose_profile(*, model: str = "", subset: str = "", chosen: str | None = None) -> ModelProfile:
+    """Choose the profile: the one that is asked for, the one of the model's name, else that of the subset.
+
+    A name that says no more than "kimi-k2" leaves it to the subset.
+
+    Raises:
+        KeyError: If the one that is asked for does not exist.
+    """
+    profiles = model_profiles()
+    if chosen:
+        return profiles[chosen]
+    fitting = [
+        (len(piece), profile.name)
+        for profile in profiles.values()
+        for piece in profile.models
+        if re.search(rf"(?<![a-z0-9]){re.escape(piece)}(?![0-9])", model.lower()[:200])
+    ]
+    name = max(fitting)[1] if fitting else DEFAULT
+    if name == DEFAULT:
+        name = next((profile.name for profile in profiles.values() if subset in profile.subsets), name)
+    return profiles[name]
+
+
+def profile_or_none(name: Any) -> str | None:
+    """Give the name of a profile, read back from a file; None for what is none."""
+    return name if isinstance(name, str) and name in model_profiles() else None
+
+
+def without_reasoning(messages: Sequence[Any], profile: ModelProfile) -> list[int]:
+    """List the positions of the history's messages that lack the `reasoning_content` their API demands.
+
+    Moonshot's API refuses them with 400 ("thinking is enabled but reasoning_content is missing in
+    assistant tool call message at index N"); an empty text satisfies it.
+    """
+    if profile.history_reasoning == "no":
+        return []
+    begin = 0
+    if profile.history_reasoning == "current_turn":
+        users = [place for place, message in enumerate(messages) if _role(message) == "user"]
+        begin = users[-1] if users else 0
+    return [
+        place
+        for place, message in enumerate(messages[begin:], begin)
+        if _role(message) == "assistant"
+        and (calls_of(message) or profile.history_reasoning == "all")
+        and not isinstance(message.get("reasoning_content", message.get("reasoning")), str)
+    ]
+
+
+def _role(message: Any) -> Any:
+    return message.get("role") if isinstance(message, dict) else None
