@@ -86,7 +86,7 @@ class CacheMismatchError(K2VerifierError):
 
 
 class EndpointError(K2VerifierError):
-    """The endpoint refused or failed the first requests alike, so the run was stopped."""
+    """The endpoint refused the first requests, as it will the others, so the run was stopped."""
 
 
 class TakeoverError(K2VerifierError):
@@ -99,3 +99,12 @@ class RunInterruptedError(K2VerifierError):
     def __init__(self, run: str) -> None:
         self.run = run
         super().__init__(f"interrupted; what was answered is kept: go on with --use-cache {run}")
+
+
+class RunStoppedError(RunInterruptedError, EndpointError):
+    """A run could not succeed any more and was stopped; what was answered is stored in its directory."""
+
+    def __init__(self, run: str, reason: str) -> None:
+        super().__init__(run)
+        self.reason = reason
+        self.args = (f"stopped: {reason}; what was answered is kept: go on with --use-cache {run}",)

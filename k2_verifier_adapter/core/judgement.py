@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -127,6 +127,7 @@ class FailedRequest:
         as_no_call_against: The official decision, if the request is to count as "did not call", as
             some scripts have it; None, this project's rule, if not.
         official_runs: As that of a judgement; it matters only beside `as_no_call_against`.
+        retry_after_s: What the last attempt's `Retry-After` asked for, in seconds; it is not stored.
     """
 
     case_index: int
@@ -137,3 +138,4 @@ class FailedRequest:
     duration_s: float = 0.0
     as_no_call_against: bool | None = None
     official_runs: tuple[int, int] | None = None
+    retry_after_s: float | None = field(default=None, compare=False)

@@ -160,7 +160,7 @@ class RunFacts:
         finished_at: End of the last session, or None while running or after a crash.
         complete: Whether the last session ended by itself (failed requests included).
         endpoint_host: Host and port that was asked; None for an API without URL.
-        stopped: Which maximum of the user's ended the last session early, or None.
+        stopped: Why the last session ended early, a maximum of the user's for example, or None.
         gate: What decides the exit code, as the user asked when the run was made.
         stopping: How the run stops when it is decided, or None if it asks all of its rows.
         profile: The model profile that the user chose; None if model and subset tell it.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import platform
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,21 +35,42 @@ from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import reported_tokens
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.summary import summarize
-from k2_verifier_adapter.errors import StorageError
+from k2_verifier_adapter.errors import EndpointError, RunStoppedError, StorageError
 from k2_verifier_adapter.evalscope_plugin import masking, planning, run_files
 from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter
+from k2_verifier_adapter.evalscope_plugin.client.failfast import FailFast, Hopeless, RequestKey
 from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, run_pool
-from k2_verifier_adapter.evalscope_plugin.client.retries import FailFast
 from k2_verifier_adapter.evalscope_plugin.client.transport import utc_now
 from k2_verifier_adapter.evalscope_plugin.model_clients import ModelClient, client_for, transport_options
 from k2_verifier_adapter.evalscope_plugin.parameters import gate_options
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner, WorkItem
 from k2_verifier_adapter.evalscope_plugin.reviews import sample_score
 from k2_verifier_adapter.evalscope_plugin.run_files import SubsetFiles, write_reports, writing_alone
-from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_failures
+from k2_verifier_adapter.formats.runs import RunPaths, read_failures
 from k2_verifier_adapter.version import BENCHMARK, __version__
 
 logger = get_logger()
+
+
+_GRACE_S = 60.0
+"""Seconds that answers under way get once a run is given up."""
+
+_GRACE_POLL_S = 0.05
+
+
+class _GraceOverError(Exception):
+    """The answers under way took longer than their grace."""
+
+
+@dataclass(slots=True)
+class _Session:
+    """What is asked now: who watches it, what it may spend, and what is left to answer, by subset."""
+
+    failfast: FailFast
+    budget: Budget
+    timeouts_s: Mapping[str, float]
+    left: Counter[str]
+    under_way: int = 0
 
 
 @dataclass(slots=True)
@@ -82,7 +106,11 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self._datasets: dict[str, Dataset] = {}
         self._files: dict[str, SubsetFiles] = {}
         self._looks: dict[str, Looks] = {}
-        self._failed_before: dict[str, list[FailedRequest]] = {}
+        self._failed_before: dict[RequestKey, FailedRequest] = {}
+        self._stored_answers = 0
+        self._proven = False
+        self._given_up: str | None = None
+        self._left = 0
         self._opened = contextlib.ExitStack()
         run, subsets = Path(self.outputs.outputs_dir), self._subset_paths()
         if self.use_cache and run_files.nothing_to_resume(run, subsets):
@@ -97,6 +125,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 report = super().eval()
                 summaries = self.benchmark.summaries
                 _say_verdicts([write_reports(self._files[subset], summaries[subset]) for subset in summaries])
+                if self._given_up is not None and self._left:
+                    raise RunStoppedError(self.outputs.outputs_dir, self._given_up)
             except (OSError, StorageError) as error:
                 # EvalScope's own files lie on the same disk.
                 run = Path(self.outputs.outputs_dir)
@@ -134,7 +164,12 @@ class K2VerifierEvaluator(DefaultEvaluator):
         subset = paths.subset
         cases = {item.case.index: item.case for item in items}
         rows = self.benchmark.rows[subset]
-        earlier = read_facts(paths) if self.use_cache else None
+        earlier = planning.earlier_facts(paths) if self.use_cache else None
+        failed_before = read_failures(paths) if self.use_cache else []
+        stored = [item for item in items if item.stored is not None]
+        self._stored_answers += len(stored)
+        self._proven |= bool(stored) and earlier is not None and earlier.endpoint_host == self._client.host
+        self._failed_before.update({(subset, item.case_index, item.repeat): item for item in failed_before})
         rule = self.benchmark.stopping_rule(subset)
         facts = RunFacts(
             model=self.model_name,
@@ -160,8 +195,17 @@ class K2VerifierEvaluator(DefaultEvaluator):
         in_order = [cases[index] for index in sorted(cases)]
         if rule is not None:
             self._looks[subset] = Looks(facts, rule, in_order)
-            self._failed_before[subset] = read_failures(paths) if self.use_cache else []
-        files = SubsetFiles(paths, reviews, facts, in_order, resume=bool(self.use_cache))
+        waiting = {(item.case.index, item.repeat) for item in items if item.stored is None}
+        kept = [item for item in failed_before if (item.case_index, item.repeat) in waiting]
+        files = SubsetFiles(
+            paths,
+            reviews,
+            facts,
+            in_order,
+            resume=bool(self.use_cache),
+            # A run until its verdict is decided is judged by what was asked before the decision.
+            failed_before=kept if rule is None else (),
+        )
         self._opened.callback(files.close)
         self._files[subset] = files
 
@@ -201,9 +245,9 @@ class K2VerifierEvaluator(DefaultEvaluator):
     def _keep_decided(self, waiting: list[WorkItem]) -> None:
         """Leave a verdict alone that was decided before, with requests that failed: none is sent again."""
         asked = {(item.subset, item.case.index, item.repeat) for item in waiting}
-        for subset, before in self._failed_before.items():
-            files, looks = self._files[subset], self._looks[subset]
-            failed = [item for item in before if (subset, item.case_index, item.repeat) in asked]
+        for subset, looks in self._looks.items():
+            files = self._files[subset]
+            failed = [item for key, item in self._failed_before.items() if key in asked and key[0] == subset]
             again = Looks(files.facts, looks.rule, files.cases)
             for item in (*files.items, *failed):
                 again.add(item)
@@ -212,54 +256,91 @@ class K2VerifierEvaluator(DefaultEvaluator):
                     self._record_failure(subset, item)
 
     def _answer(self, waiting: list[WorkItem]) -> dict[str, str]:
-        """Send all that has no answer; give the maximum that was reached, by subset left unfinished."""
-        failfast = FailFast(len(waiting), raw=self._client.raw)
-        parameters = self.benchmark.parameters
-        budget = Budget(parameters["max_requests"], parameters["max_total_tokens"], parameters["max_minutes"])
-        left = Counter[str]()
-
-        def stop_if_decided() -> None:
-            if all(map(self._decided, self._files)):
-                budget.close("decided")
-
-        async def answer(item: WorkItem) -> None:
-            if self._decided(item.subset):
-                return
-            request = self._planner.request(item.subset, item.case)
-            try:
-                outcome = await self._client.send(request, item.case, item.repeat)
-            except BudgetSpentError:
-                # Neither answered nor failed: left to the next session.
-                left[item.subset] += 1
-                return
-            if isinstance(outcome, FailedRequest):
-                self._record_failure(item.subset, outcome)
-                self._bar.update(1)
-                stop_if_decided()
-                if outcome.attempts:
-                    failfast.failed(outcome.failure, outcome.status)
-                return
-            failfast.succeeded()
-            # What was paid for is on disk before it is judged.
-            self._files[item.subset].save_prediction(int(item.sample.id), self._client.model_name, outcome)
-            completion = self._judge(item, outcome)
-            budget.use(planning.tokens_of(item.case, completion, outcome.response))
-            self._count_performance(item, outcome, completion)
-            self._bar.update(1)
-            stop_if_decided()
-
-        preset = max(map(preset_for, self._files), key=lambda preset: preset.timeout_s)
-        options = transport_options(self.task_config.generation_config, preset, parameters)
-        concurrency = self.task_config.eval_batch_size
-        session = self._client.session(options, concurrency, budget)
-        run_pool(waiting, answer, concurrency=concurrency, context=session)
-        unfinished = {subset: count for subset, count in left.items() if not self._decided(subset)}
-        for subset, count in unfinished.items():
+        """Send all that has no answer; give why the session ended early, by subset left unfinished."""
+        parameters, concurrency = self.benchmark.parameters, self.task_config.eval_batch_size
+        config = self.task_config.generation_config
+        options = {
+            subset: transport_options(config, preset_for(subset), parameters) for subset in self._files
+        }
+        session = _Session(
+            FailFast(
+                len(waiting),
+                concurrency,
+                answered=self._stored_answers,
+                before=self._failed_before,
+                raw=self._client.raw,
+            ),
+            Budget(parameters["max_requests"], parameters["max_total_tokens"], parameters["max_minutes"]),
+            {subset: one.timeout_s for subset, one in options.items()},
+            Counter(item.subset for item in waiting),
+        )
+        shared = replace(
+            next(iter(options.values())),
+            timeout_s=min(session.timeouts_s.values()),
+            proven=self._proven,
+            total=len(waiting),
+        )
+        opened = self._client.session(shared, concurrency, session.budget)
+        with contextlib.suppress(_GraceOverError):
+            run_pool(waiting, partial(self._answer_item, session), concurrency=concurrency, context=opened)
+        left = {subset: count for subset, count in (+session.left).items() if not self._decided(subset)}
+        why = self._given_up or f"{session.budget.spent} reached"
+        for subset, count in left.items():
             logger.warning(
-                f"{subset}: stopped, {budget.spent} reached; {count} requests are left. Go on with "
+                f"{subset}: stopped, {why}; {count} requests are left. Go on with "
                 f"--use-cache {self.outputs.outputs_dir}"
             )
-        return dict.fromkeys(unfinished, f"{budget.spent} reached")
+        self._left = sum(left.values())
+        return dict.fromkeys(left, why)
+
+    async def _answer_item(self, session: _Session, item: WorkItem) -> None:
+        if self._decided(item.subset):
+            return
+        request = self._planner.request(item.subset, item.case)
+        session.under_way += 1
+        try:
+            outcome = await self._client.send(
+                request, item.case, item.repeat, session.timeouts_s[item.subset]
+            )
+        except BudgetSpentError:
+            return  # Neither answered nor failed: left to the next session.
+        finally:
+            session.under_way -= 1
+        session.left[item.subset] -= 1
+        if isinstance(outcome, FailedRequest):
+            self._record_failure(item.subset, outcome)
+            hopeless = session.failfast.failed(outcome, item.subset) if outcome.attempts else None
+        else:
+            self._keep_answer(session, item, outcome)
+            hopeless = None
+        self._bar.update(1)
+        if all(map(self._decided, self._files)):
+            session.budget.close("decided")
+        elif hopeless is not None:
+            await self._give_up(session, hopeless)
+
+    def _keep_answer(self, session: _Session, item: WorkItem, record: ResponseRecord) -> None:
+        session.failfast.succeeded(record.duration_s)
+        # What was paid for is on disk before it is judged.
+        self._files[item.subset].save_prediction(int(item.sample.id), self._client.model_name, record)
+        completion = self._judge(item, record)
+        session.budget.use(planning.tokens_of(item.case, completion, record.response))
+        self._count_performance(item, record, completion)
+
+    async def _give_up(self, session: _Session, why: Hopeless) -> None:
+        """Send nothing more; answers under way are paid for, and get a minute."""
+        if why.to_change:
+            raise EndpointError(f"stopped: {why.reason}")
+        if self._given_up is not None:
+            return
+        logger.warning(f"nothing more is sent: {why.reason}")
+        self._given_up = why.reason
+        session.budget.close(why.reason)
+        until = time.monotonic() + _GRACE_S
+        while session.under_way:
+            if time.monotonic() > until:
+                raise _GraceOverError
+            await asyncio.sleep(_GRACE_POLL_S)
 
     def _decided(self, subset: str) -> bool:
         return subset in self._looks and self._looks[subset].decided
@@ -310,8 +391,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
             facts = replace(
                 files.facts,
                 finished_at=utc_now(),
-                complete=complete and subset not in stopped,
-                stopped=stopped.get(subset),
+                complete=files.whole or (complete and subset not in stopped),
+                stopped=None if files.whole else stopped.get(subset),
             )
             if subset in self._looks:
                 facts = self._looks[subset].facts_of(facts)

@@ -92,9 +92,11 @@ class HttpClient:
         ) as self._transport:
             yield
 
-    async def send(self, request: Request, case: Case, repeat: int = 0) -> Outcome:
-        """Send the request."""
-        return await self._transport.send(request, case.index, repeat)
+    async def send(
+        self, request: Request, case: Case, repeat: int = 0, timeout_s: float | None = None
+    ) -> Outcome:
+        """Send the request, with a timeout of its own or the session's."""
+        return await self._transport.send(request, case.index, repeat, timeout_s)
 
 
 class EvalScopeClient:
@@ -120,8 +122,11 @@ class EvalScopeClient:
         self._pacer = Pacer(budget, concurrency, options.requests_per_minute)
         yield
 
-    async def send(self, request: Request, case: Case, repeat: int = 0) -> Outcome:
+    async def send(
+        self, request: Request, case: Case, repeat: int = 0, timeout_s: float | None = None
+    ) -> Outcome:
         """Let EvalScope send the messages, and rebuild a completion from what it makes of the answer."""
+        del timeout_s  # EvalScope has its own
         started = time.monotonic()
 
         def failed(detail: str, attempts: int = 1) -> FailedRequest:

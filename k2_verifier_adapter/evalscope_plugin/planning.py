@@ -18,9 +18,9 @@ from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request, build_request, estimate_prompt_tokens, merge_parameters
 from k2_verifier_adapter.core.responses import Response, parse_completion, reported_tokens
-from k2_verifier_adapter.core.run_facts import StoppingRule
+from k2_verifier_adapter.core.run_facts import RunFacts, StoppingRule
 from k2_verifier_adapter.core.secrets import Masker, hide_secrets
-from k2_verifier_adapter.errors import CacheMismatchError
+from k2_verifier_adapter.errors import CacheMismatchError, DataError
 from k2_verifier_adapter.evalscope_plugin.loading import CASE_KEY
 from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_predictions
 
@@ -208,7 +208,9 @@ def collect(
 
 def _check_looks(paths: RunPaths, rule: StoppingRule | None) -> None:
     """Refuse to change when a run is looked at, once it may have been looked at."""
-    facts = read_facts(paths)
+    facts = earlier_facts(paths)
+    if facts is None and paths.facts.exists():
+        return
     before = None if facts is None else facts.stopping
     if before is not None:
         before = replace(before, look=None)
@@ -291,6 +293,15 @@ def tokens_of(case: Case, completion: Mapping[str, Any], text: str) -> int:
 
 def _estimate(case: Case) -> float:
     return estimate_prompt_tokens(case.messages_json, case.tools_json)
+
+
+def earlier_facts(paths: RunPaths) -> RunFacts | None:
+    """Read what is known of the session before; None if nothing is, or what is there is damaged."""
+    try:
+        return read_facts(paths)
+    except DataError as error:
+        logger.warning(f"{error}; the answers beside it are used, and it is written anew")
+        return None
 
 
 def _stored_records(paths: RunPaths) -> Mapping[tuple[int, int], ResponseRecord]:

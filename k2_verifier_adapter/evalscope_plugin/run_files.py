@@ -107,19 +107,28 @@ class SubsetFiles:
     """
 
     def __init__(
-        self, paths: RunPaths, reviews: str, facts: RunFacts, cases: list[Case], *, resume: bool
+        self,
+        paths: RunPaths,
+        reviews: str,
+        facts: RunFacts,
+        cases: list[Case],
+        *,
+        resume: bool,
+        failed_before: Iterable[FailedRequest] = (),
     ) -> None:
-        """Begin a session: note what is to be done, forget the failures of an earlier session.
+        """Begin a session: note what is to be done.
 
         Everything is opened before anything is sent. In between, the files of the earlier session are
         taken for an unfinished run, never for a part of this one. Without `resume`, earlier predictions do
-        not belong to this run, and are put aside. `reviews` is the path of EvalScope's review file.
+        not belong to this run, and are put aside. `reviews` is the path of EvalScope's review file. A request
+        that failed in an earlier session counts as failed until this one has asked for it again.
         """
         self.paths, self.facts, self.cases = paths, facts, cases
         self.unsaved = 0
         self._reviews_path = Path(reviews)
         self._reviews: list[tuple[SampleScore, Case, JudgedResponse]] = []
         self._failed: list[FailedRequest] = []
+        self._failed_before = {(item.case_index, item.repeat): item for item in failed_before}
         for path in (paths.facts, paths.cases, self._reviews_path):
             remove_leftovers(path)
         _mark_unfinished(paths)
@@ -132,6 +141,8 @@ class SubsetFiles:
             opened.callback(self._failures.close)
             self._predictions = LineWriter(paths.predictions)
             opened.callback(self._predictions.close)
+            for item in self._failed_before.values():
+                self._failures.write(failed_request_as_json(item))
             write_cases(paths.cases, cases)
             write_facts(paths, facts)
             self.close = opened.pop_all().close
@@ -157,10 +168,12 @@ class SubsetFiles:
         """Append one failed request."""
         self._failures.write(failed_request_as_json(failed))
         self._failed.append(failed)
+        self._failed_before.pop((failed.case_index, failed.repeat), None)
 
     def keep_review(self, score: SampleScore, case: Case, judged: JudgedResponse) -> None:
         """Keep what the review file will say of one sample."""
         self._reviews.append((score, case, judged))
+        self._failed_before.pop((judged.case_index, judged.repeat), None)
 
     @property
     def scores(self) -> list[SampleScore]:
@@ -170,7 +183,12 @@ class SubsetFiles:
     @property
     def items(self) -> list[Item]:
         """What became of the requests: the judged responses and the failed requests, as they came."""
-        return [*(judged for _, _, judged in self._reviews), *self._failed]
+        return [*(judged for _, _, judged in self._reviews), *self._failed, *self._failed_before.values()]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every request of the run was answered or failed, in this session or an earlier one."""
+        return len(self.items) >= self.facts.planned
 
     def finish(self, facts: RunFacts) -> None:
         """Write the reviews in sample order, and the final facts."""

@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 from support.asking import ask, ask_each, requests_of, response_of, transport_to
 
-from k2_verifier_adapter.core.failure_classes import Failure, Group
 from k2_verifier_adapter.core.failure_classes import FailureClass as C
+from k2_verifier_adapter.core.failure_classes import Group
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.records import ResponseRecord
-from k2_verifier_adapter.errors import EndpointError
-from k2_verifier_adapter.evalscope_plugin.client.retries import FailFast
+from k2_verifier_adapter.evalscope_plugin.client.failfast import AT_ONCE, LEAST, FailFast
 from k2_verifier_adapter.simulator import SimulatedVendor, profile_with, shape_names
 from k2_verifier_adapter.simulator.faults import FAULTS, NOT_SIMULATED, TransportFault
 
@@ -68,8 +67,9 @@ def _names(cell):
 
 
 FAILURES, HARMLESS = _tables()
+LIMITS = {"first 3": AT_ONCE, "two rounds": LEAST}
 LINES = [
-    Line(what, _names(faults), C(*_names(kind)), retried, int(limit.removeprefix("first ")))
+    Line(what, _names(faults), C(*_names(kind)), retried, LIMITS[limit])
     for what, faults, kind, retried, limit in FAILURES
 ]
 each_line = pytest.mark.parametrize("line", LINES, ids=lambda line: line.what)
@@ -153,7 +153,7 @@ async def _ask_nobody():
         return [await transport.send(PLAIN), await transport.send(STREAMED)]
 
 
-LASTING = {"no": 1, "yes": 1 + RETRIES, "yes, once at first": 2}
+LASTING = {"no": 1, "yes": 1 + RETRIES, "yes, once": 2, "yes, once at first": 2}
 """Attempts at a request that fails for ever, at an endpoint that never answered."""
 
 
@@ -177,28 +177,12 @@ def test_what_lasts_fails_the_request(line):
 
 @each_line
 def test_failures_alike_stop_the_run(line):
-    """Exactly as many first failures as the row says stop a run, and none does once a request succeeded."""
+    """Exactly as many first failures as the row says stop a run."""
     for lasting in _lasting(line):
-        failed = lasting.outcome
-        fresh, proven = FailFast(2000), FailFast(2000)
-        proven.succeeded()
-        for _ in range(line.limit - 1):
-            fresh.failed(failed.failure, failed.status)
-        with pytest.raises(EndpointError, match=f"the first {line.limit} requests"):
-            fresh.failed(failed.failure, failed.status)
-        for _ in range(100):
-            proven.failed(failed.failure, failed.status)
-
-
-@pytest.mark.parametrize("status", [405, 413, 425, 451])
-def test_any_other_refusal_stops_the_run_late(status):
-    """A 4xx that is not in the table stops the run after 16."""
-    failfast = FailFast(2000)
-    failure = Failure(C.HTTP_4XX, f"HTTP {status}")
-    for _ in range(15):
-        failfast.failed(failure, status)
-    with pytest.raises(EndpointError, match="the first 16 requests"):
-        failfast.failed(failure, status)
+        failfast = FailFast(2000)
+        found = [failfast.failed(lasting.outcome) for _ in range(line.limit)]
+        assert found[:-1] == [None] * (line.limit - 1)
+        assert found[-1].reason.startswith(f"the first {line.limit} requests all failed alike")
 
 
 FAILS, ANSWERED = FailedRequest, ResponseRecord

@@ -221,7 +221,7 @@ def test_retry_after_is_waited_for(status, as_date):
     # A date holds whole seconds, so what is left of two is more than nothing and at most two.
     assert time.monotonic() - began > (0.1 if as_date else 0.9)
     assert answer.attempts == 2
-    assert notes[0].startswith(f"HTTP {status}; again in ")
+    assert notes[0].startswith(f"case 0: HTTP {status}; again in ")
 
 
 @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from support.raw_server import RawServer, reply, says
+from support.raw_server import RawServer, completion, reply, says
 from support.runs import (
     EVALSCOPES_WARNINGS,
     KEY,
@@ -14,11 +14,12 @@ from support.runs import (
     evalscope_eval,
     evaluate,
     raises_cleanly,
+    resume,
     stored,
     write_rows,
 )
 
-from k2_verifier_adapter.errors import EndpointError
+from k2_verifier_adapter.errors import EndpointError, RunStoppedError
 from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor, profile_with
 
 pytestmark = EVALSCOPES_WARNINGS
@@ -151,6 +152,95 @@ def test_earlier_answers_are_kept(tmp_path, rows):
         report = evaluate(url, tmp_path, rows, use_cache=str(tmp_path))
     assert len(healthy.requests) == len(ROWS) - len(answered.splitlines())
     assert report.execution_summary.succeeded == len(ROWS)
+
+
+class Faulty:
+    """The official vendor until so many answers were given, and then one failure after the other."""
+
+    def __init__(self, good, *failures):
+        self.good, self.failures, self.asked = good, failures, 0
+
+    async def __call__(self, _, writer):
+        """Answer the next request."""
+        number, self.asked = self.asked, self.asked + 1
+        writer.write(SOUND if number < self.good else self.failures[number % len(self.failures)])
+
+
+SOUND = reply(completion())
+BAD_GATEWAY, NO_UPSTREAM = reply({"error": "bad gateway"}, 502), reply({"error": "no upstream"}, 503)
+NO_CREDIT = reply({"error": {"message": "Your account is suspended due to insufficient balance"}}, 429)
+PLAIN = {"stream": False, "retries": 1, "retry_interval": 0}
+HOPELESS = {
+    "mixed from the start": (Faulty(0, BAD_GATEWAY, NO_UPSTREAM), "502", 4 * BATCH),
+    "dead after one answer": (Faulty(1, BAD_GATEWAY, NO_UPSTREAM), "503", 1 + 4 * BATCH),
+    "no credit in mid-run": (Faulty(10, NO_CREDIT), "recharge it", 10 + 3),
+}
+
+
+@pytest.mark.parametrize("case", HOPELESS)
+def test_a_run_that_cannot_succeed_stops_and_goes_on(tmp_path, rows, case):
+    """It stops within two rounds, says why, keeps what was answered and every report; then it goes on."""
+    vendor, said, most = HOPELESS[case]
+    with RawServer(vendor).in_thread() as server:
+        with raises_cleanly(RunStoppedError, said, f"--use-cache {tmp_path}") as caught:
+            evaluate(server.url, tmp_path, rows, eval_batch_size=BATCH, generation_config=PLAIN)
+        assert isinstance(caught.value, EndpointError)
+        assert len(server.arrivals) <= most + 2 * BATCH
+        run = stored(tmp_path)
+        assert (len(run.records), run.facts.complete) == (vendor.good, False)
+        assert "requests failed" in run.facts.stopped or "in a row" in run.facts.stopped or not vendor.good
+        assert (tmp_path / "reports" / MODEL / "k2_verifier" / "k2_thinking.html").exists()
+        vendor.good = 10**9
+        resume(server.url, tmp_path, rows, generation_config=PLAIN)
+        run = stored(tmp_path)
+        assert (len(run.records), run.failed, run.facts.complete) == (len(ROWS), [], True)
+
+
+class Refusing:
+    """A vendor that always refuses the row that asks 5, or everybody."""
+
+    def __init__(self):
+        self.everybody = False
+
+    async def __call__(self, arrival, writer):
+        """Answer a request."""
+        if self.everybody:
+            writer.write(reply({"error": "wrong key"}, 401))
+        else:
+            refused = arrival.json()["messages"][0]["content"] == "5"
+            writer.write(reply({"error": "no"}, 400) if refused else SOUND)
+
+
+def test_a_finished_run_stays_finished(tmp_path):
+    """A row that is always refused leaves a run complete, resumed, extended or resumed with a wrong key."""
+    path = write_rows(
+        tmp_path / "rows.jsonl",
+        [
+            {"messages": [{"role": "user", "content": str(number)}], "tools": [], "should_call_tool": False}
+            for number in range(24)
+        ],
+    )
+    run, vendor = tmp_path / "run", Refusing()
+
+    def state():
+        found = stored(run)
+        return len(found.records), [one.case_index for one in found.failed], found.facts.complete
+
+    with RawServer(vendor).in_thread() as server:
+        evaluate(server.url, run, path, generation_config=PLAIN, limit=12)
+        assert state() == (11, [5], True)
+        resume(server.url, run, path, generation_config=PLAIN, limit=12)
+        assert state() == (11, [5], True)
+        assert len(server.arrivals) == 13
+        vendor.everybody = True
+        resume(server.url, run, path, generation_config=PLAIN, limit=12)
+        assert state() == (11, [5], True)
+        with raises_cleanly(RunStoppedError, "HTTP 401"):
+            resume(server.url, run, path, generation_config=PLAIN, rerun_review=True)
+        assert state()[::2] == (11, False)
+        vendor.everybody = False
+        resume(server.url, run, path, generation_config=PLAIN, rerun_review=True)
+        assert state() == (23, [5], True)
 
 
 def test_a_key_that_the_vendor_echoes_is_in_no_file(tmp_path, rows):

@@ -98,14 +98,16 @@ class ChunkAssembler:
     Attributes:
         anomalies: The stream failure classes seen, in order of appearance, without repetition.
         error: The error of an error event, once one has come.
-        has_output: Whether any delta with content, reasoning or a call has come.
+        chunks: Events that carried a choice.
+        outputs: Deltas with content, reasoning or a call.
     """
 
     def __init__(self) -> None:
         self.anomalies: dict[FailureClass, None] = {}
         self.error: Any = None
-        self.has_output = False
         self.events = 0
+        self.chunks = 0
+        self.outputs = 0
         self._head: dict[str, Any] = {}
         self._texts: dict[str, list[str]] = {}
         self._lists: dict[str, list[Any]] = {}
@@ -129,6 +131,11 @@ class ChunkAssembler:
         return self.error is not None or self._bad_event is not None
 
     @property
+    def has_output(self) -> bool:
+        """Whether any delta with content, reasoning or a call has come."""
+        return self.outputs > 0
+
+    @property
     def finished(self) -> bool:
         """Whether a terminal finish_reason has come."""
         return bool(self._finish_reason)
@@ -144,6 +151,8 @@ class ChunkAssembler:
             if piece is not None:
                 # Parsed whole, it would do nothing else: all that is around the piece came before.
                 self._pieces.append(piece)
+                self.chunks += 1
+                self.outputs += bool(piece)
                 return
         try:
             self._add_event(data, text)
@@ -179,6 +188,7 @@ class ChunkAssembler:
             self._usage = chunk["usage"]
         choices = chunk.get("choices")
         if isinstance(choices, list) and choices:
+            self.chunks += 1
             self._add_choice_of(choices)
 
     def _add_choice_of(self, choices: list[Any]) -> None:
@@ -249,19 +259,19 @@ class ChunkAssembler:
                     self._add_call(part)
             elif value:
                 # It stands in the place of the calls, and makes the response invalid as in a body.
-                self.has_output = True
+                self.outputs += 1
                 self._fields[name] = value
         elif isinstance(value, str) and name != "role":
-            self.has_output = self.has_output or bool(value)
+            self.outputs += bool(value)
             self._texts.setdefault(name, []).append(value)
         elif isinstance(value, list):
-            self.has_output = self.has_output or bool(value)
+            self.outputs += bool(value)
             self._lists.setdefault(name, []).extend(value)
         elif value is not None:
             self._fields[name] = value
 
     def _add_call(self, part: dict[str, Any]) -> None:
-        self.has_output = True
+        self.outputs += 1
         index = part.get("index")
         if index is None:
             self.anomalies[FailureClass.STREAM_INDEX_MISSING] = None

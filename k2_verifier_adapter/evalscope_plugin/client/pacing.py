@@ -85,6 +85,12 @@ class Budget:
         """Let nothing more be sent."""
         self._end(reason)
 
+    @property
+    def minutes_over_since(self) -> float | None:
+        """When the user's minutes were over, by the clock; None if they are not."""
+        over = self._deadline is not None and self._clock() >= self._deadline
+        return self._deadline if over else None
+
     async def pause(self, seconds: float) -> None:
         """Wait, but no longer than until a maximum is reached."""
         if seconds <= 0 or self.spent is not None:
@@ -130,6 +136,7 @@ class Pacer:
         self._not_before = 0.0
         self._next_start = 0.0
         self._lowered_at = 0.0
+        self._starting = asyncio.Lock()
 
     @property
     def limit(self) -> int:
@@ -153,14 +160,16 @@ class Pacer:
             self._wake()
 
     async def _wait_for_start(self) -> None:
-        # The time may move on while it is waited for.
-        while (wait := self._not_before - time.monotonic()) > 0 and self._budget.spent is None:
-            await self._budget.pause(wait)
-        if self._interval_s:
-            now = time.monotonic()
-            start = max(now, self._next_start)
-            self._next_start = start + self._interval_s
-            await self._budget.pause(start - now)
+        if not self._interval_s and self._not_before <= time.monotonic():
+            return
+        # One after the other, so that whoever waits for the interval waits for a rate limit that comes
+        # meanwhile as well, and the starts behind it are spaced again.
+        async with self._starting:
+            now = begun = time.monotonic()
+            while (start := max(self._not_before, self._next_start)) > now and self._budget.spent is None:
+                await self._budget.pause(start - now)
+                now = time.monotonic()
+            self._next_start = max(begun, start) + self._interval_s
 
     def _wake(self) -> None:
         free = self.limit - self._in_flight

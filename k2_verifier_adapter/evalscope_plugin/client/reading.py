@@ -29,7 +29,11 @@ _AFTER_DONE_S = 0.25
 """Seconds that a server may take to end the body behind `[DONE]`, so that the connection is reused."""
 
 _AFTER_FINISH_S = 10.0
-"""Seconds that a stream may go on behind its finish_reason: the usage comes then, or never."""
+"""Seconds that a stream may go on behind its finish_reason, where the usage comes or never, and a whole body
+behind its last byte."""
+
+_AFTER_MINUTES_S = 60.0
+"""Seconds without content after which a stream is left alone that outlives the user's minutes."""
 
 REFUSAL_BYTES = 64 * 1024
 _REFUSAL_S = 5.0
@@ -74,34 +78,89 @@ class Reading:
     gateways: tuple[str, ...] = ()
 
 
-class _Meter:
-    """Measure what comes against the limits."""
+class Attempt:
+    """One attempt under way: what it got, and when it last got on.
 
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+    The deadline is for the payload, wherever the bytes stop: what comes without any (a chunk's extension,
+    empty blocks of a compression, trailers) is silence, which only somebody beside the reading notices.
+
+    Attributes:
+        limits: What is read and waited for.
+        stream: Whether a stream was asked for.
+        progress: When the head, or the last event with a choice, came.
+        content: When the last content came.
+        silent: Whether it was closed for silence.
+        left: Whether it was closed because the session is over.
+    """
+
+    def __init__(self, limits: Limits, *, stream: bool) -> None:
+        self.limits = limits
+        self.stream = stream
+        self.progress = self.content = time.monotonic()
+        self.silent = False
+        self.left = False
+        self._response: aiohttp.ClientResponse | None = None
         self._size = 0
-        self._progress = time.monotonic()
+        self._tried = 0
+        self._body: list[bytes] = []
 
-    def take(self, chunk: bytes, now: float, *, progress: bool = False) -> None:
+    def begin(self, response: aiohttp.ClientResponse) -> None:
+        """Note that the head has come."""
+        self._response = response
+        self.progress = self.content = time.monotonic()
+
+    def take(self, chunk: bytes) -> None:
         """Count a chunk, or raise `NoCompletionError`."""
         self._size += len(chunk)
-        if self._size > self._limits.max_bytes:
-            detail = f"more than {self._limits.max_bytes} bytes"
+        if self._size > self.limits.max_bytes:
+            detail = f"more than {self.limits.max_bytes} bytes"
             raise NoCompletionError(FailureClass.RESPONSE_TOO_LARGE, detail)
-        if progress:
-            self._progress = now
-        elif now - self._progress > self._limits.timeout_s:
-            raise NoCompletionError(FailureClass.TIMED_OUT, self._limits.silence)
+
+    def keep(self, chunk: bytes) -> None:
+        """Keep a chunk of a body."""
+        self.take(chunk)
+        self._body.append(chunk)
+        self.content = time.monotonic()
+
+    def body(self) -> bytes:
+        """Give what has come of a body."""
+        return b"".join(self._body)
+
+    def watch(self, now: float, minutes_over_since: float | None) -> None:
+        """Close the response where it gets on no more; whoever reads it is told by a connection error."""
+        if self._response is None:
+            return
+        if now - self.progress > self.limits.timeout_s:
+            self.silent = True
+        elif self.stream and minutes_over_since is not None:
+            self.left = now - max(self.content, minutes_over_since) > _AFTER_MINUTES_S
+        if self.silent or self.left or self._is_whole(now):
+            self._response.close()
+
+    def _is_whole(self, now: float) -> bool:
+        """Whether a body is complete whose end does not come."""
+        if self._tried == self._size or self.stream or now - self.content < _AFTER_FINISH_S:
+            return False
+        self._tried = self._size
+        return _is_completion(self.body())
 
 
-async def read_body(response: aiohttp.ClientResponse, limits: Limits) -> Reading:
+async def read_body(response: aiohttp.ClientResponse, attempt: Attempt) -> Reading:
     """Read a body that has to be whole within the timeout, or raise `NoCompletionError`."""
-    meter = _Meter(limits)
-    parts: list[bytes] = []
-    async for chunk in response.content.iter_any():
-        parts.append(chunk)
-        meter.take(chunk, time.monotonic())
-    return _reading_of_body(b"".join(parts))
+    try:
+        async for chunk in response.content.iter_any():
+            attempt.keep(chunk)
+    except aiohttp.ClientError:
+        # A whole body is an answer, whatever becomes of its trailers.
+        if not _is_completion(attempt.body()):
+            raise
+    return _reading_of_body(attempt.body())
+
+
+def _is_completion(body: bytes) -> bool:
+    return body.rstrip().endswith(b"}") and not isinstance(
+        parse_completion(decode_body(body)), NotACompletion
+    )
 
 
 def _reading_of_body(body: bytes, anomalies: tuple[FailureClass, ...] = ()) -> Reading:
@@ -124,9 +183,9 @@ async def read_refusal(response: aiohttp.ClientResponse, limits: Limits) -> byte
     return bytes(body[:REFUSAL_BYTES])
 
 
-async def read_stream(response: aiohttp.ClientResponse, limits: Limits, started: float) -> Reading:
-    """Read an event stream, of which each event is progress, or raise `NoCompletionError`."""
-    stream = _Stream(limits, started)
+async def read_stream(response: aiohttp.ClientResponse, attempt: Attempt, started: float) -> Reading:
+    """Read an event stream, of which each event with a choice is progress, or raise `NoCompletionError`."""
+    stream = _Stream(attempt, started)
     patience: asyncio.TimerHandle | None = None
     try:
         async for chunk in response.content.iter_any():
@@ -135,12 +194,11 @@ async def read_stream(response: aiohttp.ClientResponse, limits: Limits, started:
             if patience is None and stream.finished:
                 loop = asyncio.get_running_loop()
                 patience = loop.call_later(_AFTER_FINISH_S, response.close)
-    except aiohttp.ServerTimeoutError:
-        if not stream.finished:
-            raise
     except aiohttp.ClientError as error:
         # A connection that breaks behind the finish_reason takes nothing away.
         if not stream.finished:
+            if attempt.silent:
+                raise
             raise NoCompletionError(FailureClass.STREAM_CUT, describe(error)) from None
     else:
         await stream.end(response)
@@ -153,8 +211,8 @@ async def read_stream(response: aiohttp.ClientResponse, limits: Limits, started:
 class _Stream:
     """A stream that is being read."""
 
-    def __init__(self, limits: Limits, started: float) -> None:
-        self._meter = _Meter(limits)
+    def __init__(self, attempt: Attempt, started: float) -> None:
+        self._attempt = attempt
         self._started = started
         self._decoder = EventDecoder()
         self._assembler = ChunkAssembler()
@@ -169,19 +227,23 @@ class _Stream:
 
     def ends_with(self, chunk: bytes) -> bool:
         """Take a chunk; tell whether nothing behind it matters."""
-        now = time.monotonic()
-        before = self._assembler.events
-        if not before:
+        assembler, attempt = self._assembler, self._attempt
+        chunks, outputs = assembler.chunks, assembler.outputs
+        if not assembler.events:
             self._before_events += chunk
         for data in self._decoder.feed(chunk):
             if is_done(data):
                 self._done = True
                 break
-            self._assembler.add(data)
-        if self._ttft_s is None and self._assembler.has_output:
-            self._ttft_s = now - self._started
-        self._meter.take(chunk, now, progress=self._done or self._assembler.events > before)
-        return self._done or self._assembler.failed
+            assembler.add(data)
+        if assembler.chunks > chunks:
+            attempt.progress = now = time.monotonic()
+            if assembler.outputs > outputs:
+                attempt.content = now
+                if self._ttft_s is None:
+                    self._ttft_s = now - self._started
+        attempt.take(chunk)
+        return self._done or assembler.failed
 
     async def end(self, response: aiohttp.ClientResponse) -> None:
         """Take what the end of the stream still holds, so that the connection can be used again."""

@@ -7,6 +7,7 @@ judged; streams are read by this package's own parser.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 import urllib.request
@@ -22,14 +23,16 @@ from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.gateways import gateways_of
 from k2_verifier_adapter.core.json_text import excerpt
 from k2_verifier_adapter.core.judgement import FailedRequest
-from k2_verifier_adapter.core.printable import printable
+from k2_verifier_adapter.core.printable import plural, printable
 from k2_verifier_adapter.core.records import ResponseRecord
+from k2_verifier_adapter.core.refusals import RefusalReason, sort_refusal
 from k2_verifier_adapter.core.requests import Request
 from k2_verifier_adapter.core.responses import judged_alike
 from k2_verifier_adapter.core.secrets import Masker
-from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, Pacer
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, Pacer
 from k2_verifier_adapter.evalscope_plugin.client.reading import (
     REFUSAL_BYTES,
+    Attempt,
     Limits,
     NoCompletionError,
     Reading,
@@ -63,16 +66,21 @@ class TransportOptions:
     """How the requests go.
 
     Attributes:
-        timeout_s: Seconds that an attempt may go without progress. Progress is the response head
-            and each event of a stream; a body that is not streamed must be whole within it.
+        timeout_s: Seconds that an attempt may go without progress, unless a request has its own. Progress is
+            the response head and each event of a stream that carries a choice; a body that is not streamed
+            must be whole within it.
         max_response_bytes: Decompressed size at which a response is given up.
         requests_per_minute: Requests that start in a minute at most, retries included; 0 for no limit.
+        proven: Whether the endpoint has answered before.
+        total: Requests that will be sent; None if that is not known.
     """
 
     timeout_s: float
     retry: RetryPolicy
     max_response_bytes: int = 64 * 1024 * 1024
     requests_per_minute: float = 0.0
+    proven: bool = False
+    total: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +88,7 @@ class _FailedAttempt:
     failure: Failure
     status: int | None = None
     retry_after_s: float | None = None
+    reason: RefusalReason | None = None
 
 
 class Transport:
@@ -105,47 +114,72 @@ class Transport:
         self._options = options
         self._on_event = on_event
         self._rng = rng or random.Random()
-        self._proven = False
+        self._proven = options.proven
+        self._begun = self._ended = self._answered = 0
+        self._under_way: set[Attempt] = set()
+        self._watch: asyncio.Task[None] | None = None
         self._budget = budget or Budget()
         self._pacer = Pacer(self._budget, concurrency, options.requests_per_minute, on_change=on_event)
         self._proxy = environment_proxy(endpoint.url)
-        self._limits = Limits(options.timeout_s, options.max_response_bytes)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        # The pacer bounds the concurrency; total time is bounded by progress, not as a whole.
+        # The pacer bounds the concurrency; time is bounded by progress, which only the payload shows.
         timeout = aiohttp.ClientTimeout(
-            total=None,
-            sock_connect=min(_CONNECT_TIMEOUT_S, self._options.timeout_s),
-            sock_read=self._options.timeout_s,
+            total=None, sock_connect=min(_CONNECT_TIMEOUT_S, self._options.timeout_s)
         )
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             timeout=timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        self._watch = asyncio.create_task(self._watch_attempts(min(1.0, self._options.timeout_s / 4)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
         if self._session is not None:
             await self._session.close()
 
+    async def _watch_attempts(self, every_s: float) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            now, over_since = time.monotonic(), self._budget.minutes_over_since
+            for attempt in list(self._under_way):
+                attempt.watch(now, over_since)
+
     async def send(
-        self, request: Request, case_index: int = 0, repeat: int = 0
+        self, request: Request, case_index: int = 0, repeat: int = 0, timeout_s: float | None = None
     ) -> ResponseRecord | FailedRequest:
         """Send one request, as often as the retry policy says; nothing that comes back holds a secret.
 
-        A `BudgetSpentError` says that a maximum was reached before it was answered or given up.
+        `timeout_s` is its own, in the place of the session's. A `BudgetSpentError` says that a maximum was
+        reached before it was answered or given up.
         """
+        limits = Limits(timeout_s or self._options.timeout_s, self._options.max_response_bytes)
+        self._begun += 1
+        try:
+            return await self._send(request, case_index, repeat, limits)
+        finally:
+            self._ended += 1
+
+    async def _send(
+        self, request: Request, case_index: int, repeat: int, limits: Limits
+    ) -> ResponseRecord | FailedRequest:
         retries = RetryBudget(self._options.retry, self._rng)
         first = time.monotonic()
         attempts = 0
+        answered_before: int | None = None
         while True:
             async with self._pacer.turn() as started:
                 attempts += 1
-                outcome = await self._attempt(request, started)
+                outcome = await self._attempt(request, limits, started)
             if isinstance(outcome, Reading):
                 self._proven = True
+                self._answered += 1
                 self._pacer.answered()
                 text = self._masker.json_text(outcome.text)
                 return ResponseRecord(
@@ -161,25 +195,55 @@ class Transport:
                     gateways=outcome.gateways,
                     finished_at=utc_now(),
                 )
+            if answered_before is None:
+                answered_before = self._answered
             failure, status = outcome.failure, outcome.status
             delay = retries.next_delay(
-                failure.failure_class, status, outcome.retry_after_s, proven=self._proven
+                failure.failure_class,
+                status,
+                outcome.retry_after_s,
+                proven=self._proven,
+                reason=outcome.reason,
+                others_answered=self._answered > answered_before or self._nothing_else_to_send,
             )
             if delay is None:
                 duration_s = time.monotonic() - first
-                return FailedRequest(case_index, failure, status, attempts, repeat, duration_s)
-            self._on_event(f"{failure.detail}; again in {delay:.1f} s (attempt {attempts})")
+                return FailedRequest(
+                    case_index,
+                    failure,
+                    status,
+                    attempts,
+                    repeat,
+                    duration_s,
+                    retry_after_s=outcome.retry_after_s,
+                )
+            self._on_event(
+                f"case {case_index}: {failure.detail}; again in {delay:.1f} s (attempt {attempts})"
+                f"{self._what_is_left}"
+            )
             if failure.failure_class is FailureClass.RATE_LIMITED:
                 self._pacer.rate_limited(delay, started)
             else:
                 await self._budget.pause(delay)
 
-    async def _attempt(self, request: Request, started: float) -> Reading | _FailedAttempt:
+    @property
+    def _nothing_else_to_send(self) -> bool:
+        return self._proven and self._begun == self._options.total
+
+    @property
+    def _what_is_left(self) -> str:
+        if self._begun != self._options.total:
+            return ""
+        left = plural(self._begun - self._ended, "request")
+        return f"; all else is sent, {left} of {self._begun} still to end"
+
+    async def _attempt(self, request: Request, limits: Limits, started: float) -> Reading | _FailedAttempt:
         assert self._session is not None, "the transport is used as a context manager"
+        attempt = Attempt(limits, stream=request.stream)
+        self._under_way.add(attempt)
         status: int | None = None
         try:
-            # `sock_read` alone lets a head that comes byte by byte take for ever.
-            async with deadline(self._options.timeout_s):
+            async with deadline(limits.timeout_s):
                 posted = await self._session.post(
                     self._endpoint.url,
                     params=self._endpoint.query,
@@ -190,52 +254,62 @@ class Transport:
                     allow_redirects=False,
                 )
             async with posted as response:
+                attempt.begin(response)
                 status = response.status
                 if not 200 <= status < 300:
-                    return await self._refusal(response)
+                    return await self._refusal(response, limits)
                 try:
                     read = (
-                        read_stream(response, self._limits, started)
+                        read_stream(response, attempt, started)
                         if request.stream
-                        else read_body(response, self._limits)
+                        else read_body(response, attempt)
                     )
                     return replace(await read, gateways=gateways_of(response.headers))
                 except NoCompletionError as error:
                     # What is left of the body is not worth waiting for.
                     response.close()
+                    if attempt.left:
+                        raise BudgetSpentError(str(self._budget.spent)) from None
                     detail = error.detail if status == 200 else f"HTTP {status}: {error.detail}"
                     return self._failed(error.failure_class, detail, status)
         except aiohttp.ClientError as error:
-            kind = _class_of(error)
-            detail = self._limits.silence if kind is FailureClass.TIMED_OUT else describe(error)
+            kind = FailureClass.TIMED_OUT if attempt.silent else _class_of(error)
+            detail = limits.silence if kind is FailureClass.TIMED_OUT else describe(error)
             return self._failed(kind, detail, status)
         except (TimeoutError, asyncio.TimeoutError):
-            return self._failed(FailureClass.TIMED_OUT, self._limits.silence, status)
+            return self._failed(FailureClass.TIMED_OUT, limits.silence, status)
         except OSError as error:
             return self._failed(FailureClass.CONNECTION_RESET, describe(error), status)
+        finally:
+            self._under_way.discard(attempt)
 
-    async def _refusal(self, response: aiohttp.ClientResponse) -> _FailedAttempt:
-        body = await read_refusal(response, self._limits)
+    async def _refusal(self, response: aiohttp.ClientResponse, limits: Limits) -> _FailedAttempt:
+        body = await read_refusal(response, limits)
         status = response.status
         text = " ".join(body.decode("utf-8", "replace").split())
         if len(body) >= REFUSAL_BYTES:
             text += "…"
         detail = f"HTTP {status}: {excerpt(text, 500)}" if text else f"HTTP {status}"
         retry_after = retry_after_seconds(response.headers.get("Retry-After"), time.time())
-        if status == 429:
-            return self._failed(FailureClass.RATE_LIMITED, detail, status, retry_after)
         if status >= 400:
             kind = FailureClass.HTTP_5XX if status >= 500 else FailureClass.HTTP_4XX
-            return self._failed(kind, detail, status, retry_after)
+            kind = FailureClass.RATE_LIMITED if status == 429 else kind
+            return self._failed(kind, detail, status, retry_after, sort_refusal(text))
         if status >= 300:
             target = response.headers.get("Location", "nowhere")
             detail = f"HTTP {status}: redirected to {target}; give that address as the API URL"
         return self._failed(FailureClass.NOT_A_COMPLETION, detail, status)
 
     def _failed(
-        self, kind: FailureClass, detail: str, status: int | None, retry_after_s: float | None = None
+        self,
+        kind: FailureClass,
+        detail: str,
+        status: int | None,
+        retry_after_s: float | None = None,
+        reason: RefusalReason | None = None,
     ) -> _FailedAttempt:
-        return _FailedAttempt(Failure(kind, printable(self._masker.text(detail))), status, retry_after_s)
+        failure = Failure(kind, printable(self._masker.text(detail)))
+        return _FailedAttempt(failure, status, retry_after_s, reason)
 
 
 def _class_of(error: aiohttp.ClientError) -> FailureClass:
