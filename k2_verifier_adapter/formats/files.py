@@ -1,4 +1,4 @@
-"""Writing files: whole files and whole lines, or nothing."""
+"""Files: names that are no paths, and writing whole files and whole lines, or nothing."""
 
 from __future__ import annotations
 
@@ -11,9 +11,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from k2_verifier_adapter.errors import StorageError
+from k2_verifier_adapter.errors import StorageError, UsageError
 
 _BLOCK = 1 << 16
+
+_LONGEST_NAME = 180
+"""Bytes; a file system takes 255, and what is written beside a name adds to it."""
+
+
+def check_name(what: str, name: object) -> None:
+    """Raise `UsageError` for a name that files could not be named by, or would lie elsewhere by.
+
+    Refused rather than rewritten, so that two names never share one file.
+    """
+    if not isinstance(name, str) or not name.isprintable() or not name.strip():
+        expected = "a name in printable characters"
+    elif "/" in name or "\\" in name or name.startswith((".", "-")):
+        expected = "a plain name, without slashes, and no dot or dash in front"
+    elif len(os.fsencode(name)) > _LONGEST_NAME:
+        expected = f"a name of at most {_LONGEST_NAME} bytes"
+    else:
+        return
+    raise UsageError(f"{what} is {name!r}, expected {expected}: files are named by it")
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.data import bundled_rows_path
 from k2_verifier_adapter.errors import BadRowsError, DataError
+from k2_verifier_adapter.formats.files import check_name
 from k2_verifier_adapter.formats.lines import SUFFIXES, json_objects, open_lines, read_parquet, stem_of
 
 BUNDLED = "bundled"
@@ -61,7 +62,10 @@ def read_records(path: str | Path, subset: str) -> Iterator[Record]:
 
 
 def find_file(path: str | Path, subset: str) -> Path:
-    """Find the file that holds a subset; a `DataError` lists what was expected and what is there."""
+    """Find the file that holds a subset; a `DataError` lists what was expected and what is there.
+
+    A subset that is no plain name is a `UsageError`.
+    """
     if str(path) == BUNDLED:
         return bundled_rows_path()
     path = Path(path).expanduser()
@@ -74,6 +78,7 @@ def find_file(path: str | Path, subset: str) -> Path:
             f"{path}: no such file or directory; give local_path a .jsonl or .parquet file, a "
             f"directory, or {BUNDLED!r} for the bundled synthetic rows"
         )
+    check_name("subset", subset)
     named = _named(path, subset)
     for candidate in named:
         if candidate.is_file():

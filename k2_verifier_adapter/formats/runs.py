@@ -22,18 +22,27 @@ from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_from_json
 from k2_verifier_adapter.core.run_facts import RunFacts, dump_facts, facts_from_json
 from k2_verifier_adapter.errors import DataError, UsageError
-from k2_verifier_adapter.formats.files import atomic_write
+from k2_verifier_adapter.formats.files import atomic_write, check_name
 from k2_verifier_adapter.formats.lines import json_lines, open_lines
 from k2_verifier_adapter.version import BENCHMARK
 
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
-    """Where one model's answers to one subset are kept inside a run."""
+    """Where one model's answers to one subset are kept inside a run.
+
+    Names that would lead out of it are a `UsageError`; a model id may hold slashes, and then has a folder for
+    each part.
+    """
 
     run: Path
     model: str
     subset: str
+
+    def __post_init__(self) -> None:
+        check_name("subset", self.subset)
+        for part in self.model.split("/"):
+            check_name("model_id" if part == self.model else f"a part of model_id {self.model!r}", part)
 
     @property
     def folder(self) -> Path:
@@ -113,7 +122,6 @@ def find_runs(run: Path) -> list[RunPaths]:
         inside = sorted({path.parents[3] for path in run.glob(f"*/{BENCHMARK}/*/*/run.json")})
         hint = f"; did you mean {inside[-1]}?" if inside else ""
         raise DataError(f"{run}: holds no run of this benchmark (no {BENCHMARK}/MODEL/SUBSET/run.json){hint}")
-    # A model id may hold slashes, and then has a folder for each part.
     return [RunPaths(run, path.parents[1].relative_to(folder).as_posix(), path.parent.name) for path in found]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -28,7 +27,7 @@ from k2_verifier_adapter.core.self_agreement import (
     threshold_for,
 )
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.formats.files import atomic_write
+from k2_verifier_adapter.formats.files import atomic_write, check_name
 from k2_verifier_adapter.formats.lines import Advance
 from k2_verifier_adapter.formats.request_texts import RequestTexts
 from k2_verifier_adapter.formats.rows import baseline_path, rows_path
@@ -43,7 +42,6 @@ from k2_verifier_adapter.offline.official_runs import (
 )
 
 SCHEMA_VERSION = 1
-_SUBSET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 def build_subset(
@@ -71,10 +69,7 @@ def build_subset(
         UsageError: If the name cannot name a file, or two baselines are the same file.
         DataError: If a file cannot be read or written.
     """
-    if not _SUBSET_NAME.fullmatch(subset):
-        raise UsageError(
-            f"--subset is {subset!r}, expected a name of letters, digits, '.', '_' and '-', such as k2_0905"
-        )
+    check_name("--subset", subset)
     prompts = None if samples is None else load_samples(samples, advance)
     runs = [load_official_run(source, advance) for source in baselines]
     _refuse_same_runs(runs)

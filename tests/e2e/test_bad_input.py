@@ -169,6 +169,11 @@ BAD_SETTINGS = {
         {"dataset_args": {"extra_params": {"max_response_mb": 0}}},
         "extra_params.max_response_mb is 0",
     ),
+    "a subset that is a path": (
+        {"dataset_args": {"subset_list": ["../../out"]}},
+        "subset is '../../out', expected a plain name",
+    ),
+    "a model that is a path": ({"model_id": "/out"}, "a part of model_id '/out' is '', expected a name"),
 }
 
 
@@ -176,8 +181,10 @@ BAD_SETTINGS = {
 def test_a_setting_that_cannot_be_used_is_named(tmp_path, bad):
     """A setting out of range is refused by name and value before anything is sent."""
     changes, said = BAD_SETTINGS[bad]
+    run = tmp_path / "a" / "b" / "run"
     with pytest.raises((UsageError, ValueError), match=re.escape(said)):
-        evaluate(NOWHERE, tmp_path, **changes)
+        evaluate(NOWHERE, run, **changes)
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and run not in path.parents] == []
 
 
 def test_an_unknown_extra_parameter_is_named(tmp_path):

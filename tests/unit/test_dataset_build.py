@@ -629,10 +629,10 @@ class TestFiles:
             bench.build(plain_run([False]), [sample(1)])
         assert bench.rows() == rows
 
-    @pytest.mark.parametrize("name", ["", "a/b", "..", ".", "a b", "-x", "x\n"])
+    @pytest.mark.parametrize("name", ["", "a/b", "..", ".", " ", "-x", "x\n"])
     def test_subset_names(self, bench, name):
         """A name that cannot stand in a file name is refused."""
-        with pytest.raises(UsageError, match="expected a name of letters"):
+        with pytest.raises(UsageError, match="files are named by it"):
             bench.build(plain_run([True]), subset=name)
 
     def test_changed_rows(self, bench):

@@ -483,6 +483,44 @@ def test_runs_are_found_and_chosen(tmp_path: Path) -> None:
         choose_run(inside, subset="t")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../x",
+        "/tmp/x",
+        "..",
+        ".",
+        "a/../b",
+        "a//b",
+        "a\\b",
+        "",
+        " ",
+        "x\n",
+        "\0",
+        "-x",
+        "x" * 181,
+        "é" * 91,
+        5,
+    ],
+)
+def test_names_are_no_paths(tmp_path: Path, name: Any) -> None:
+    """A subset or model that would lead out of a run, or cannot name a file, is refused; nothing is rewritten."""
+    write_lines(tmp_path / "x_test.jsonl", row())
+    (tmp_path / "rows").mkdir()
+    with pytest.raises(UsageError, match=r"files are named by it"):
+        RunPaths(tmp_path, "m", name)
+    with pytest.raises(UsageError, match=r"files are named by it"):
+        RunPaths(tmp_path, str(name) if name != 5 else "a/./b", "s")
+    with pytest.raises(UsageError, match=r"files are named by it"):
+        find_file(tmp_path / "rows", name)
+
+
+@pytest.mark.parametrize("name", ["k2_thinking", "a b", "思考", "kimi-k2:free", "v1.5"])
+def test_plain_names_stay(tmp_path: Path, name: str) -> None:
+    """What is a file name names its files as it stands."""
+    assert RunPaths(tmp_path, name, name).folder == tmp_path / "k2_verifier" / name / name
+
+
 def test_a_model_id_may_hold_slashes(tmp_path: Path) -> None:
     """`moonshotai/kimi-k2` has a folder for each part, and is found under its whole name."""
     paths = RunPaths(tmp_path, "moonshotai/kimi-k2", "k2_thinking")
