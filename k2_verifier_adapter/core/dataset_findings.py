@@ -167,6 +167,7 @@ class SubsetCheck:
         tools: Tools, each row's counted.
         tool_notes: Tools whose schema is missing, broken, or takes too long to check.
         call_notes: Official calls that are not valid.
+        without_reasoning: Rows whose history lacks `reasoning_content`, by the demand of a model profile.
     """
 
     subset: str
@@ -185,6 +186,7 @@ class SubsetCheck:
     tool_notes: list[RowNote] = field(default_factory=list)
     with_official_calls: int = 0
     call_notes: list[RowNote] = field(default_factory=list)
+    without_reasoning: dict[str, list[Place]] = field(default_factory=dict)
     standard: Standard | None = None
 
     @property

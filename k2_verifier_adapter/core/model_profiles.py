@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
+from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.messages import calls_of
 from k2_verifier_adapter.data import read_data
 
@@ -113,6 +114,20 @@ def without_reasoning(messages: Sequence[Any], profile: ModelProfile) -> list[in
         and (calls_of(message) or profile.history_reasoning == "all")
         and not isinstance(message.get("reasoning_content", message.get("reasoning")), str)
     ]
+
+
+def lacking_reasoning(cases: Iterable[Case], profile: ModelProfile) -> list[int]:
+    """List the 0-based row numbers of the cases whose history lacks what the model's API demands."""
+    if profile.history_reasoning == "no":
+        return []
+    return [case.index for case in cases if without_reasoning(case.messages(), profile)]
+
+
+DEMANDS = {
+    demand: tuple(profile for profile in model_profiles().values() if profile.history_reasoning == demand)
+    for demand in ("current_turn", "all")
+}
+"""The profiles by what they demand of a history."""
 
 
 def _role(message: Any) -> Any:

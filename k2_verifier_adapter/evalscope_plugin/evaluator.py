@@ -30,6 +30,7 @@ from evalscope.utils.tqdm_utils import TqdmLogging
 from k2_verifier_adapter.core.judged import Item, judge_record
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.looks import Looks
+from k2_verifier_adapter.core.model_profiles import lacking_reasoning
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import reported_tokens
@@ -191,6 +192,12 @@ class K2VerifierEvaluator(DefaultEvaluator):
             profile=self.benchmark.parameters["profile"],
         )
         logger.info(f"{subset}: sent with {dict(facts.parameters)}")
+        lacking = lacking_reasoning(cases.values(), facts.model_profile)
+        if lacking:
+            logger.warning(
+                f"{subset}: {len(lacking)} rows have assistant messages without reasoning_content, which the "
+                f"API of {facts.model_profile.title} refuses while thinking is on; the first: {lacking[:10]}"
+            )
         reviews = self.cache_manager.get_review_cache_path(subset)
         in_order = [cases[index] for index in sorted(cases)]
         if rule is not None:

@@ -17,6 +17,7 @@ from k2_verifier_adapter.core.dataset_findings import (
     SubsetCheck,
     ranges,
 )
+from k2_verifier_adapter.core.model_profiles import DEMANDS
 from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.printable import percent, plural
 from k2_verifier_adapter.core.self_agreement import chance_to_pass
@@ -146,6 +147,7 @@ def _check_blocks(check: SubsetCheck) -> Iterator[doc.Block]:
         yield Facts(tuple(_check_facts(check)))
         yield from _notes("tools whose calls are never valid", check.tool_notes)
         yield from _notes("problems of official calls", check.call_notes)
+        yield from _without_reasoning(check)
 
 
 def _check_facts(check: SubsetCheck) -> Iterator[tuple[str, str]]:
@@ -184,6 +186,19 @@ def _notes(title: str, notes: Sequence[RowNote]) -> Iterator[Notes]:
         more = [f"and {left:,} more: see --format json"] if left > 0 else []
         heading = f"WARNING: {len(notes):,} {title}:"
         yield Notes((heading, *lines[:_FIRST_NOTES], *more), Status.INCONCLUSIVE)
+
+
+def _without_reasoning(check: SubsetCheck) -> Iterator[Notes]:
+    """Name the rows that models which think refuse."""
+    for demand, places in check.without_reasoning.items():
+        models = ", ".join(profile.title for profile in DEMANDS[demand])
+        first = ", ".join(str(place) for place in places[:_FIRST_NOTES])
+        more = ", ..." if len(places) > _FIRST_NOTES else ""
+        line = (
+            f"WARNING: {plural(len(places), 'row')} with assistant messages without reasoning_content, "
+            f"which the APIs of {models} refuse while thinking is on: {first}{more}"
+        )
+        yield Notes((line,), Status.INCONCLUSIVE)
 
 
 def _standard(standard: Standard | None) -> str:
@@ -227,6 +242,9 @@ def _as_json(check: SubsetCheck) -> dict[str, Any]:
         "tool_warnings": list(map(_note_as_json, check.tool_notes)),
         "with_official_calls": check.with_official_calls,
         "invalid_official_calls": list(map(_note_as_json, check.call_notes)),
+        "history_without_reasoning": {
+            demand: list(map(str, places)) for demand, places in check.without_reasoning.items()
+        },
         "standard": None if check.standard is None else check.standard.as_json(),
         "bad_rows": [
             {"row": str(bad.place), "field": bad.field, "reason": bad.reason} for bad in check.bad_rows

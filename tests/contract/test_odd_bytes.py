@@ -177,7 +177,8 @@ def test_an_event_that_holds_a_whole_completion_is_a_stream() -> None:
     """Upstream's rule: it has no delta, so its calls are not seen, and its finish_reason counts."""
     judged = _asked(stream(event(WHOLE), DONE), streamed=True)
     assert not isinstance(judged, FailureClass)
-    assert (judged[0].finish_reason, judged[0].tool_calls_valid, judged[1]) == ("tool_calls", None, ())
+    assert (judged[0].finish_reason, judged[0].tool_calls_valid) == ("tool_calls", None)
+    assert judged[1] == (FailureClass.STREAM_MESSAGE_FOR_DELTA,)
 
 
 @pytest.mark.parametrize(

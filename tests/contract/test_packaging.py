@@ -24,7 +24,9 @@ DIST_INFO = f"{NAME}.dist-info"
 HOOKS = ["k2_verifier_adapter_hook.pth", "k2_verifier_adapter_hook.start"]
 DATA = [
     "data/README.md",
+    "data/advice.json",
     "data/bundled_rows.jsonl",
+    "data/models.json",
     "py.typed",
     "reports/assets/report.css",
     "reports/assets/report.js",

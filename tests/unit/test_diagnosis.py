@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import string
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from judged_answers import GOOD, LEAKED, call, case_of, judged, tally_of, text
+from judged_answers import GOOD, LEAKED, MARKERS, call, case_of, judged, tally_of, text
 
 from k2_verifier_adapter.core.counts import MAX_TOOLS, OTHER_TOOLS, Counts, ToolTally
 from k2_verifier_adapter.core.diagnosis.advice import resolved
@@ -310,3 +311,143 @@ def test_an_empty_run_has_no_findings():
     assert diagnose(Tally(), Context(), RULES) == ()
     assert what_ifs(Tally()) == ()
     assert metrics_of(Counts()).trigger_similarity is None
+
+
+# --- shapes that nearly fit -----------------------------------------------------------------------
+
+QUOTING = [{"role": "user", "content": f"What do {LEAKED} and {MARKERS[0]} mean?"}]
+TOLD = {"completion_tokens": 10}
+MUCH = {"completion_tokens": 400}
+
+
+def failed(status, detail, kind=C.HTTP_4XX):
+    """Make a failed request."""
+    return FailedRequest(0, Failure(kind, detail), status)
+
+
+def refused(words, status=400, kind=C.HTTP_4XX):
+    """Make a request that a server refuses in these words."""
+    return failed(status, f'HTTP {status}: {{"error": {{"message": "{words}"}}}}', kind)
+
+
+def quoted_call():
+    """Call a tool about markers that the request names."""
+    return judged(call(json.dumps({"city": MARKERS[0]})), case=case_of(messages=QUOTING))
+
+
+HISTORY_OF_IDS = case_of(
+    messages=[
+        {"role": "assistant", "tool_calls": [call(index=0)]},
+        {"role": "tool", "tool_call_id": "functions.get_weather:0", "content": "x"},
+        {"role": "user", "content": "and?"},
+    ],
+    calls=False,
+)
+
+NEARLY = {
+    "tool_parser_off": lambda: text(f"It is {MARKERS[0]}.", case=case_of(calls=False, messages=QUOTING)),
+    "tool_parser_leaks": lambda: text(f"It is {MARKERS[0]}.", case=case_of(calls=False, messages=QUOTING)),
+    "reasoning_parser_swallows_calls": lambda: text(reasoning="I think of functions and of calls."),
+    "another_model": lambda: text("Fine.<|im_end|>", official=False),
+    "special_tokens_in_text": lambda: text("So.</think>Fine.", official=False),
+    "think_tags_in_text": lambda: text("Fine.<|im_end|>", official=False),
+    "call_in_other_notation": lambda: text('{"name": "other", "arguments": {"city": "x"}}'),
+    "tool_parser_spoils_calls": quoted_call,
+    "reasoning_parser_eats_answers": lambda: text("", reasoning="Hm. I call.", usage=MUCH),
+    "empty_answers": lambda: text("", usage=MUCH),
+    "parser_drops_calls": lambda: text("", reasoning="Hm. I call.", usage=TOLD),
+    "finish_reason_before_parsing": lambda: judged(call(), finish="length"),
+    "finish_reason_not_of_the_api": lambda: text(finish="length", official=False),
+    "token_limit_too_low": lambda: text(finish="length", case=case_of(calls=False, finish="length")),
+    "content_filter": lambda: text(
+        finish="content_filter", case=case_of(calls=False, finish="content_filter")
+    ),
+    "chat_template_misses_calls": lambda: text(usage=MUCH),
+    "calls_too_often": lambda: judged(call(index=1), case=HISTORY_OF_IDS),
+    "decisions_differ_both_ways": text,
+    "no_guided_decoding": lambda: judged(call("{")),
+    "arguments_not_json": lambda: judged(call("{'city': 'x'}")),
+    "arguments_single_quoted": lambda: judged(call(f"{GOOD} done")),
+    "arguments_sent_again": lambda: judged(call("{city: 1}")),
+    "arguments_cut_short": lambda: judged(call(GOOD + GOOD)),
+    "calls_glued_together": lambda: judged(call(GOOD[:-3])),
+    "empty_object_dropped": lambda: judged(call("")),
+    "arguments_lost": lambda: judged(call("", "list_cities")),
+    "names_from_history": lambda: judged(call("{}", "other")),
+    "names_made_up": lambda: judged(
+        call("{}", "other"), case=case_of(messages=[{"role": "tool", "name": "other", "content": "x"}])
+    ),
+    "names_not_cut_from_ids": lambda: judged(call("{}", "other")),
+    "ids_not_normalised": lambda: judged(call(call_id="get_weather:0")),
+    "ids_left_out": lambda: judged(call(call_id="call_1f"), anomalies=(C.STREAM_INDEX_MISSING,)),
+    "ids_not_as_written": lambda: judged(call(call_id="call_1f")),
+    "ids_reused": lambda: judged(call('{"city": "Oslo"}', index=1), case=HISTORY_OF_IDS),
+    "ids_repeated": lambda: judged(call(), call(index=1)),
+    "stream_without_ids": lambda: judged({**call(), "id": None}),
+    "stream_repeats_names": lambda: judged(call(), anomalies=(C.STREAM_ID_MISSING,)),
+    "stream_not_served": lambda: judged(call()),
+    "generation_loops": lambda: text(f"Fine.\n{'-' * 120}\nThat is all.", official=False),
+    "calls_repeated": lambda: judged(call(), call(index=1), call(index=2)),
+    "stream_repeats_itself": lambda: judged(call(GOOD + GOOD)),
+    "stream_carries_messages": lambda: text("", usage=TOLD),
+    "calls_in_other_choices": lambda: text("One moment.", usage=TOLD),
+    "context_too_short": lambda: refused("max_tokens must be at least 1"),
+    "history_refused": lambda: refused("The prompt is too long: 9, model maximum context length: 8"),
+    "schema_rule_refuses": lambda: refused("xgrammar: unsupported keyword minItems"),
+    "schema_compiler_refuses": lambda: refused("is not a valid moonshot flavored json schema"),
+    "parameter_refused": lambda: refused("reasoning_content is missing in assistant message"),
+    "tool_name_refused": lambda: refused("the tool is not available"),
+    "request_too_large": lambda: refused("The prompt is too long: 9, model maximum context length: 8"),
+    "model_not_served": lambda: refused("the request is wrong"),
+    "content_refused": lambda: refused("text content is empty"),
+    "account_exhausted": lambda: refused("Requests per minute exceeded", 429, C.RATE_LIMITED),
+    "requests_not_accepted": lambda: refused("reasoning_content is missing in assistant message"),
+    "rate_limit": lambda: refused("insufficient balance", 429, C.RATE_LIMITED),
+    "server_fails": lambda: refused("Failed to compile the grammar", 500, C.HTTP_5XX),
+    "server_not_there": lambda: failed(None, "reset", C.CONNECTION_RESET),
+    "flaky_network": lambda: failed(None, "refused", C.CONNECTION_FAILED),
+    "not_an_api_answer": lambda: failed(
+        200, "status 200 with an error object: {'message': 'maximum context length'}", C.NOT_A_COMPLETION
+    ),
+    "needs_retries": lambda: judged(call()),
+    "router_falls_back": lambda: judged(call()),
+    "rows_with_unusable_schemas": lambda: judged(call("{}", "other")),
+}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_shape_that_nearly_fits_does_not_raise_a_finding(rule):
+    """Eight answers that are like the rule's own, but for what the rule is about."""
+    item = NEARLY[rule.name]()
+    tally = Tally()
+    for index in range(8):
+        if isinstance(item, FailedRequest):
+            tally.add_failed(replace(item, case_index=index))
+        else:
+            tally.add(index, item)
+    assert rule.name not in {finding.rule for finding in diagnose(tally, Context(), RULES)}
+
+
+def test_no_rule_is_without_a_shape_that_nearly_fits():
+    """The table above is complete."""
+    assert NEARLY.keys() == {rule.name for rule in RULES}
+
+
+def test_an_advice_is_given_once():
+    """Two findings that advise the same say it in the first of them only."""
+    tally = tally_of(*[judged(call("{}"))] * 6, *[judged(call("{}", "other"))] * 5)
+    lines = [line for finding in diagnose(tally, Context(), RULES) for line in finding.checks]
+    assert len(lines) == len(set(lines))
+    assert any("--tool-strict-level" in line for line in lines)
+
+
+def test_a_server_is_quoted_and_its_words_are_sorted():
+    """What a server says decides over the finding, and stands in it with its number."""
+    tally = tally_of(*[judged(call())] * 4)
+    for index in range(6):
+        words = f"The prompt is too long: {40_000 + index}, model maximum context length: 32767"
+        tally.add_failed(replace(refused(words), case_index=10 + index))
+    (finding,) = diagnose(tally, Context(), RULES)
+    assert finding.rule == "context_too_short"
+    assert finding.evidence == "6 of 10 requests are refused for their length (6 x 400)."
+    assert finding.quotes == ("6 x 400: The prompt is too long: 40000, model maximum context length: 32767",)

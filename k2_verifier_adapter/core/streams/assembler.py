@@ -118,6 +118,7 @@ class ChunkAssembler:
         self._choice: Any = None
         self._calls_elsewhere = False
         self._empty_calls = False
+        self._begun = False
         self._usage: Any = None
         self._bad_event: str | None = None
         self._envelope: Envelope | None = None
@@ -239,13 +240,15 @@ class ChunkAssembler:
         if isinstance(delta, dict):
             for name, value in delta.items():
                 self._add_delta(name, value)
-        if not delta and choice.get("message") and isinstance(choice["message"], dict):
+        is_empty = not isinstance(delta, dict) or _says_nothing(delta)
+        if is_empty and choice.get("message") and isinstance(choice["message"], dict):
             self.anomalies[FailureClass.STREAM_MESSAGE_FOR_DELTA] = None
         if choice.get("finish_reason"):
             self._finish_reason = choice["finish_reason"]
-        elif isinstance(delta, dict) and delta.get("tool_calls") == [] and not any(delta.values()):
-            # By itself, and not beside a text, as some servers write it into every delta.
+        elif self._begun and is_empty and isinstance(delta, dict) and delta.get("tool_calls") == []:
+            # By itself, and not beside a text or at the beginning, as some servers write it.
             self._empty_calls = True
+        self._begun = True
         if choice.get("native_finish_reason"):
             self._native_finish_reason = choice["native_finish_reason"]
         if choice.get("usage"):
@@ -346,6 +349,10 @@ class ChunkAssembler:
             _is_cumulative(call.arguments, arguments=True) for call in calls
         ):
             self.anomalies[FailureClass.STREAM_CUMULATIVE] = None
+
+
+def _says_nothing(delta: dict[str, Any]) -> bool:
+    return not any(value for name, value in delta.items() if name != "role")
 
 
 def _carries_calls(choice: Any) -> bool:

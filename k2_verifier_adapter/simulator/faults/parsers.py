@@ -173,10 +173,12 @@ def _without_calls(completion: Completion, _: Case, __: Random) -> Completion | 
 
 def _with_empty_calls(chunks: list[Chunk]) -> list[Chunk]:
     changed = copy.deepcopy(chunks)
-    place = next(place for place, chunk in enumerate(changed) if is_terminal(chunk))
     empty = copy.deepcopy(changed[0])
     empty["choices"][0]["delta"] = {"tool_calls": []}
-    return [*changed[:place], empty, *changed[place:]]
+    # Not the last one, with which some servers send the finish_reason.
+    last = copy.deepcopy(changed[0])
+    last["choices"][0]["delta"] = {"content": ""}
+    return [changed[0], empty, last, *changed[1:]]
 
 
 def _unchanged(completion: Completion, _: Case, __: Random) -> Completion | None:
@@ -187,8 +189,8 @@ def _as_messages(chunks: list[Chunk]) -> list[Chunk]:
     changed = copy.deepcopy(chunks)
     for chunk in changed:
         for choice in chunk["choices"]:
-            choice["message"] = choice.pop("delta")
-            choice["message"].setdefault("role", "assistant")
+            choice["message"] = {"role": "assistant", **choice["delta"]}
+            choice["delta"] = {}
     return changed
 
 
@@ -201,7 +203,11 @@ def _in_choice_1(chunks: list[Chunk]) -> list[Chunk]:
     for chunk in changed:
         if call_deltas(chunk):
             chunk["choices"][0]["index"] = 1
-    return changed
+    # The finish_reason, with whatever delta it comes, is that of choice 0.
+    place = next(place for place, chunk in enumerate(changed) if is_terminal(chunk))
+    last = copy.deepcopy(changed[0])
+    last["choices"][0]["delta"] = {"content": ""}
+    return [*changed[:place], last, *changed[place:]]
 
 
 def _calling_nothing(completion: Completion) -> Completion:
