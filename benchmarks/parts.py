@@ -168,6 +168,7 @@ def _results(folder: Path, lines: int, repeats: int = 1) -> tuple[Path, Path]:
             request = {"messages": json.loads(row["messages"]), "tools": json.loads(row["tools"])}
             line = {
                 "data_index": number // repeats + 1,
+                **({"repeat": number % repeats} if repeats > 1 else {}),
                 "request": {"model": "k2", **request},
                 "response": {"choices": [choice]},
                 "status": "success",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from k2_verifier_adapter.cli.flags import SHARE
 from k2_verifier_adapter.cli.output import colour_wanted, format_option, progress
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def dataset() -> None:
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
+    type=SHARE,
     metavar="X",
     help="Threshold of trigger_similarity, instead of the lowest self-agreement less 0.03.",
 )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from k2_verifier_adapter.cli.flags import baseline_flags, gate_flags, parameter_flags
+from k2_verifier_adapter.cli.flags import Finite, baseline_flags, gate_flags, parameter_flags
 from k2_verifier_adapter.cli.output import print_report, say
 from k2_verifier_adapter.errors import DataError, RunInterruptedError
 
@@ -24,6 +27,9 @@ KEY_VARIABLES = ("K2_VERIFIER_API_KEY", "OPENAI_API_KEY")
 
 INTERRUPTED = 3
 """Exit code of an interrupted run: incomplete."""
+
+_AT_ONCE = 5
+"""Interrupts that are one more than an impatient user's: whoever sends so many waits for nothing."""
 
 _CLOCK_SLACK_S = 2.0
 """How much coarser than the clock a file system's time stamps may be, in seconds."""
@@ -51,13 +57,13 @@ _CLOCK_SLACK_S = 2.0
 )
 @click.option(
     "--price-in",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     metavar="X",
     help="Price of a million prompt tokens, for --dry-run.",
 )
 @click.option(
     "--price-out",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     metavar="X",
     help="Price of a million completion tokens, for --dry-run.",
 )
@@ -106,16 +112,48 @@ def evaluate(
     from k2_verifier_adapter.evalscope_plugin.running import run_eval
 
     started = time.time()
+    with patient_interrupts():
+        try:
+            with contextlib.redirect_stdout(sys.stderr):
+                run = run_eval(list(evalscope_flags), config, parameters)
+        except RunInterruptedError as error:
+            click.echo(f"k2-verifier: {error}", err=True)
+            with contextlib.suppress(DataError):
+                # Nothing to report if not even the rows were loaded.
+                report_all(Path(error.run), started)
+            ctx.exit(INTERRUPTED)
+        ctx.exit(report_all(run, started))
+
+
+@contextlib.contextmanager
+def patient_interrupts() -> Iterator[None]:
+    """End a run at the first SIGINT or SIGTERM, and let it store and report what it has whatever follows.
+
+    Up to the end of the process further ones change nothing, until the `_AT_ONCE`th ends it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread receives signals
+        return
+    received = 0
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        nonlocal received
+        received += 1
+        if received == 1:
+            raise KeyboardInterrupt
+        if received >= _AT_ONCE:
+            os._exit(INTERRUPTED)
+
+    numbers = [
+        number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            run = run_eval(list(evalscope_flags), config, parameters)
-    except RunInterruptedError as error:
-        click.echo(f"k2-verifier: {error}", err=True)
-        with contextlib.suppress(DataError):
-            # Nothing to report if not even the rows were loaded.
-            report_all(Path(error.run), started)
-        ctx.exit(INTERRUPTED)
-    ctx.exit(report_all(run, started))
+        yield
+    finally:
+        if not received:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def say_estimate(

@@ -6,6 +6,7 @@ The gate flags belong to `eval`, `report` and `score`; a baseline run is for the
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,23 @@ import click
 from k2_verifier_adapter.core.model_profiles import model_profiles
 from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, Parameter
 
-_SHARE = click.FloatRange(0, 1)
+
+class Finite(click.FloatRange):
+    """A number in a range, which NaN and infinity are in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the number."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is no finite number.", param, ctx)
+        return found
+
+
+SHARE = Finite(0, 1)
 
 margin_option = click.option(
     "--margin",
-    type=_SHARE,
+    type=SHARE,
     metavar="X",
     help="How much worse than the baseline a run may be, as a share; 0.03 unless set.",
 )
@@ -107,10 +120,10 @@ def _type_of(parameter: Parameter) -> Any:
     if parameter.choices:
         return click.Choice(parameter.choices)
     if parameter.maximum is not None:
-        return click.FloatRange(parameter.minimum, parameter.maximum)
+        return Finite(parameter.minimum, parameter.maximum)
     if parameter.minimum is None:
         return parameter.kind
     without_least = parameter.minimum == parameter.default
     if parameter.kind is int:
         return click.IntRange(min=int(parameter.minimum) + without_least)
-    return click.FloatRange(min=parameter.minimum, min_open=without_least)
+    return Finite(min=parameter.minimum, min_open=without_least)

@@ -88,7 +88,7 @@ def score(
     """
     import logging
 
-    from k2_verifier_adapter.core.gate import exit_code
+    from k2_verifier_adapter.core.gate import exit_code, refuse_undecidable
     from k2_verifier_adapter.core.log_facts import FailedRule
     from k2_verifier_adapter.core.redaction import redact_summary
     from k2_verifier_adapter.errors import UsageError
@@ -102,16 +102,24 @@ def score(
     if (baseline is None) == (rows is None):
         raise UsageError("give the official answers, either by --baseline OFFICIAL.jsonl or by --rows ROWS")
     check_destination(form, output)
+    asked = gate_options(gate)
     rule = FailedRule.NO_CALL if failed_as_no_call else FailedRule.LEFT_OUT
     log = Log(find_result_files(results), subset, rule, profile)
     with _bar("official answers", [baseline or Path(str(rows))]) as read:
         official = load_official(baseline, rows, subset, read)
+    refuse_undecidable(
+        asked,
+        subset or "a log without --subset",
+        official.standard,
+        synthetic=official.info.synthetic,
+        several_runs=official.several_runs,
+    )
     logging.getLogger(LOGGER).debug("%d official answers in %s", len(official.cases), official.info.source)
     with _bar("scoring", log.files) as read:
         summary, failed = score_log(
             log,
             official,
-            gate=gate_options(gate),
+            gate=asked,
             advance=read,
             open_engine=_engine(engine),
             keep_failed=BY_NAME[form].media is Media.PAGE,

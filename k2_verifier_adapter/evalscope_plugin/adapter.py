@@ -155,7 +155,6 @@ class K2VerifierAdapter(AgentAdapter):
     def load(self) -> tuple[DatasetDict, None]:
         """Load the subsets from local files, the bundled rows or the hub, or raise `DataError`."""
         logger.info(f"{BENCHMARK} is served by k2-verifier-adapter {__version__}")
-        loading.check_dataset_args(self._task_config.dataset_args.get(BENCHMARK, {}), self.benchmark_meta)
         parameters = self.parameters
         options = HistoryOptions(
             MalformedHistory(parameters["malformed_history"]), parameters["normalize_tool_call_ids"]

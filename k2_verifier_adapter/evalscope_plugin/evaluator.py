@@ -37,7 +37,7 @@ from k2_verifier_adapter.core.responses import reported_tokens
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.summary import summarize
 from k2_verifier_adapter.errors import EndpointError, RunStoppedError, StorageError
-from k2_verifier_adapter.evalscope_plugin import masking, planning, run_files
+from k2_verifier_adapter.evalscope_plugin import asked, masking, planning, run_files
 from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter
 from k2_verifier_adapter.evalscope_plugin.client.failfast import FailFast, Hopeless, RequestKey
 from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, run_pool
@@ -99,6 +99,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        asked.check_endpoint(self.task_config)
         # EvalScope dumps and logs the settings right behind this.
         masking.check_and_mask(self.task_config)
         self._client: ModelClient

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import random
 import socket
@@ -13,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from evalscope.api.benchmark import AgentAdapter, BenchmarkMeta
+from evalscope.api.benchmark import AgentAdapter
 from evalscope.api.dataset import Dataset, MemoryDataset, RemoteDataLoader, Sample
 from evalscope.api.dataset.dataset import resolve_dataset_limit
 from evalscope.constants import HubType
@@ -36,16 +35,6 @@ HUB_SUBSETS = ("k2_thinking",)
 _HUB_PATIENCE_S = 5.0
 """Seconds that a load may take once its hub is known to be out of reach: a cached one needs less."""
 _REACH_TIMEOUT_S = 3.0
-
-
-def check_dataset_args(dataset_args: Mapping[str, Any], meta: BenchmarkMeta) -> None:
-    """Raise `UsageError` for a misspelled dataset argument, which EvalScope ignores in silence."""
-    known = {*vars(meta), "local_path", "extra_params", "filters"}
-    for name in dataset_args:
-        if name not in known:
-            close = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise UsageError(f"dataset_args.{BENCHMARK}.{name} is unknown{hint}")
 
 
 def load_rows(adapter: AgentAdapter, subset: str, options: HistoryOptions) -> LoadedRows:

@@ -83,7 +83,7 @@ class Parameter:
             return None if value in self.choices else " or ".join(map(repr, self.choices))
         if self.kind is bool:
             return None if isinstance(value, bool) else "true or false"
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
         if self.kind is str:
             return None if isinstance(value, str) else "a text"
         if self.maximum is not None:

@@ -14,13 +14,14 @@ from evalscope.models.utils.openai import openai_completion_params
 from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
+from k2_verifier_adapter.core.json_text import JsonTextError, dumps_strict
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request, build_request, estimate_prompt_tokens, merge_parameters
 from k2_verifier_adapter.core.responses import Response, parse_completion, reported_tokens
 from k2_verifier_adapter.core.run_facts import RunFacts, StoppingRule
 from k2_verifier_adapter.core.secrets import Masker, hide_secrets
-from k2_verifier_adapter.errors import CacheMismatchError, DataError
+from k2_verifier_adapter.errors import CacheMismatchError, DataError, UsageError
 from k2_verifier_adapter.evalscope_plugin.loading import CASE_KEY
 from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_predictions
 
@@ -37,6 +38,10 @@ class RequestPlanner:
 
     def __init__(self, model: str, user: Mapping[str, Any], masker: Masker) -> None:
         """Fix what does not depend on the row: model name, user's parameters, what is secret in them."""
+        try:
+            dumps_strict(dict(user))
+        except JsonTextError as error:
+            raise UsageError(f"generation_config holds what cannot be sent as JSON: {error}") from None
         self._model = model
         self._user = user
         hidden = masker.value(hide_secrets(user))

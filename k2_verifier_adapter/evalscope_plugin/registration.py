@@ -59,13 +59,16 @@ def take_over() -> None:
     BENCHMARK_REGISTRY[BENCHMARK] = benchmark_meta()
 
 
-def _hide_secrets() -> None:
-    """Have the dumped settings of this benchmark's tasks show no credentials, from the first log line on."""
+def _watch_settings() -> None:
+    """Have this benchmark's tasks refuse what cannot be meant, and show no credentials in their dumps."""
     from evalscope.config import TaskConfig
 
+    from k2_verifier_adapter.evalscope_plugin.asked import checked_from_dict, checked_init
     from k2_verifier_adapter.evalscope_plugin.masking import masked_settings
 
     TaskConfig.to_dict = masked_settings(TaskConfig.to_dict)
+    TaskConfig.__init__ = checked_init(TaskConfig.__init__)
+    TaskConfig.from_dict = checked_from_dict(TaskConfig.from_dict)
 
 
 def _check_catalog() -> None:
@@ -92,7 +95,7 @@ def _act_after(name: str) -> None:
 _NOT_SERVED = f"EvalScope's own {BENCHMARK} benchmark is running, not this adapter"
 _NOT_HIDDEN = "EvalScope may write the values of headers and query parameters to its log"
 _AFTER_IMPORT = {
-    _CONFIG: (_hide_secrets, _NOT_HIDDEN),
+    _CONFIG: (_watch_settings, _NOT_HIDDEN),
     _CATALOG: (_check_catalog, _NOT_SERVED),
     _BUILT_IN: (take_over, _NOT_SERVED),
 }

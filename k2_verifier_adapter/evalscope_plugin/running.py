@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
-import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +26,7 @@ from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.errors import RunInterruptedError, UnknownFlagError, UsageError
-from k2_verifier_adapter.evalscope_plugin import masking, planning
+from k2_verifier_adapter.evalscope_plugin import asked, masking, planning
 from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 from k2_verifier_adapter.evalscope_plugin.costs import NO_PRICES, Prices, verdict_costs
 from k2_verifier_adapter.evalscope_plugin.model_clients import client_for, raw_endpoint, transport_options
@@ -56,7 +54,7 @@ def run_eval(
         The run directory.
 
     Raises:
-        RunInterruptedError: If the user interrupts, or the process is asked to terminate.
+        RunInterruptedError: If the user interrupts.
         UsageError: If EvalScope refuses a flag or a setting.
         K2VerifierError: Whatever else this package raises during the run.
     """
@@ -65,7 +63,7 @@ def run_eval(
     try:
         with _refusals():
             task = TaskConfig.from_dict(_settings(arguments, config, parameters))
-            with _termination_interrupts(), storage_errors_told(task):
+            with storage_errors_told(task):
                 run_task(task)
     except KeyboardInterrupt:
         if task is None or not begun(Path(task.work_dir)):
@@ -103,6 +101,7 @@ def estimate_eval(
     require_active()
     with _refusals():
         task = TaskConfig.from_dict(_settings(arguments, config, parameters))
+        asked.check_endpoint(task)
         masking.check_and_mask(task)
         adapter = get_benchmark(BENCHMARK, task)
         datasets = adapter.load_dataset()
@@ -184,19 +183,6 @@ def explicit_flags(arguments: Sequence[str]) -> dict[str, Any]:
 def _flag_name(argument: str) -> str:
     """Give an argument as a message may show it: a flag by its name, for a value may be a key."""
     return argument.partition("=")[0] if argument.startswith("--") else "..."
-
-
-@contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """Treat SIGTERM as an interrupt, so that a run that is told to end keeps and reports what it has."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread receives signals
-        return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,12 @@ class OfficialAnswers:
     tools_texts: dict[bytes, bytes] = field(default_factory=dict)
     known_parameters: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def several_runs(self) -> bool:
+        """Whether the answers carry the decisions of several official runs."""
+        answers = (case.answer for case in self.cases.values())
+        return any(answer is not None and (answer.runs or (0, 1))[1] > 1 for answer in answers)
+
     def decisions(self, rule: FailedRule = FailedRule.LEFT_OUT) -> dict[int, bool]:
         """Give the decisions that a log is held against, in the order of the rows."""
         counted = [

@@ -262,9 +262,10 @@ def test_the_openai_compatible_api_shows_its_endpoint():
 
 
 def test_extra_params_are_declared_and_checked():
-    """EvalScope checks our extra parameters by name and choice, before our code sees them."""
+    """EvalScope checks our extra parameters by name and choice; a name is refused before, with the one meant."""
+    task = TaskConfig(datasets=["k2_verifier"])
     for params, error in (({"nonsense": 1}, KeyError), ({"malformed_history": "drop"}, ValueError)):
-        task = TaskConfig(datasets=["k2_verifier"], dataset_args={"k2_verifier": {"extra_params": params}})
+        task.dataset_args = {"k2_verifier": {"extra_params": params}}
         with pytest.raises(error):
             assert get_benchmark("k2_verifier", task).extra_params
 

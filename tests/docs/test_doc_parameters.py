@@ -17,7 +17,7 @@ from evalscope.api.model import GenerateConfig
 from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core.presets import PRESETS, preset_for
 from k2_verifier_adapter.evalscope_plugin.adapter import benchmark_meta
-from k2_verifier_adapter.evalscope_plugin.loading import check_dataset_args
+from k2_verifier_adapter.evalscope_plugin.asked import check_dataset_args
 from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, check_parameters
 from k2_verifier_adapter.evalscope_plugin.running import explicit_flags
 from k2_verifier_adapter.simulator import PROFILES
@@ -125,7 +125,7 @@ def test_dataset_args_are_known(row):
     (name,), (example,) = names_in(row[0]), names_in(row[3])
     given = json_of(example)
     assert list(given) == [name]
-    check_dataset_args(given, meta)
+    check_dataset_args({"k2_verifier": given}, ["k2_verifier"])
     default = getattr(meta, name, None)
     shown = default if isinstance(default, str) else json.dumps(default)
     assert row[1] == ("–" if default is None else f"`{shown}`")

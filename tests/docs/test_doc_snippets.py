@@ -32,8 +32,7 @@ from support.runs import EVALSCOPES_WARNINGS
 
 from k2_verifier_adapter import simulator
 from k2_verifier_adapter.cli import main
-from k2_verifier_adapter.evalscope_plugin.adapter import benchmark_meta
-from k2_verifier_adapter.evalscope_plugin.loading import check_dataset_args
+from k2_verifier_adapter.evalscope_plugin.asked import check_dataset_args
 from k2_verifier_adapter.evalscope_plugin.running import explicit_flags
 
 LANGUAGES = {"bash", "python", "json", "yaml", "text", ""}
@@ -358,9 +357,7 @@ def check_yaml(block: Block) -> None:
     if isinstance(content, dict) and {"dataset_args", "datasets", "api_url"} & content.keys():
         assert content.keys() <= set(TaskConfig.model_fields)
         own = content.get("dataset_args", {}).get("k2_verifier", {})
-        meta = benchmark_meta()
-        check_dataset_args(own, meta)
-        assert own.get("extra_params", {}).keys() <= meta.extra_params.keys()
+        check_dataset_args({"k2_verifier": own}, ["k2_verifier"])
 
 
 @pytest.mark.parametrize("path", documents(), ids=name_of)

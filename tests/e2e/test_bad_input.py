@@ -8,8 +8,11 @@ import threading
 import time
 
 import pytest
+from evalscope import TaskConfig, run_task
+from evalscope.api.model import GenerateConfig
 from support.runs import (
     EVALSCOPES_WARNINGS,
+    MODEL,
     bundled_rows,
     evalscope_eval,
     evaluate,
@@ -18,6 +21,8 @@ from support.runs import (
 )
 
 from k2_verifier_adapter.errors import BadRowsError, DataError, K2VerifierError, UsageError
+from k2_verifier_adapter.evalscope_plugin.asked import check_endpoint
+from k2_verifier_adapter.evalscope_plugin.running import estimate_eval
 
 pytestmark = EVALSCOPES_WARNINGS
 
@@ -187,10 +192,101 @@ def test_a_setting_that_cannot_be_used_is_named(tmp_path, bad):
     assert [path for path in tmp_path.rglob("*") if path.is_file() and run not in path.parents] == []
 
 
-def test_an_unknown_extra_parameter_is_named(tmp_path):
-    """An extra parameter that does not exist is refused by EvalScope, which names it."""
-    with pytest.raises(KeyError, match="malformd_history"):
-        evaluate(NOWHERE, tmp_path, dataset_args={"extra_params": {"malformd_history": "keep"}})
+NAN, INFINITY = float("nan"), float("inf")
+OURS = {"model": MODEL, "api_url": NOWHERE, "datasets": ["k2_verifier"]}
+UNASKED = {
+    "limit 0": ({"limit": 0}, "limit is 0, which EvalScope takes for no limit at all"),
+    "limit 0.0": ({"limit": 0.0}, "limit is 0"),
+    "limit '0'": ({"limit": "0"}, "limit is 0"),
+    "dataset": (
+        {"dataset_args": {"k2_verfier": {"local_path": "bundled"}}},
+        "dataset_args.k2_verfier is no dataset of this task (k2_verifier); did you mean 'k2_verifier'?",
+    ),
+    "dataset beside the right one": (
+        {"dataset_args": {"K2-Verifier": {}, "k2_verifier": {}}},
+        "dataset_args.K2-Verifier is no dataset of this task (k2_verifier); did you mean 'k2_verifier'?",
+    ),
+    "another dataset alone": ({"dataset_args": {"gsm8k": {}}}, "dataset_args.gsm8k is no dataset"),
+    "no dataset": (
+        {"dataset_args": {"local_path": "bundled"}},
+        "dataset_args.local_path names no dataset; did you mean {'k2_verifier': {'local_path': ...}}?",
+    ),
+    "extra parameter": (
+        {"dataset_args": {"k2_verifier": {"extra_params": {"malformd_history": "keep"}}}},
+        "extra_params.malformd_history is unknown; did you mean 'malformed_history'?",
+    ),
+    "no object": ({"dataset_args": {"k2_verifier": "bundled"}}, "is 'bundled', expected an object"),
+    "NaN": ({"generation_config": {"temperature": NAN}}, "generation_config.temperature is nan"),
+    "infinity inside": (
+        {"generation_config": {"extra_body": {"stop": [1, {"p": -INFINITY}]}}},
+        "generation_config.extra_body.stop[1].p is -inf, expected a finite number",
+    ),
+    "NaN in a typed config": (
+        {"generation_config": GenerateConfig(top_p=NAN)},
+        "generation_config.top_p is nan",
+    ),
+    "NaN as a parameter": (
+        {"dataset_args": {"k2_verifier": {"extra_params": {"min_trigger_similarity": NAN}}}},
+        "extra_params.min_trigger_similarity is nan",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", UNASKED)
+@pytest.mark.parametrize(
+    "make", [lambda task: TaskConfig(**task), TaskConfig.from_dict], ids=["call", "dict"]
+)
+def test_what_cannot_be_meant_is_refused(bad, make):
+    """What EvalScope would pass over, or understand otherwise, ends the task before it begins."""
+    changes, said = UNASKED[bad]
+    with raises_cleanly(UsageError, said):
+        make({**OURS, **changes})
+    assert make({**OURS, "datasets": ["gsm8k"], "limit": 0}).limit is None
+    fine = {"limit": None, "dataset_args": {"gsm8k": {}, "k2_verifier": {"local_path": "bundled"}}}
+    assert make({**OURS, **fine}).limit is None
+
+
+def test_a_number_that_was_set_later_is_not_sent(tmp_path):
+    """What came past the settings is refused where requests are planned."""
+    task = TaskConfig(
+        **{**OURS, "work_dir": str(tmp_path), "dataset_args": {"k2_verifier": {"local_path": "bundled"}}}
+    )
+    task.generation_config.temperature = NAN
+    with raises_cleanly(UsageError, "generation_config holds what cannot be sent as JSON"):
+        run_task(task)
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ({"api_url": NOWHERE}, "no model is named; give --model NAME and --api-url URL"),
+        ({}, "no model is named"),
+        ({"model": "kimi"}, "model 'kimi' has no endpoint; give --api-url URL"),
+        ({"model": "kimi", "eval_type": "openai_api"}, "model 'kimi' has no endpoint"),
+        ({"model": "kimi", "eval_type": "llm_ckpt"}, "model 'kimi' has no endpoint"),
+    ],
+)
+def test_nothing_is_judged_that_was_not_asked_for(task, said, monkeypatch, tmp_path):
+    """Neither EvalScope's stand-in model nor weights that it would look for are judged, in dry runs either."""
+    monkeypatch.delenv("EVALSCOPE_BASE_URL", raising=False)
+    args = {"k2_verifier": {"local_path": "bundled"}}
+    chosen = {**task, "datasets": ["k2_verifier"], "dataset_args": args, "work_dir": str(tmp_path)}
+    with raises_cleanly(UsageError, said):
+        run_task(TaskConfig(**chosen))
+    with raises_cleanly(UsageError, said):
+        estimate_eval([], chosen)
+
+
+def test_what_was_asked_for_by_name_is_judged(monkeypatch, tmp_path):
+    """A stand-in model that is asked for, weights in a directory, and an endpoint of the environment."""
+    monkeypatch.setenv("EVALSCOPE_BASE_URL", NOWHERE)
+    for asked in (
+        {"eval_type": "mock_llm"},
+        {"model": "kimi", "eval_type": "mock_llm"},
+        {"model": str(tmp_path)},
+        {"model": "kimi", "eval_type": "openai_api"},
+    ):
+        check_endpoint(TaskConfig(**asked, datasets=["k2_verifier"]))
 
 
 BAD_ENDPOINTS = {

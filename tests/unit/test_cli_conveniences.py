@@ -22,7 +22,7 @@ from stored_runs import answering, calling, make_row, write_run
 from support.commands import invoke
 
 from k2_verifier_adapter import __version__
-from k2_verifier_adapter.cli import commands, main, output, report
+from k2_verifier_adapter.cli import commands, evaluate, main, output, report
 from k2_verifier_adapter.cli.verbosity import LOGGER
 from k2_verifier_adapter.formats import runs
 
@@ -288,6 +288,33 @@ class TestColour:
         assert output.colour_wanted() is expected
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "NaN", "1e999"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("eval", "--model", "m", "--min-trigger-similarity"),
+        ("eval", "--model", "m", "--min-schema-accuracy"),
+        ("eval", "--model", "m", "--call-surplus-tolerance"),
+        ("eval", "--model", "m", "--min-coverage"),
+        ("eval", "--model", "m", "--margin"),
+        ("eval", "--model", "m", "--max-minutes"),
+        ("eval", "--model", "m", "--requests-per-minute"),
+        ("eval", "--model", "m", "--price-in"),
+        ("eval", "--model", "m", "--price-out"),
+        ("compare", "a", "b", "--gate", "not-worse", "--margin"),
+        ("dataset", "build", "--subset", "s", "--output", "o", "--threshold"),
+        ("simulate", "--fault"),
+    ],
+    ids=lambda flags: f"{flags[0]} {flags[-1]}",
+)
+def test_what_is_no_finite_number_is_no_number(flags: tuple[str, ...], value: str) -> None:
+    """NaN, which is below and above nothing, and infinity are refused as the value of every flag."""
+    given = f"truncated_json={value}" if flags[-1] == "--fault" else value
+    refused = invoke(*flags, given)
+    assert refused.exit_code == 2
+    assert value in refused.stderr
+
+
 @posix
 class TestStreams:
     """Interrupts and closed streams, in the real command."""
@@ -305,6 +332,32 @@ class TestStreams:
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=60)
         assert (process.returncode, said) == (commands.INTERRUPTED, "k2-verifier: interrupted\n")
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_the_first_interrupt_counts(
+        self, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    ) -> None:
+        """The second to the fourth find the run ending already; the fifth ends the process with code 3."""
+        ended: list[int] = []
+        monkeypatch.setattr(os, "_exit", ended.append)
+        handlers = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with evaluate.patient_interrupts():
+                pass
+            assert {kind: signal.getsignal(kind) for kind in handlers} == handlers
+            with evaluate.patient_interrupts():
+                with pytest.raises(KeyboardInterrupt):
+                    signal.raise_signal(number)
+                signal.raise_signal(number)
+            # The process may take a while to end, and is told again meanwhile.
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
+            assert ended == []
+            signal.raise_signal(number)
+        finally:
+            for kind, handler in handlers.items():
+                signal.signal(kind, handler)
+        assert ended == [3]
 
     @pytest.mark.parametrize("form", ["text", "html"])
     def test_a_closed_pipe_is_quiet(self, run: Path, form: str) -> None:

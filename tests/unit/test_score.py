@@ -678,7 +678,21 @@ class TestCommand:
         assert passing.exit_code == 0
         strict = (*lenient, "--min-trigger-similarity", "0.99")
         assert invoke("score", results, "--baseline", official, *strict).exit_code == 3
-        assert invoke("score", results, "--baseline", official, "--gate", "strict").exit_code == 3
+
+    def test_a_gate_that_cannot_be_decided(self, files, tmp_path):
+        """Without a threshold, or against synthetic rows, a gate is a usage error, as it is for a run."""
+        results, official = files
+        for gate in ("strict", "upstream"):
+            refused = invoke("score", results, "--baseline", official, "--gate", gate)
+            assert refused.exit_code == 2
+            assert "a log without --subset has no threshold; give --min-trigger" in refused.stderr
+        rows = [make_row(f"question {number}", synthetic=True) for number in (1, 2)]
+        flags = ("--rows", write_lines(tmp_path / "rows.jsonl", rows), "--subset", SUBSET)
+        refused = invoke("score", results, *flags, "--gate", "strict")
+        assert (refused.exit_code, "has synthetic rows, which carry no verdict" in refused.stderr) == (
+            2,
+            True,
+        )
 
     @pytest.mark.parametrize(
         ("change", "said"),
