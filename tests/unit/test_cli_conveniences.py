@@ -288,7 +288,7 @@ class TestColour:
         assert output.colour_wanted() is expected
 
 
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "NaN", "1e999"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
 @pytest.mark.parametrize(
     "flags",
     [
