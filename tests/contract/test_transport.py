@@ -41,7 +41,8 @@ from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.evalscope_plugin.client import reading
-from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy
+from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError
+from k2_verifier_adapter.evalscope_plugin.client.retries import RetryPolicy, retry_after_seconds
 from k2_verifier_adapter.evalscope_plugin.client.transport import (
     Endpoint,
     Transport,
@@ -224,6 +225,18 @@ def test_retry_after_is_waited_for(status, as_date):
     assert notes[0].startswith(f"case 0: HTTP {status}; again in ")
 
 
+def test_a_date_without_a_zone_is_gmt(monkeypatch):
+    """HTTP knows no other zone, whatever the machine's is."""
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        for zone in ("", " GMT", " -0000"):
+            assert retry_after_seconds(f"Thu, 01 Jan 1970 00:01:00{zone}", 0.0) == 60
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
 def test_a_retry_after_of_hours_is_a_failure(as_date):
     """A vendor that asks to come back in an hour has failed the request."""
@@ -320,6 +333,94 @@ def test_a_broken_connection_is_a_failed_request(request_, handler, kind):
         assert PATIENCE_S < outcome.duration_s / 2 < 20 * PATIENCE_S
 
 
+CHUNKED = head(200, "Transfer-Encoding: chunked")
+GZIPPED = head(200, "Transfer-Encoding: chunked", "Content-Encoding: gzip")
+DEFLATED = head(200, "Transfer-Encoding: chunked", "Content-Encoding: deflate")
+GZIP_NAME = b"\x1f\x8b\x08\x08" + b"\0" * 6
+NOTHING_NEW = {
+    "a chunk extension without end": (CHUNKED + b"5;", b"x" * 50),
+    "a chunk size of zeros": (CHUNKED, b"0" * 5),
+    "empty blocks of deflate": (DEFLATED + framed(b"\x78\x9c"), framed(b"\x00\x00\x00\xff\xff")),
+    "a file name in gzip without end": (GZIPPED + framed(GZIP_NAME), framed(b"x" * 50)),
+    "events without a choice": (STREAM_HEAD, framed(b"data: {}\n\n")),
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize(("start", "piece"), NOTHING_NEW.values(), ids=NOTHING_NEW)
+def test_bytes_without_payload_are_silence(start, piece, streamed):
+    """What is no payload keeps no request alive, however much of it comes."""
+    outcome, _ = _failure(drips(start, piece, 0.02), _request(streamed=streamed), timeout_s=PATIENCE_S)
+    assert outcome.failure.failure_class in (C.TIMED_OUT, C.NOT_A_COMPLETION)
+    assert outcome.duration_s < 20 * PATIENCE_S
+
+
+@pytest.mark.parametrize("request_", [PLAIN, STREAMED], ids=["plain", "streamed"])
+def test_a_whole_body_is_an_answer_whatever_follows(request_, monkeypatch):
+    """Trailers that never end take nothing away from a body that is complete, and hold nobody up."""
+    monkeypatch.setattr(reading, "_AFTER_FINISH_S", 0.05)
+    monkeypatch.setattr(reading, "_AFTER_DONE_S", 0.05)
+    body = json.dumps(completion()).encode() if request_ is PLAIN else b"".join((*HELLO, STOP, DONE))
+    start = (CHUNKED if request_ is PLAIN else STREAM_HEAD) + framed(body) + b"0\r\n"
+    answer, _ = _answer(drips(start, b"X-Trailer: x\r\n", 0.02), request_, timeout_s=60)
+    assert (_content(answer), answer.attempts) == ("Hello", 1)
+    assert answer.duration_s < 20
+
+
+def test_a_stream_without_content_does_not_outlive_the_minutes(monkeypatch):
+    """Where nothing more is sent because time is up, a stream that brings nothing is left alone."""
+    monkeypatch.setattr(reading, "_AFTER_MINUTES_S", 0.1)
+    budget = Budget(max_minutes=0.1 / 60)
+    handler = drips(STREAM_HEAD, framed(event(chunk({}))), 0.02)
+
+    async def main():
+        async with RawServer(handler).running() as server:
+            endpoint = Endpoint(f"{server.url}/chat/completions", HEADERS, {}, ())
+            options = TransportOptions(60, RetryPolicy(0, 0))
+            async with Transport(endpoint, options, budget=budget) as transport:
+                with pytest.raises(BudgetSpentError):
+                    await asyncio.wait_for(transport.send(STREAMED), 20)
+
+    asyncio.run(main())
+
+
+def test_the_words_of_a_refusal_decide_over_its_status():
+    """No credit under 429 and a grammar under 500 are asked for once; an overloaded engine again."""
+    for status, words, attempts in (
+        (429, "suspended due to insufficient balance", 1),
+        (429, "You exceeded your current quota, please check your plan", 1),
+        (500, "Failed to compile the grammar", 1),
+        (500, "the engine is overloaded", 3),
+        (503, "schema: the database of the gateway is locked", 3),
+    ):
+        outcome, _ = _failure(says(reply({"error": {"message": words}}, status)), PLAIN, retries=2)
+        assert (outcome.attempts, outcome.status) == (attempts, status), words
+
+
+def test_a_hopeless_request_does_not_keep_the_run_waiting():
+    """While others are answered, or nobody else is left, the pauses of a failing request do not grow."""
+    notes = []
+
+    async def handler(arrival, writer):
+        bad = arrival.json()["messages"][-1]["content"] == "Question 0"
+        writer.write(reply(b"", 503) if bad else reply(completion()))
+
+    async def main():
+        async with RawServer(handler).running() as server:
+            endpoint = Endpoint(f"{server.url}/chat/completions", HEADERS, {}, ())
+            options = TransportOptions(20, RetryPolicy(4, 0.04), total=2)
+            async with Transport(endpoint, options, on_event=notes.append) as transport:
+                await transport.send(_request(number=1), 1)
+                return await transport.send(_request(number=0), 0)
+
+    outcome = asyncio.run(main())
+    assert (outcome.attempts, len(notes)) == (5, 4)
+    # Growing, the last pauses would be of 0.16 and 0.32 s.
+    assert all("again in 0.0 s" in note or "again in 0.1 s" in note for note in notes)
+    assert notes[0].startswith("case 0: HTTP 503; again")
+    assert notes[0].endswith("; all else is sent, 1 request of 2 still to end")
+
+
 def test_slow_progress_is_progress():
     """A stream may take longer than the timeout, as long as its events keep coming."""
     gaps = asyncio.Event()
@@ -347,6 +448,7 @@ def test_what_breaks_behind_the_finish_reason_takes_nothing_away(breaks, monkeyp
     handler = breaks(STREAM_HEAD + framed(HELLO[0]) + framed(STOP))
     # Longer than the test itself may take: the read timeout is not what ends it.
     answer, _ = _answer(handler, STREAMED, timeout_s=60)
+    assert answer.duration_s < 20
     assert (_content(answer), response_of(answer).finish_reason) == ("Hel", "stop")
 
 
@@ -460,13 +562,26 @@ def test_a_response_over_the_limit_is_given_up(request_, answer):
 # --- connections and load ------------------------------------------------------------------------
 
 
+def then_ends(*parts):
+    """Let the client read all of a stream but its last HTTP chunk, which follows `[DONE]` turns later."""
+
+    async def handler(_, writer):
+        writer.writelines(parts)
+        await writer.drain()
+        # The client reads on one loop with this server.
+        for _turn in range(20):
+            await asyncio.sleep(0)
+        writer.write(END)
+
+    return handler
+
+
 @pytest.mark.parametrize(
     ("request_", "handler"),
     [
         (PLAIN, says(reply(completion()))),
         (STREAMED, says(stream(*HELLO, STOP, DONE))),
-        # The last HTTP chunk follows `[DONE]` in a write of its own.
-        (STREAMED, says(STREAM_HEAD, *map(framed, (*HELLO, STOP, DONE)), END)),
+        (STREAMED, then_ends(STREAM_HEAD, *map(framed, (*HELLO, STOP, DONE)))),
     ],
     ids=["plain", "streamed", "the end comes later"],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 
 import pytest
@@ -189,6 +190,53 @@ class TestPacer:
         pacer.rate_limited(0.05, begun)
         _crowd(pacer, 5, work)
         assert min(starts) >= begun + 0.05
+
+    def test_a_rate_limit_holds_back_who_waits_for_the_interval(self):
+        """A 429 that comes while others wait for their turn delays them, and they start spaced after it."""
+        pacer = Pacer(Budget(), 8, 60 / 0.02)
+        starts = []
+        begun = time.monotonic()
+
+        async def work(index, started):
+            starts.append(started)
+            if index == 0:
+                pacer.rate_limited(0.2, started)
+                for _answer in range(200):
+                    pacer.answered()
+
+        _crowd(pacer, 5, work)
+        first, *others = sorted(starts)
+        assert first < begun + 0.2 <= others[0]
+        assert all(late - early >= 0.018 for early, late in itertools.pairwise(others))
+
+    def test_an_answer_wakes_who_waits_for_the_number_in_flight(self):
+        """When the lowered number grows again, one who waits starts, though nobody has ended."""
+        pacer = Pacer(Budget(), 4)
+        pacer.rate_limited(0.0, time.monotonic())
+        assert pacer.limit < 4
+        inside = []
+
+        async def one():
+            async with pacer.turn():
+                inside.append(1)
+                await asyncio.Event().wait()
+
+        async def main():
+            tasks = [asyncio.create_task(one()) for _ in range(4)]
+            for _turn in range(5):
+                await asyncio.sleep(0)
+            before = len(inside)
+            while pacer.limit < 4:
+                pacer.answered()
+            for _turn in range(5):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            return before
+
+        assert asyncio.run(main()) < 4
+        assert len(inside) == 4
 
     def test_a_spent_budget_lets_nobody_through(self):
         """Those who wait at the gate are refused when the budget is spent, instead of waiting for ever."""
