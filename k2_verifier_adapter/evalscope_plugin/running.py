@@ -27,6 +27,7 @@ from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.errors import RunInterruptedError, UnknownFlagError, UsageError
 from k2_verifier_adapter.evalscope_plugin import asked, masking, planning
+from k2_verifier_adapter.evalscope_plugin.client.environment import check_environment
 from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 from k2_verifier_adapter.evalscope_plugin.costs import NO_PRICES, Prices, verdict_costs
 from k2_verifier_adapter.evalscope_plugin.model_clients import client_for, raw_endpoint, transport_options
@@ -59,6 +60,7 @@ def run_eval(
         K2VerifierError: Whatever else this package raises during the run.
     """
     require_active()
+    check_environment()
     task: TaskConfig | None = None
     try:
         with _refusals():
@@ -99,6 +101,7 @@ def estimate_eval(
     Raises what the run would raise before its first request.
     """
     require_active()
+    check_environment()
     with _refusals():
         task = TaskConfig.from_dict(_settings(arguments, config, parameters))
         asked.check_endpoint(task)
@@ -197,6 +200,7 @@ def probe(
     api_url: str, api_key: str | None, model: str, case: Case, subset: str = "k2_thinking"
 ) -> ProbeResult:
     """Send one case, with the subset's preset and one retry, and say what came back."""
+    check_environment()
     task = TaskConfig(
         model=model,
         api_url=api_url,

@@ -10,12 +10,10 @@ import asyncio
 import contextlib
 import random
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -29,6 +27,7 @@ from k2_verifier_adapter.core.refusals import RefusalReason, sort_refusal
 from k2_verifier_adapter.core.requests import Request
 from k2_verifier_adapter.core.responses import judged_alike
 from k2_verifier_adapter.core.secrets import Masker
+from k2_verifier_adapter.evalscope_plugin.client.environment import environment_proxy, explained
 from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, Pacer
 from k2_verifier_adapter.evalscope_plugin.client.reading import (
     REFUSAL_BYTES,
@@ -49,6 +48,8 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT_S = 30.0
 _ANY_NUMBER = 4096
+_PROXYS_TOO = frozenset({403, 407, 502, 503, 504})
+"""Statuses that a proxy of plain HTTP gives as well as the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +251,7 @@ class Transport:
                     data=request.body,
                     # Not the session's: aiohttp (3.14) sends those to the proxy as well, the key included.
                     headers=self._endpoint.headers,
-                    proxy=self._proxy,
+                    proxy=self._proxy and self._proxy.url,
                     allow_redirects=False,
                 )
             async with posted as response:
@@ -274,7 +275,8 @@ class Transport:
                     return self._failed(error.failure_class, detail, status)
         except aiohttp.ClientError as error:
             kind = FailureClass.TIMED_OUT if attempt.silent else _class_of(error)
-            detail = limits.silence if kind is FailureClass.TIMED_OUT else describe(error)
+            said = explained(error, self._proxy) or describe(error)
+            detail = limits.silence if kind is FailureClass.TIMED_OUT else said
             return self._failed(kind, detail, status)
         except (TimeoutError, asyncio.TimeoutError):
             return self._failed(FailureClass.TIMED_OUT, limits.silence, status)
@@ -290,6 +292,8 @@ class Transport:
         if len(body) >= REFUSAL_BYTES:
             text += "…"
         detail = f"HTTP {status}: {excerpt(text, 500)}" if text else f"HTTP {status}"
+        if self._proxy is not None and status in _PROXYS_TOO and response.url.scheme == "http":
+            detail += f"; asked through {self._proxy}"
         retry_after = retry_after_seconds(response.headers.get("Retry-After"), time.time())
         if status >= 400:
             kind = FailureClass.HTTP_5XX if status >= 500 else FailureClass.HTTP_4XX
@@ -313,29 +317,15 @@ class Transport:
 
 
 def _class_of(error: aiohttp.ClientError) -> FailureClass:
-    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+    if isinstance(
+        error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+    ):
         return FailureClass.CONNECTION_FAILED
     if isinstance(error, aiohttp.ServerTimeoutError):
         return FailureClass.TIMED_OUT
     if isinstance(error, aiohttp.ClientResponseError):
         return FailureClass.NOT_A_COMPLETION
     return FailureClass.CONNECTION_RESET
-
-
-def environment_proxy(url: str) -> str | None:
-    """Give the proxy that the environment names for a URL; None if it is to be asked directly.
-
-    Looked up once and here, for aiohttp's own `trust_env` (3.14) does it for every request, in a thread,
-    which took a third of a run's time; it also reads ~/.netrc, and fails where that knows the host.
-    """
-    parts = urlsplit(url)
-    if not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
-        return None
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if not proxy:
-        return None
-    # curl takes `host:port`, too; without a scheme aiohttp does not.
-    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def utc_now() -> str:
