@@ -145,13 +145,20 @@ def _opener() -> OpenerDirector:
 
 def _models(api_url: str, key: str | None, model: str | None) -> Check:
     """Ask the endpoint for its models; many serve no list, which is no fault."""
+    from ssl import SSLCertVerificationError
     from urllib.error import HTTPError, URLError
     from urllib.request import Request
 
     from k2_verifier_adapter.core.printable import plural
+    from k2_verifier_adapter.errors import UsageError
+    from k2_verifier_adapter.evalscope_plugin.client.environment import check_environment
 
     url = f"{api_url.rstrip('/')}/models"
     headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    try:
+        check_environment()
+    except UsageError as error:
+        return Check(FAILED, "endpoint", str(error))
     try:
         request = Request(url, headers=headers)  # noqa: S310 - http(s), checked above
         with _opener().open(request, timeout=_TIMEOUT_S) as response:
@@ -162,7 +169,11 @@ def _models(api_url: str, key: str | None, model: str | None) -> Check:
         hint = "; is the key right? (--api-key or K2_VERIFIER_API_KEY)" if refused else "; no list of models"
         return Check(FAILED if refused else WARNING, "endpoint", f"{url}: HTTP {error.code}{hint}")
     except URLError as error:
-        return Check(FAILED, "endpoint", f"{url}: cannot be reached: {error.reason}")
+        hint = "; set SSL_CERT_FILE to a PEM file with the certificate of whoever signed the endpoint's"
+        certificate = isinstance(error.reason, SSLCertVerificationError)
+        return Check(
+            FAILED, "endpoint", f"{url}: cannot be reached: {error.reason}{hint if certificate else ''}"
+        )
     except (OSError, ValueError, RecursionError) as error:
         state = WARNING if isinstance(error, ValueError) else FAILED
         return Check(state, "endpoint", f"{url}: no readable list of models: {error}")
