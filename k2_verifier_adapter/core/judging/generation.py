@@ -53,11 +53,8 @@ def _loop_before(window: str) -> str | None:
     if before < 0:
         return None
     period = len(window) - _PROBE - before
-    covered, most = period, len(window)
-    # As far back as each character is the one that stands a period before it.
-    while covered < most and window[-covered - 1] == window[-covered - 1 + period]:
-        covered += 1
-    if covered < max(SHORTEST_LOOP, LEAST_TURNS * period):
+    looping = window[-max(SHORTEST_LOOP, LEAST_TURNS * period) :]
+    if len(looping) < LEAST_TURNS * period or looping[period:] != looping[:-period]:
         return None
     return window[-period:]
 
@@ -84,6 +81,8 @@ def repeated_call(
     """
     if not calls or (len(calls) < LEAST_REPEATS and official_calls and official is None):
         return None
+    if len(calls) < LEAST_REPEATS and _written(calls) == _written(official or ()):
+        return None
     keys = [_key(call) for call in calls[:_MOST_CALLS]]
     wanted = Counter(map(_key, official or ()))
     if len(calls) >= LEAST_REPEATS:
@@ -104,6 +103,10 @@ def repeated_call(
             tool, kind = name_of(calls[position]), FailureClass.REPEATED_CALL
             return Failure(kind, detail, call=position, tool=tool, variant=Variant.FROM_HISTORY)
     return None
+
+
+def _written(calls: Sequence[Any]) -> list[tuple[Any, Any]]:
+    return [(function.get("name"), function.get("arguments")) for function in map(function_of, calls)]
 
 
 def _key(call: Any) -> tuple[str | None, str]:

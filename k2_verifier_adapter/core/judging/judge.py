@@ -107,7 +107,8 @@ def judge(
             failures += reused_ids(calls, case.messages)
     failures += leak_failures(texts, context)
     loop = degenerate_text(texts, case.messages)
-    repeated = repeated_call(calls, official, case.messages, official_calls=case.official.should_call)
+    history = case.messages if calls and case.mentions("tool_call_id") else _no_messages
+    repeated = repeated_call(calls, official, history, official_calls=case.official.should_call)
     failures += filter(None, (loop, repeated))
     lost = not calls and case.official.should_call and loop is None
     dropped = lost and (unseen or _ends_with_calls(response))
@@ -145,6 +146,10 @@ def judge(
         unseen_tokens=unseen,
         official_runs=case.official.runs,
     )
+
+
+def _no_messages() -> None:
+    """Stand for a history without results, so that none is decoded."""
 
 
 def _calls_elsewhere(response: Response) -> bool:
