@@ -310,6 +310,8 @@ class TestFailedRequests:
         assert confusion(summary) == (0, 1, 1, 2)
         assert (summary.completed, summary.tally.failed) == (2, 2)
         assert summary.log.official_failed.count == 0
+        # Nothing was repaired.
+        assert summary.tally.unrepaired == summary.tally.counts
         f1 = next(metric for metric in summary.metrics if metric.name == "trigger_similarity")
         assert (f1.value, f1.n) == (0, 2)
 

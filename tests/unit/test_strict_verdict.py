@@ -79,6 +79,46 @@ class TestChecks:
         assert statuses(verdict) == dict(zip(names, expected, strict=True))
         assert verdict.status.value == status
 
+    @pytest.mark.parametrize(
+        ("limits", "expected"),
+        [
+            (("low", "low", "low"), ("pass", "pass", "pass")),
+            (("high", "high", "high"), ("inconclusive", "inconclusive", "inconclusive")),
+        ],
+    )
+    def test_a_limit_that_an_interval_just_touches(self, limits, expected):
+        """An interval that begins at the minimum passes, and one that ends there does not fail."""
+        made = tally(800, 260, 205, 735, invalid=70)
+        checks = strict_verdict(made, THINKING).checks
+        similarity, surplus, accuracy = (check.interval for check in checks)
+        assert surplus.low > 0
+        ends = {"low": surplus.high, "high": surplus.low}
+        asked = Requirements(
+            getattr(similarity, limits[0]), surplus=ends[limits[1]], accuracy=getattr(accuracy, limits[2])
+        )
+        assert tuple(statuses(strict_verdict(made, asked)).values()) == expected
+
+    def test_a_surplus_below_the_range_fails(self):
+        """Too few calls fail as too many do, and just at the tolerance neither does."""
+        made = tally(700, 100, 300, 900)
+        interval = strict_verdict(made, THINKING).checks[1].interval
+        for tolerance, status in ((-interval.high, "inconclusive"), (-interval.high - 1e-9, "fail")):
+            asked = Requirements(0.5, surplus=tolerance)
+            assert statuses(strict_verdict(made, asked))["call_surplus"] == status
+        asked = Requirements(0.5, surplus=-interval.low)
+        assert statuses(strict_verdict(made, asked))["call_surplus"] == "pass"
+
+    def test_what_was_left_out_bars_a_pass_only(self):
+        """A pass becomes inconclusive, a fail stays, and neither coverage nor a reason is made up for it."""
+        verdict = strict_verdict(FAITHFUL, THINKING, barred="1 line left out")
+        assert (verdict.status, verdict.incomplete, verdict.reason) == (Status.INCONCLUSIVE, None, None)
+        assert (verdict.barred, verdict.upstream_status) == ("1 line left out", Status.PASS)
+        failing = tally(500, 500, 500, 500)
+        assert strict_verdict(failing, THINKING, barred="1 line left out").status is Status.FAIL
+        both = strict_verdict(failing, THINKING, barred="1 line left out", coverage=0.5)
+        assert both.status is Status.INCONCLUSIVE
+        assert strict_verdict(FAITHFUL, Requirements(), barred="x").barred == "x"
+
     def test_a_check_says_what_it_rests_on(self):
         """Value, interval and range stand in the check."""
         similarity, surplus, accuracy = strict_verdict(FAITHFUL, THINKING).checks
