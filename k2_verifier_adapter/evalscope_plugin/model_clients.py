@@ -191,6 +191,11 @@ def raw_endpoint(api: ModelAPI, config: GenerateConfig) -> Endpoint | None:
     for name, value in (extra_headers or {}).items():
         for known in [known for known in headers if known.lower() == str(name).lower()]:
             del headers[known]
+        if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+            raise UsageError(
+                f"extra_headers.{name} is {type(value).__name__}, expected a text: EvalScope's client sends "
+                "no other"
+            )
         headers[str(name)] = str(value)
     if not any(name.lower() == "authorization" for name in headers):
         headers["Authorization"] = f"Bearer {api.api_key}"
@@ -201,12 +206,13 @@ def raw_endpoint(api: ModelAPI, config: GenerateConfig) -> Endpoint | None:
                 f"header {name!r}, from api_key or extra_headers, holds a line end or another control "
                 "character; remove it"
             )
-    query = {str(name): str(value) for name, value in api.client.default_query.items()}
-    query.update({str(name): str(value) for name, value in (config.extra_query or {}).items()})
+    query = {**api.client.default_query, **(config.extra_query or {})}
     body = {"extra_body": get_secret_value(config.extra_body), **(config.model_extra or {})}
     sent = {"api_key": api.api_key, "extra_headers": headers, "extra_query": query, "generation_config": body}
     secrets = secrets_in(sent, public=[str(api.model_name)]) | masking.environment_secrets()
-    return Endpoint(str(url), headers, query, tuple(sorted(secrets)))
+    # As EvalScope's client writes them: true for True, nothing for None, `name[]` for each of a list.
+    pairs = tuple(api.client.qs.stringify_items(query))
+    return Endpoint(str(url), headers, pairs, tuple(sorted(secrets)))
 
 
 def transport_options(

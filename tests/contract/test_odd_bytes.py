@@ -57,7 +57,7 @@ def _asked(answer: bytes, *, streamed: bool) -> tuple[Judgement, tuple[FailureCl
 
     async def main() -> Any:
         async with RawServer(says(answer)).running() as server:
-            endpoint = Endpoint(f"{server.url}/chat/completions", {}, {}, ())
+            endpoint = Endpoint(f"{server.url}/chat/completions", {}, (), ())
             async with Transport(endpoint, TransportOptions(20.0, RetryPolicy(0, 0.0))) as transport:
                 return await transport.send(build_request(CASE, "kimi", {"stream": streamed}))
 

@@ -101,7 +101,7 @@ def test_a_proxy_that_is_down_is_named(environment):
     environment.setenv("HTTPS_PROXY", "http://user:secret@127.0.0.1:9")
 
     async def main():
-        endpoint = Endpoint("https://vendor.invalid/v1/chat/completions", {}, {}, ("secret",))
+        endpoint = Endpoint("https://vendor.invalid/v1/chat/completions", {}, (), ("secret",))
         async with Transport(endpoint, OPTIONS) as transport:
             return await transport.send(REQUEST)
 
@@ -123,7 +123,7 @@ async def ask_through_proxy(environment, variable, url, status=b"502 Bad Gateway
     server = await asyncio.start_server(proxy, "127.0.0.1", 0)
     async with server:
         environment.setenv(variable, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        endpoint = Endpoint(url, {"Authorization": f"Bearer {KEY}", "X-Key": KEY}, {}, (KEY,))
+        endpoint = Endpoint(url, {"Authorization": f"Bearer {KEY}", "X-Key": KEY}, (), (KEY,))
         async with Transport(endpoint, OPTIONS) as transport:
             outcome = await transport.send(REQUEST)
     return received, outcome

@@ -80,7 +80,7 @@ def _ask(
 
     async def main():
         async with RawServer(handler).running() as server:
-            to = endpoint or Endpoint(f"{server.url}/chat/completions", HEADERS, {}, (KEY,))
+            to = endpoint or Endpoint(f"{server.url}/chat/completions", HEADERS, (), (KEY,))
             if endpoint:
                 to = Endpoint(
                     f"{server.url}{endpoint.url}", endpoint.headers, endpoint.query, endpoint.secrets
@@ -118,7 +118,7 @@ def test_the_request_goes_out_as_it_was_built(request_):
     """The body's bytes, the headers, the query and the path arrive exactly as given."""
     handler = says(reply(completion()) if request_ is PLAIN else stream(*HELLO, STOP, DONE))
     headers = {**HEADERS, "X-Team": "blue"}
-    endpoint = Endpoint("/chat/completions?from=url", headers, {"api-version": "2024 1"}, ())
+    endpoint = Endpoint("/chat/completions?from=url", headers, [("api-version", "2024 1")], ())
     answer, server = _answer(handler, request_, endpoint=endpoint)
     (arrival,) = server.arrivals
     assert arrival.body == request_.body
@@ -280,7 +280,7 @@ def test_a_refused_connection_gets_one_quick_retry():
     """Where nobody listens and nothing was ever answered, one retry within a second is all."""
 
     async def main():
-        endpoint = Endpoint(f"http://127.0.0.1:{_closed_port()}/v1/chat/completions", HEADERS, {}, ())
+        endpoint = Endpoint(f"http://127.0.0.1:{_closed_port()}/v1/chat/completions", HEADERS, (), ())
         options = TransportOptions(20.0, RetryPolicy(retries=5, interval_s=60))
         async with Transport(endpoint, options) as transport:
             return await transport.send(PLAIN)
@@ -375,7 +375,7 @@ def test_a_stream_without_content_does_not_outlive_the_minutes(monkeypatch):
 
     async def main():
         async with RawServer(handler).running() as server:
-            endpoint = Endpoint(f"{server.url}/chat/completions", HEADERS, {}, ())
+            endpoint = Endpoint(f"{server.url}/chat/completions", HEADERS, (), ())
             options = TransportOptions(60, RetryPolicy(0, 0))
             async with Transport(endpoint, options, budget=budget) as transport:
                 with pytest.raises(BudgetSpentError):
@@ -407,7 +407,7 @@ def test_a_hopeless_request_does_not_keep_the_run_waiting():
 
     async def main():
         async with RawServer(handler).running() as server:
-            endpoint = Endpoint(f"{server.url}/chat/completions", HEADERS, {}, ())
+            endpoint = Endpoint(f"{server.url}/chat/completions", HEADERS, (), ())
             options = TransportOptions(20, RetryPolicy(4, 0.04), total=2)
             async with Transport(endpoint, options, on_event=notes.append) as transport:
                 await transport.send(_request(number=1), 1)
@@ -608,7 +608,7 @@ def test_many_streams_at_once():
 
     async def main():
         async with RawServer(handler).running() as server:
-            endpoint = Endpoint(f"{server.url}/chat/completions", HEADERS, {}, ())
+            endpoint = Endpoint(f"{server.url}/chat/completions", HEADERS, (), ())
             async with Transport(endpoint, TransportOptions(20, RetryPolicy(0, 0))) as transport:
                 slots = asyncio.Semaphore(64)
 

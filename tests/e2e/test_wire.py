@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from support.raw_server import DONE, HELLO, STOP, RawServer, completion, reply, stream
@@ -18,10 +19,14 @@ from support.runs import (
     bundled_rows,
     evalscope_eval,
     evaluate,
+    raises_cleanly,
     settings,
     stored,
     write_rows,
 )
+
+from k2_verifier_adapter.errors import UsageError
+from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 
 pytestmark = EVALSCOPES_WARNINGS
 
@@ -284,21 +289,43 @@ def test_url_key_headers_and_query_are_the_users(tmp_path):
     """The key, `extra_headers` (an own Authorization included) and `extra_query` arrive."""
     extra = {
         "extra_headers": {"X-Team": "blue", "authorization": "Token abc"},
-        "extra_query": {"api-version": "7"},
+        "extra_query": {"api-version": "7", "none": None, "yes": True, "all": [1, "b"], "of": {"a": False}},
     }
     _, arrival = _fields_sent(tmp_path, generation_config=extra)
-    assert arrival.target == "/v1/chat/completions?api-version=7"
+    path, _, query = arrival.target.partition("?")
+    assert path == "/v1/chat/completions"
+    # So the openai client of EvalScope 1.14.1 sends them.
+    pairs = [("api-version", "7"), ("yes", "true"), ("all[]", "1"), ("all[]", "b"), ("of[a]", "false")]
+    assert parse_qsl(query) == pairs
     assert (arrival.headers["x-team"], arrival.headers["authorization"]) == ("blue", "Token abc")
     assert arrival.head.lower().count(b"authorization:") == 1
 
 
-def test_two_subsets_are_asked_with_their_own_presets(tmp_path):
-    """Two subsets of one run are sent, stored and reported apart."""
+@pytest.mark.parametrize("value", [None, True, ["a"], {"a": 1}])
+def test_a_header_that_is_no_text_is_refused(tmp_path, value):
+    """EvalScope's client refuses it with a traceback; nothing made of it is sent here either."""
+    rows = write_rows(tmp_path / "rows.jsonl", [_row([USER], [], as_text=True)])
+    extra = {"extra_headers": {"X-Flag": value}}
+    with raises_cleanly(UsageError, "extra_headers.X-Flag is", "expected a text"):
+        evaluate("http://127.0.0.1:9/v1", tmp_path / "run", rows, generation_config=extra)
+
+
+def test_two_subsets_are_asked_with_their_own_presets(tmp_path, monkeypatch):
+    """Two subsets of one run are sent, waited for, stored and reported apart."""
+    waited = []
+    send = Transport.send
+
+    async def noted(self, request, case_index, repeat, timeout_s):
+        waited.append(timeout_s)
+        return await send(self, request, case_index, repeat, timeout_s)
+
+    monkeypatch.setattr(Transport, "send", noted)
     for subset in ("k2_thinking", "k2_0905"):
         write_rows(tmp_path / f"{subset}_test.jsonl", [_row([USER], [], as_text=True)] * 2)
     with RawServer(_answers).in_thread() as server:
         subsets = {"subset_list": ["k2_thinking", "k2_0905"]}
         report = evaluate(server.url, tmp_path / "run", tmp_path, dataset_args=subsets)
+    assert sorted(waited) == [1200.0, 1200.0, 3600.0, 3600.0]
     assert sorted(arrival.json()["temperature"] for arrival in server.arrivals) == [0.6, 0.6, 1.0, 1.0]
     assert {name: item.succeeded for name, item in report.execution_summary.subsets.items()} == {
         "k2_thinking": 2,

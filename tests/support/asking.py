@@ -50,7 +50,7 @@ def transport_to(
     **settings: Any,
 ) -> Transport:
     """Make a client that pauses nowhere; `limit` is the size of a response in bytes."""
-    endpoint = Endpoint(f"{url}/chat/completions", {}, {}, ())
+    endpoint = Endpoint(f"{url}/chat/completions", {}, (), ())
     return Transport(endpoint, TransportOptions(timeout_s, RetryPolicy(retries, 0.0), limit), **settings)
 
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -58,7 +58,7 @@ class Endpoint:
 
     url: str
     headers: Mapping[str, str]
-    query: Mapping[str, str]
+    query: Sequence[tuple[str, str]]
     secrets: tuple[str, ...]
 
 
