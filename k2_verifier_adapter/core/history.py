@@ -100,40 +100,40 @@ def _has_malformed_arguments(call: Mapping[str, Any]) -> bool:
 def _normalize_ids(messages: Sequence[Any]) -> int:
     """Rename ids to `functions.NAME:IDX`, IDX counting all calls of the conversation from 0.
 
-    A `tool` message refers to the closest earlier call with its id, so ids that the history uses
-    twice stay apart; calls without an id get one, and then the tool messages that follow and name
-    no id are matched by position.
+    A `tool` message refers to the closest earlier message with a call of its id, so ids that the history uses
+    twice stay apart. Calls of one message whose ids are equal, empty or missing all get one of their own, and
+    the tool messages behind them that name the same, or none, are matched by position.
     """
     renamed = 0
     index = 0
-    current: dict[str, str] = {}
-    unnamed: list[str] = []
+    current: dict[str | None, list[str]] = {}
     for message in messages:
+        latest: dict[str | None, list[str]] = {None: []}
         calls = calls_of(message)
-        if calls:
-            unnamed = []
         for call in calls:
             name = name_of(call)
-            if name is None:
-                index += 1
-                continue
-            new_id = f"functions.{name}:{index}"
             index += 1
+            if name is None:
+                continue
+            new_id = f"functions.{name}:{index - 1}"
             old_id = call.get("id")
-            if isinstance(old_id, str):
-                current[old_id] = new_id
-            else:
-                unnamed.append(new_id)
+            latest.setdefault(_id_or_none(old_id), []).append(new_id)
             if old_id != new_id:
                 call["id"] = new_id
                 renamed += 1
+        if calls:
+            current.update(latest)
         if isinstance(message, dict) and message.get("role") == "tool":
             reference = message.get("tool_call_id")
-            if isinstance(reference, str) and reference in current:
-                message["tool_call_id"] = current[reference]
-            elif reference is None and unnamed:
-                message["tool_call_id"] = unnamed.pop(0)
+            found = current.get(_id_or_none(reference))
+            if found and (reference is None or isinstance(reference, str)):
+                # Of equal ids the last one takes what is left over.
+                message["tool_call_id"] = found[0] if reference and len(found) == 1 else found.pop(0)
     return renamed
+
+
+def _id_or_none(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ class K2VerifierAdapter(AgentAdapter):
         self.aggregate_empty_scores = True
         self.add_overall_metric = False
         self.parameters = check_parameters(self.extra_params)
+        loading.check_subsets(self.dataset_id, self.subset_list)
         self.rows: dict[str, LoadedRows] = {}
         self.summaries: dict[str, Summary] = {}
         # EvalScope's cache identity covers all extra parameters; a session that goes on with another pace

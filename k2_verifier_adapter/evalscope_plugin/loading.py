@@ -6,9 +6,11 @@ import os
 import random
 import socket
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from evalscope.constants import HubType
 from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.sampling import RowsSample, SampleMethod, draw_stratified
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.evalscope_plugin.client.pacing import start_daemon
@@ -35,6 +38,20 @@ HUB_SUBSETS = ("k2_thinking",)
 _HUB_PATIENCE_S = 5.0
 """Seconds that a load may take once its hub is known to be out of reach: a cached one needs less."""
 _REACH_TIMEOUT_S = 3.0
+_SHOWN = 10
+
+
+def check_subsets(source: str, subsets: Sequence[str]) -> None:
+    """Raise `UsageError` for rows that would be asked twice: by one subset name, or from one file by two."""
+    twice = sorted(name for name, count in Counter(subsets).items() if count > 1)
+    if twice:
+        raise UsageError(f"dataset_args.{BENCHMARK}.subset_list names {', '.join(map(repr, twice))} twice")
+    if len(subsets) > 1 and Path(source).expanduser().is_file():
+        raise UsageError(
+            f"dataset_args.{BENCHMARK}.local_path {source!r} is one file, and subset_list names "
+            f"{len(subsets)} subsets: {', '.join(map(repr, subsets))}; give one of them, or a directory with "
+            "a file for each"
+        )
 
 
 def load_rows(adapter: AgentAdapter, subset: str, options: HistoryOptions) -> LoadedRows:
@@ -158,6 +175,17 @@ def log_rows(subset: str, rows: LoadedRows, chosen: LoadedRows) -> None:
     if chosen.info.sample is not None:
         logger.info(
             f"{subset}: rows asked: {chosen.info.sample}; {_official_calls(chosen)} with an official call"
+        )
+    contradicting = [
+        str(case.data_index)
+        for case in cases
+        if not case.official.should_call and case.official.tool_calls_json not in (None, "", "[]", "null")
+    ]
+    if contradicting:
+        more = ", …" if len(contradicting) > _SHOWN else ""
+        logger.warning(
+            f"{subset}: {plural(len(contradicting), 'row')} with should_call_tool false carry official tool "
+            f"calls, which are passed over: data_index {', '.join(contradicting[:_SHOWN])}{more}"
         )
     malformed = sum(bool(case.repairs.malformed_history) for case in cases)
     if malformed:

@@ -167,8 +167,8 @@ class _MaskedRecords:
         record = self._make(*args, **kwargs)
         try:
             text = record.getMessage()
-        except (TypeError, ValueError):
-            return record  # logging itself says what is wrong with it
+        except Exception:  # noqa: BLE001 - a broken log call of anybody's; logging itself says what is wrong
+            return record
         masked = self.masker.text(text)
         if masked != text:
             record.msg, record.args = masked, None

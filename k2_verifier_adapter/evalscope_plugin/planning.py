@@ -14,7 +14,7 @@ from evalscope.models.utils.openai import openai_completion_params
 from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
-from k2_verifier_adapter.core.json_text import JsonTextError, dumps_strict
+from k2_verifier_adapter.core.json_text import JsonTextError, dumps_strict, json_object, loads_strict
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import Request, build_request, estimate_prompt_tokens, merge_parameters
@@ -39,9 +39,14 @@ class RequestPlanner:
     def __init__(self, model: str, user: Mapping[str, Any], masker: Masker) -> None:
         """Fix what does not depend on the row: model name, user's parameters, what is secret in them."""
         try:
-            dumps_strict(dict(user))
+            sent = dumps_strict(dict(user))
         except JsonTextError as error:
             raise UsageError(f"generation_config holds what cannot be sent as JSON: {error}") from None
+        try:
+            # What is stored with the answers has to be read again.
+            json_object(loads_strict(sent))
+        except (JsonTextError, TypeError) as error:
+            raise UsageError(f"generation_config holds what could not be read back: {error}") from None
         self._model = model
         self._user = user
         hidden = masker.value(hide_secrets(user))

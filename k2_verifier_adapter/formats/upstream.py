@@ -127,7 +127,8 @@ def note_of_error(error: str) -> LineNote:
         status = int(match[1])
         if status == 429:
             return LineNote(failure_class=FailureClass.RATE_LIMITED, http_status=status)
-        if 400 <= status < 600:
+        if status >= 400:
+            # Gateways make up statuses beyond 599 for errors of theirs.
             kind = FailureClass.HTTP_4XX if status < 500 else FailureClass.HTTP_5XX
             return LineNote(failure_class=kind, http_status=status)
     if error == _TIMEOUT:

@@ -391,6 +391,8 @@ def test_the_words_of_a_refusal_decide_over_its_status():
         (429, "You exceeded your current quota, please check your plan", 1),
         (500, "Failed to compile the grammar", 1),
         (500, "the engine is overloaded", 3),
+        (600, "odd", 3),
+        (999, "denied", 3),
         (503, "schema: the database of the gateway is locked", 3),
     ):
         outcome, _ = _failure(says(reply({"error": {"message": words}}, status)), PLAIN, retries=2)

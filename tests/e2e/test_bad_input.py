@@ -20,9 +20,12 @@ from support.runs import (
     write_rows,
 )
 
+from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.errors import BadRowsError, DataError, K2VerifierError, UsageError
 from k2_verifier_adapter.evalscope_plugin.asked import check_endpoint
+from k2_verifier_adapter.evalscope_plugin.loading import log_rows
 from k2_verifier_adapter.evalscope_plugin.running import estimate_eval
+from k2_verifier_adapter.formats.rows import load_cases
 
 pytestmark = EVALSCOPES_WARNINGS
 
@@ -244,6 +247,34 @@ def test_what_cannot_be_meant_is_refused(bad, make):
     assert make({**OURS, "datasets": ["gsm8k"], "limit": 0}).limit is None
     fine = {"limit": None, "dataset_args": {"gsm8k": {}, "k2_verifier": {"local_path": "bundled"}}}
     assert make({**OURS, **fine}).limit is None
+
+
+def test_what_could_not_be_read_back_is_not_sent(tmp_path):
+    """An extra body that is nested too deeply for stored parameters costs no request."""
+    deep = {"a": 1}
+    for _ in range(150):
+        deep = {"a": deep}
+    with raises_cleanly(UsageError, "generation_config holds what could not be read back", "nested deeper"):
+        evaluate("http://127.0.0.1:9/v1", tmp_path, generation_config={"extra_body": {"x": deep}})
+
+
+def test_no_rows_are_asked_twice(tmp_path):
+    """A subset named twice, and one file under two subset names, are refused by name."""
+    path = _lines(tmp_path, GOOD)
+    for subsets, said in ((["a", "b", "a"], "names 'a' twice"), (["a", "b"], "is one file, and subset_list")):
+        with raises_cleanly(UsageError, said):
+            evaluate("http://127.0.0.1:9/v1", tmp_path / "run", path, dataset_args={"subset_list": subsets})
+
+
+def test_rows_that_contradict_themselves_are_named(tmp_path, caplog):
+    """Official calls beside the decision not to call are passed over, and the log says in which rows."""
+    calls = json.dumps([{"id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}])
+    path = _lines(tmp_path, GOOD, GOOD | {"should_call_tool": False, "official_tool_calls": calls})
+    rows = load_cases(path, "k2_thinking", HistoryOptions())
+    with caplog.at_level("WARNING", logger="evalscope"):
+        log_rows("k2_thinking", rows, rows)
+    assert "1 row with should_call_tool false carry official tool calls" in caplog.text
+    assert "data_index 2" in caplog.text
 
 
 def test_a_number_that_was_set_later_is_not_sent(tmp_path):

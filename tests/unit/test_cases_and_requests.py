@@ -181,6 +181,29 @@ CONVERSATIONS = {
         ["functions.f:0", "functions.g:1"],
         2,
     ),
+    "equal within a message: one each, matched by position": (
+        [assistant(call("f", id="x"), call("g", id="x")), answer("x"), answer("x"), answer("x")],
+        ["functions.f:0", "functions.g:1"],
+        ["functions.f:0", "functions.g:1", "functions.g:1"],
+        2,
+    ),
+    "empty: as missing": (
+        [assistant(call("f", id=""), call("g", id="")), answer(""), answer(None), answer(None)],
+        ["functions.f:0", "functions.g:1"],
+        ["functions.f:0", "functions.g:1", None],
+        2,
+    ),
+    "missing in two rounds: each round's own": (
+        [
+            assistant(call("f", id=None), call("g", id=None)),
+            answer(None),
+            assistant(call("h", id=None)),
+            answer(None),
+        ],
+        ["functions.f:0", "functions.g:1", "functions.h:2"],
+        ["functions.f:0", "functions.h:2"],
+        3,
+    ),
     "right already: no repair, foreign references stay": (
         [assistant(call("f", id="functions.f:0")), answer("functions.f:0"), answer("elsewhere")],
         ["functions.f:0"],

@@ -302,6 +302,19 @@ def test_logs_of_any_logger_are_masked(records):
     assert written[5] == "plain text"
 
 
+@pytest.mark.usefixtures("records")
+def test_a_broken_log_call_is_loggings_to_report():
+    """Whatever a third party's arguments raise, it is not raised through this package into its caller."""
+
+    class Broken:
+        def __str__(self):
+            raise RuntimeError("no text")
+
+    make = logging.getLogRecordFactory()
+    for message, arguments in (("%(key)s", ({"other": 1},)), ("%s", (Broken(),)), ("%d %d", (1,))):
+        assert make("client", logging.INFO, "client.py", 1, message, arguments, None).msg == message
+
+
 def test_hiding_again_adds_up(records):
     """Secrets of several runs in one process are all hidden, by one record factory."""
     from k2_verifier_adapter.evalscope_plugin.masking import mask_logs

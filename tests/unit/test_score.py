@@ -342,6 +342,8 @@ class TestFailedRequests:
             ("Error code: 429 - slow down", FailureClass.RATE_LIMITED, 429),
             ("Request timed out.", FailureClass.TIMED_OUT, None),
             ("Connection error.", FailureClass.CONNECTION_FAILED, None),
+            ("Error code: 600 - odd", FailureClass.HTTP_5XX, 600),
+            ("Error code: 999 - denied", FailureClass.HTTP_5XX, 999),
             ("Error code: 302 - moved", FailureClass.NOT_A_COMPLETION, None),
             ("the server said Error code: 503", FailureClass.NOT_A_COMPLETION, None),
             ("", FailureClass.NOT_A_COMPLETION, None),
