@@ -141,7 +141,7 @@ class FailFast:
         if self._succeeded or count > max(AT_ONCE, self._window):
             return None
         everywhere = all(failed.everywhere for failed in self._failed)
-        if everywhere and count >= min(AT_ONCE, self._total) and (self._raw or self._same_words()):
+        if everywhere and count >= min(AT_ONCE, self._total) and self._alike():
             return self._hopeless(self._first(), last)
         refused = all(failed.refused or failed.everywhere for failed in self._failed)
         if refused and count >= self._total and not self._answered:
@@ -167,16 +167,20 @@ class FailFast:
         counts = Counter(one.label for one in failed).most_common()
         return self._hopeless(f"{what} ({', '.join(f'{count} x {label}' for label, count in counts)})", last)
 
-    def _same_words(self) -> bool:
-        return len({_NUMBERED.sub("", failed.detail) for failed in self._failed}) == 1
+    def _alike(self) -> bool:
+        """Whether the failures are related; EvalScope's have one class, and only their words say it."""
+        return self._raw or len({_NUMBERED.sub("", failed.detail) for failed in self._failed}) == 1
 
     def _first(self) -> str:
-        alike = " alike" if len({failed.label for failed in self._failed}) == 1 else ""
+        alike = " alike" if self._alike() and len({failed.label for failed in self._failed}) == 1 else ""
         return f"the first {len(self._failed)} requests all failed{alike} and none succeeded"
 
     def _hopeless(self, what: str, last: _Failed) -> Hopeless:
-        to_change = not (self._succeeded or self._answered) and all(
-            (failed.everywhere or failed.refused) and not failed.waits for failed in self._failed
+        unanswered = not (self._succeeded or self._answered)
+        to_change = (
+            unanswered
+            and self._alike()
+            and all((failed.everywhere or failed.refused) and not failed.waits for failed in self._failed)
         )
         return Hopeless(f"{what}: {last.detail}. Advice: {last.advice}", to_change)
 
