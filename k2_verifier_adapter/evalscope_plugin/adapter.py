@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evalscope.api.benchmark import AgentAdapter, BenchmarkMeta
-from evalscope.api.dataset import Dataset, DatasetDict
+from evalscope.api.benchmark import BenchmarkMeta
+from evalscope.api.benchmark.adapters.function_call_adapter import FunctionCallAdapter
+from evalscope.api.dataset import Dataset, DatasetDict, Sample
+from evalscope.api.evaluator import TaskState
 from evalscope.api.metric import AggScore, SampleScore
+from evalscope.api.model import Model
 from evalscope.constants import Tags
 from evalscope.metrics.semantics.catalog import METRIC_DEFINITIONS, MetricEntry
 from evalscope.report import Report
@@ -29,7 +32,8 @@ from k2_verifier_adapter.core.run_facts import StoppingRule
 from k2_verifier_adapter.core.sampling import in_stratified_order
 from k2_verifier_adapter.core.statistics.sequential import plan
 from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.evalscope_plugin import loading
+from k2_verifier_adapter.evalscope_plugin import loading, single_samples
+from k2_verifier_adapter.evalscope_plugin.description import ENGLISH, PRETTY_NAME
 from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, check_parameters, gate_options
 from k2_verifier_adapter.formats.rows import LoadedRows
 from k2_verifier_adapter.formats.runs import find_runs, read_run
@@ -52,33 +56,6 @@ _CATALOG_BASELINES = {
     ERROR_RATE: "diagnostic.parse_status.ratio",
 }
 
-_DESCRIPTION = """
-## Overview
-
-Replays the official prompt set of the K2 Vendor Verifier at an endpoint that serves Kimi K2, and compares
-its tool calling with the official API's: the decision to call, and the validity of every call.
-Served by k2-verifier-adapter.
-
-## Task Description
-
-- **Task Type**: vendor deployment check (tool calling)
-- **Input**: the row's own messages and tools, sent unchanged
-- **Output**: the raw chat completion, streamed or not
-- **Comparison**: with the official decision that the row carries
-
-## Key Features
-
-- Judges the raw response by the rules of upstream's `tool_calls_eval.py`
-- Failed requests are retried, never cached and never counted as "did not call"
-- Every rate with its 95 % interval; every failure with its class
-
-## Evaluation Notes
-
-- Primary metric: `trigger_similarity`, the F1 of the decision to call
-- Acceptance threshold: 0.73 for `k2_thinking`, 0.80 for `k2_0905`
-- `dataset_args.k2_verifier.local_path` takes local rows, or `bundled` for the synthetic ones
-"""
-
 
 def benchmark_meta() -> BenchmarkMeta:
     """Describe the benchmark to EvalScope."""
@@ -86,8 +63,8 @@ def benchmark_meta() -> BenchmarkMeta:
     names = [definition.name for definition in DEFINITIONS]
     return BenchmarkMeta(
         name=BENCHMARK,
-        pretty_name="K2 Vendor Verifier",
-        description=_DESCRIPTION,
+        pretty_name=PRETTY_NAME,
+        description=ENGLISH,
         tags=[Tags.FUNCTION_CALLING, Tags.AGENT],
         dataset_id=loading.HUB_DATASET,
         subset_list=["k2_thinking"],
@@ -103,7 +80,7 @@ def benchmark_meta() -> BenchmarkMeta:
     )
 
 
-class K2VerifierAdapter(AgentAdapter):
+class K2VerifierAdapter(FunctionCallAdapter):
     """Rows to samples, and the summary of what the evaluator judged to EvalScope's report."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -177,6 +154,15 @@ class K2VerifierAdapter(AgentAdapter):
 
     def _post_process_samples(self) -> None:
         """Leave the samples alone: no template and no system prompt belongs into a row."""
+
+    def run_inference(self, model: Model, sample: Sample, output_dir: str, **kwargs: Any) -> TaskState:
+        """Answer one sample for a collection of EvalScope's, which asks sample by sample."""
+        del output_dir, kwargs
+        return single_samples.answer(model, sample, self._task_config, self.parameters)
+
+    def calculate_metrics(self, task_state: TaskState) -> SampleScore:
+        """Judge one answer for a collection."""
+        return single_samples.score(task_state)
 
     def aggregate_subset(self, subset: str, sample_scores: list[SampleScore]) -> list[AggScore]:
         """Give the metrics of a subset, which the evaluator computed from what it judged.

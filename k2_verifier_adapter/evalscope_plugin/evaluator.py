@@ -366,7 +366,9 @@ class K2VerifierEvaluator(DefaultEvaluator):
         if isinstance(judged, FailedRequest):
             self._record_failure(item.subset, judged)
             return {}
-        self._files[item.subset].keep_review(sample_score(item.sample, item.case, judged), item.case, judged)
+        self._files[item.subset].keep_review(
+            sample_score(item.sample.id, item.sample.group_id, item.case, judged), item.case, judged
+        )
         self._look(judged, item.subset)
         return judged.response.completion
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import socket
@@ -19,19 +20,46 @@ from evalscope.api.dataset import Dataset, MemoryDataset, RemoteDataLoader, Samp
 from evalscope.api.dataset.dataset import resolve_dataset_limit
 from evalscope.constants import HubType
 from evalscope.utils.logger import get_logger
+from pydantic import BaseModel, ConfigDict, model_serializer
 
+from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.history import HistoryOptions
+from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.sampling import RowsSample, SampleMethod, draw_stratified
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.evalscope_plugin.client.pacing import start_daemon
 from k2_verifier_adapter.formats.rows import BUNDLED, LoadedRows, decode_records, load_cases, records_of
+from k2_verifier_adapter.formats.runs import case_as_json, case_from_json
 from k2_verifier_adapter.version import BENCHMARK
 
 logger = get_logger()
 
-CASE_KEY = "case"
+_CASE = "case"
 """Key of the case in a sample's metadata."""
+
+
+class _Held(BaseModel):
+    """A case in a sample's metadata, which EvalScope's collections write as JSON and read back."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    case: Case
+
+    @model_serializer
+    def dump(self) -> str:
+        return dumps_ascii(case_as_json(self.case))
+
+
+def case_of(metadata: Mapping[str, Any]) -> Case:
+    """Give the case of a sample, by its metadata; a `DataError` says that it has none."""
+    held = metadata.get(_CASE)
+    if isinstance(held, _Held):
+        return held.case
+    try:
+        return case_from_json(json.loads(held or ""))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"a sample holds no row of {BENCHMARK}: {error!r}") from None
+
 
 HUB_DATASET = "evalscope/K2VendorVerifier"
 HUB_SUBSETS = ("k2_thinking",)
@@ -155,7 +183,11 @@ def to_dataset(adapter: AgentAdapter, rows: LoadedRows) -> MemoryDataset:
     """
     repeats = adapter.repeats
     dataset = MemoryDataset(
-        samples=[Sample(input="", metadata={CASE_KEY: case}) for case in rows.cases for _ in range(repeats)],
+        samples=[
+            Sample(input="", metadata={_CASE: _Held.model_construct(case=case)})
+            for case in rows.cases
+            for _ in range(repeats)
+        ],
         name=rows.info.source,
         location=rows.info.source,
         shuffled=adapter.shuffle,

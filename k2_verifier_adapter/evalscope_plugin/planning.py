@@ -22,7 +22,7 @@ from k2_verifier_adapter.core.responses import Response, parse_completion, repor
 from k2_verifier_adapter.core.run_facts import RunFacts, StoppingRule
 from k2_verifier_adapter.core.secrets import Masker, hide_secrets
 from k2_verifier_adapter.errors import CacheMismatchError, DataError, UsageError
-from k2_verifier_adapter.evalscope_plugin.loading import CASE_KEY
+from k2_verifier_adapter.evalscope_plugin.loading import case_of
 from k2_verifier_adapter.formats.runs import RunPaths, read_facts, read_predictions
 
 logger = get_logger()
@@ -198,7 +198,7 @@ def collect(
     items = []
     differing = []
     for sample in dataset:
-        case: Case = sample.metadata[CASE_KEY]
+        case = case_of(sample.metadata)
         repeat = int(sample.id) % repeats
         record = stored.get((case.index, repeat))
         items.append(WorkItem(paths.subset, sample, case, repeat, record))

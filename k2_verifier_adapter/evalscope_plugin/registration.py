@@ -30,6 +30,7 @@ DISABLE_VARIABLE = "K2_VERIFIER_ADAPTER_DISABLE"
 _CONFIG = "evalscope.config"
 _CATALOG = "evalscope.benchmarks"
 _BUILT_IN = "evalscope.benchmarks.k2_verifier.k2_verifier_adapter"
+_RESOURCES = "evalscope.utils.resource_utils"
 
 
 def install() -> None:
@@ -71,6 +72,13 @@ def _watch_settings() -> None:
     TaskConfig.from_dict = checked_from_dict(TaskConfig.from_dict)
 
 
+def _describe() -> None:
+    """Have EvalScope's pages show this benchmark's description, not its built-in one's."""
+    from k2_verifier_adapter.evalscope_plugin.description import describe_everywhere
+
+    describe_everywhere()
+
+
 def _check_catalog() -> None:
     """Notice an EvalScope whose benchmark lives elsewhere: the finder would wait for ever."""
     from importlib.util import find_spec
@@ -94,7 +102,9 @@ def _act_after(name: str) -> None:
 
 _NOT_SERVED = f"EvalScope's own {BENCHMARK} benchmark is running, not this adapter"
 _NOT_HIDDEN = "EvalScope may write the values of headers and query parameters to its log"
+_NOT_DESCRIBED = f"EvalScope's pages describe its own {BENCHMARK} benchmark"
 _AFTER_IMPORT = {
+    _RESOURCES: (_describe, _NOT_DESCRIBED),
     _CONFIG: (_watch_settings, _NOT_HIDDEN),
     _CATALOG: (_check_catalog, _NOT_SERVED),
     _BUILT_IN: (take_over, _NOT_SERVED),

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from evalscope.api.dataset import Sample
 from evalscope.api.metric import SampleScore, Score
 
 from k2_verifier_adapter.core.cases import Case
@@ -35,7 +34,9 @@ _REQUEST_LIMIT = 6_000
 _LEAST = 200
 
 
-def sample_score(sample: Sample, case: Case, judged: JudgedResponse) -> SampleScore:
+def sample_score(
+    sample_id: int | str | None, group_id: int | str | None, case: Case, judged: JudgedResponse
+) -> SampleScore:
     """Convert a judgement to EvalScope's score."""
     judgement = judged.judgement
     score = Score(
@@ -53,8 +54,8 @@ def sample_score(sample: Sample, case: Case, judged: JudgedResponse) -> SampleSc
     )
     return SampleScore(
         score=score,
-        sample_id=int(sample.id),
-        group_id=sample.group_id,
+        sample_id=int(sample_id or 0),
+        group_id=group_id,
         generation_index=judged.repeat,
         sample_metadata={"row": case.index, "data_index": case.data_index},
     )

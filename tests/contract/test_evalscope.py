@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
+import runpy
+from pathlib import Path
 
 import evalscope
 import evalscope.benchmarks
 import pytest
-from evalscope import TaskConfig
+from evalscope import TaskConfig, run_task
 from evalscope.api.benchmark import AgentAdapter, BenchmarkMeta, DataAdapter
 from evalscope.api.dataset import MemoryDataset, RemoteDataLoader, Sample
 from evalscope.api.dataset.dataset import resolve_dataset_limit
@@ -18,6 +20,7 @@ from evalscope.api.messages.perf_metrics import PerformanceMetrics
 from evalscope.api.metric import AggScore, SampleScore, Score
 from evalscope.api.model import GenerateConfig, ModelOutput
 from evalscope.api.registry import BENCHMARK_REGISTRY, EVALUATOR_REGISTRY, create_evaluator, get_benchmark
+from evalscope.collections import CollectionSchema, DatasetInfo, WeightedSampler
 from evalscope.config import DEFAULT_TEXT_GEN_SERVICE_CONFIG
 from evalscope.evaluation_versioning import ResolvedBenchmarkSpec
 from evalscope.evaluator import DefaultEvaluator
@@ -26,12 +29,15 @@ from evalscope.evaluator.perf_collector import PerfCollector
 from evalscope.metrics.semantics.catalog import METRIC_DEFINITIONS, MetricEntry
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from evalscope.report import Report, Subset
-from evalscope.utils.io_utils import OutputsStructure
+from evalscope.utils.io_utils import OutputsStructure, dump_jsonl_data
 from pydantic import ValidationError
+from support.quick_page import write_page
+from support.runs import bundled_rows, settings
 
 from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter, benchmark_meta
 from k2_verifier_adapter.evalscope_plugin.evaluator import K2VerifierEvaluator, PoolContext
 from k2_verifier_adapter.evalscope_plugin.planning import WorkItem
+from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor
 
 
 def _parameters(function):
@@ -329,3 +335,46 @@ def test_runs_of_earlier_versions_can_be_gone_on_with():
         spec = ResolvedBenchmarkSpec.from_meta(get_benchmark("k2_verifier", task).benchmark_meta, task)
         assert spec.extra_params == covered
         assert "call_surplus" not in spec.metric_list
+
+
+# --- pages and collections -----------------------------------------------------------------------
+
+
+def test_evalscopes_pages_describe_this_benchmark():
+    """Report, service and `benchmark-info` read shipped texts first; of this name they read ours."""
+    from evalscope.report import renderer
+    from evalscope.utils import doc_utils
+
+    # The service's package wants flask.
+    catalogue = runpy.run_path(str(Path(evalscope.__file__).parent / "service" / "utils" / "benchmarks.py"))
+    build_benchmark_entry = catalogue["build_benchmark_entry"]
+    for language, words in (("en", "Judges the raw response"), ("zh", "评判原始响应")):
+        shown = renderer._load_meta_readme("k2_verifier", lang=language)
+        page = build_benchmark_entry("k2_verifier")["description"][language]["full"]
+        for text in (shown, page, doc_utils.load_benchmark_data()["k2_verifier"]["readme"][language]):
+            assert words in text
+            assert "sanitizes" not in text
+        assert "documentation of k2-verifier-adapter" not in shown, "the last section is left out"
+    other = build_benchmark_entry("gsm8k")
+    assert other["pretty_name"].startswith("GSM8K")
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame")
+def test_a_collection_asks_and_judges_its_rows(tmp_path, monkeypatch):
+    """Rows that a collection holds are written, read back, sent as they are and judged as in a run."""
+    schema = CollectionSchema(
+        name="mix", datasets=[DatasetInfo(name="k2_verifier", args={"local_path": "bundled"})]
+    )
+    entries = WeightedSampler(schema).sample(6)
+    dump_jsonl_data(entries, str(tmp_path / "mix" / "test.jsonl"))
+    rows = bundled_rows()
+    own = {"data_collection": {"local_path": str(tmp_path / "mix")}}
+    changes = {"datasets": ["data_collection"], "dataset_args": own}
+    monkeypatch.setattr("evalscope.report.gen_html_report_file", write_page)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    vendor = SimulatedVendor(rows, PROFILES["official"], record_requests=True)
+    with vendor.running() as endpoint:
+        task = {**settings(endpoint.url, tmp_path / "run", "bundled"), **changes}
+        report = run_task(TaskConfig(**task))["data_collection"]
+    assert (report.metrics[0].identity.name, report.metrics[0].score) == ("decision_agrees", 1.0)
+    assert len(vendor.requests) == len(vendor.truth.answers) == 6
