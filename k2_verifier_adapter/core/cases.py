@@ -70,6 +70,11 @@ class Case:
     repairs: Repairs
     synthetic: bool = False
 
+    @property
+    def size(self) -> int:
+        """Bytes of the texts that are kept."""
+        return len(self.messages_json) + len(self.tools_json or b"")
+
     def messages(self) -> list[Any]:
         """Decode the messages that are sent."""
         decoded: list[Any] = json.loads(self.messages_json)

@@ -26,6 +26,10 @@ any stack, so that whatever was read once can be judged, stored and shown everyw
 MAX_PARAMETER_DEPTH = 100
 """Nesting that a request parameter may have: reports show them all, and walk them by recursion."""
 
+MAX_VALUES = 2_000_000
+"""Brackets, colons and commas of a JSON text, those in its strings included: each may become a value, which
+takes many times as much memory as its text."""
+
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 
@@ -33,9 +37,10 @@ def loads_strict(text: str) -> Any:
     """Parse JSON, refusing `NaN` and `Infinity`, which are no JSON and which servers reject.
 
     Raises:
-        JsonTextError: If the text is not JSON, is nested deeper than `MAX_DEPTH`, or holds a number
-            longer than Python parses.
+        JsonTextError: If the text is not JSON, is nested deeper than `MAX_DEPTH`, may hold more than
+            `MAX_VALUES`, or holds a number longer than Python parses.
     """
+    check_values(text)
     try:
         value = _strict_decoder.decode(text)
     except JsonTextError:
@@ -47,6 +52,18 @@ def loads_strict(text: str) -> Any:
     if text.count("[") + text.count("{") > MAX_DEPTH and is_too_deep(value):
         raise JsonTextError(_TOO_DEEP)
     return value
+
+
+def check_values(text: str | bytes) -> None:
+    """Raise `JsonTextError` for a text that could become more than `MAX_VALUES` values; it is not decoded."""
+    if len(text) <= MAX_VALUES:
+        return
+    if isinstance(text, bytes):
+        counted = sum(text.count(mark) for mark in b"[{:,")
+    else:
+        counted = sum(text.count(mark) for mark in "[{:,")
+    if counted > MAX_VALUES:
+        raise JsonTextError(f"it may hold more than {MAX_VALUES:,} values")
 
 
 def is_too_deep(value: Any, limit: int = MAX_DEPTH) -> bool:

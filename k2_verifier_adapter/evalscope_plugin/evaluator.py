@@ -115,6 +115,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self._left = 0
         self._opened = contextlib.ExitStack()
         run, subsets = Path(self.outputs.outputs_dir), self._subset_paths()
+        run_files.check_regular(run)
         if self.use_cache and run_files.nothing_to_resume(run, subsets):
             self.use_cache = self.task_config.use_cache = None
         with writing_alone(subsets):

@@ -29,6 +29,7 @@ from k2_verifier_adapter.formats.files import (
     LineWriter,
     atomic_write,
     end_last_line,
+    regular_files,
     remove_leftovers,
     storing,
 )
@@ -69,6 +70,13 @@ def nothing_to_resume(run: Path, subsets: Sequence[RunPaths]) -> bool:
             "--work-dir"
         )
     return not any(paths.predictions.exists() for paths in subsets)
+
+
+def check_regular(run: Path) -> None:
+    """Raise `DataError` if a run directory, which somebody else may have filled, leads out of itself."""
+    if run.is_dir():
+        for _ in regular_files(run):
+            pass
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ from k2_verifier_adapter.evalscope_plugin.costs import NO_PRICES, Prices, verdic
 from k2_verifier_adapter.evalscope_plugin.model_clients import client_for, raw_endpoint, transport_options
 from k2_verifier_adapter.evalscope_plugin.parameters import check_parameters, gate_options
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
-from k2_verifier_adapter.evalscope_plugin.run_files import begun, storage_errors_told
+from k2_verifier_adapter.evalscope_plugin.run_files import begun, check_regular, storage_errors_told
 from k2_verifier_adapter.evalscope_plugin.takeover import require_active
 from k2_verifier_adapter.formats.runs import RunPaths
 from k2_verifier_adapter.version import BENCHMARK
@@ -65,6 +65,8 @@ def run_eval(
     try:
         with _refusals():
             task = TaskConfig.from_dict(_settings(arguments, config, parameters))
+            if task.use_cache:
+                check_regular(Path(task.use_cache))  # EvalScope is about to open its log in there.
             with storage_errors_told(task):
                 run_task(task)
     except KeyboardInterrupt:

@@ -11,9 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from k2_verifier_adapter.errors import StorageError, UsageError
+from k2_verifier_adapter.core.json_text import check_values
+from k2_verifier_adapter.errors import DataError, StorageError, UsageError
 
 _BLOCK = 1 << 16
+
+MAX_KEPT_BYTES = 1 << 30
+_SMALL = 16 << 20
 
 _LONGEST_NAME = 180
 """Bytes; a file system takes 255, and what is written beside a name adds to it."""
@@ -33,6 +37,46 @@ def check_name(what: str, name: object) -> None:
     else:
         return
     raise UsageError(f"{what} is {name!r}, expected {expected}: files are named by it")
+
+
+def check_kept(size: int) -> None:
+    """Raise `DataError` where the rows of a file, which stay in memory, are larger than any that are real."""
+    if size > MAX_KEPT_BYTES:
+        raise DataError(f"the rows hold more than {MAX_KEPT_BYTES >> 20} MiB")
+
+
+def regular_files(folder: Path) -> Iterator[Path]:
+    """List the files below a folder that somebody else may have filled.
+
+    Raises:
+        DataError: If anything in it is no regular file: a link leads elsewhere, a pipe or a device blocks.
+    """
+    folders = [folder]
+    while folders:
+        try:
+            entries = sorted(os.scandir(folders.pop()), key=lambda entry: entry.name)
+        except OSError as error:
+            raise DataError(f"{error.filename}: cannot be read: {error.strerror or error}") from None
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                yield Path(entry.path)
+            else:
+                kind = "a link" if entry.is_symlink() else "no regular file"
+                raise DataError(f"{entry.path}: is {kind}, which a run does not hold; remove it")
+
+
+def read_small(path: Path) -> bytes:
+    """Read a JSON file that describes others; a ValueError says that it is no regular one, or large."""
+    if path.exists() and not path.is_file():
+        raise ValueError("is no regular file")
+    with path.open("rb") as file:
+        content = file.read(_SMALL + 1)
+    if len(content) > _SMALL:
+        raise ValueError(f"is larger than {_SMALL >> 20} MiB")
+    check_values(content)
+    return content
 
 
 @contextlib.contextmanager
@@ -79,6 +123,10 @@ def _umask() -> int:
     return mask
 
 
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 class LineWriter:
     """Append JSON lines to a file, each whole or not at all.
 
@@ -94,7 +142,8 @@ class LineWriter:
         self._path = path
         with storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("wb" if new else "ab", buffering=0)
+            mode = "wb" if new else "ab"
+            self._file = open(path, mode, buffering=0, opener=_no_link)  # noqa: SIM115 - until `close`
             self._end = os.fstat(self._file.fileno()).st_size
         self._torn = False
 
@@ -138,7 +187,11 @@ def end_last_line(path: Path) -> None:
 
     What was cut off is the start of a JSON object, and the start of an object is no JSON.
     """
-    with storing(path), contextlib.suppress(FileNotFoundError), path.open("rb+") as file:
+    with (
+        storing(path),
+        contextlib.suppress(FileNotFoundError),
+        open(path, "rb+", opener=_no_link) as file,
+    ):
         size = file.seek(0, os.SEEK_END)
         last, block = b"", min(size, _BLOCK)
         while block:

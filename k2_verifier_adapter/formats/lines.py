@@ -10,8 +10,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
+from k2_verifier_adapter.core.json_text import check_values
 from k2_verifier_adapter.errors import DataError
 
 LINES_SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -24,6 +25,13 @@ _READ_BYTES = 1 << 18
 """What is read at a time: many lines, which are some kilobytes long."""
 
 _TELL_BYTES = 1 << 20
+
+MAX_LINE_BYTES = 64 << 20
+"""Size of a line, decompressed: far above any row or answer."""
+
+_BATCH_ROWS = 256
+_MAX_BATCH_BYTES = 256 << 20
+"""Size of so many rows of a parquet file, decompressed; a value may be written once and stand in all."""
 
 Advance = Callable[[int], None]
 
@@ -48,7 +56,9 @@ def _reading(path: Path) -> Iterator[None]:
 class Lines:
     """The lines of an open file, their bytes told to a listener; `last` is the one given last."""
 
-    def __init__(self, file: Iterable[bytes], path: Path, advance: Advance, *, digest: bool) -> None:
+    def __init__(
+        self, file: IO[bytes] | gzip.GzipFile, path: Path, advance: Advance, *, digest: bool
+    ) -> None:
         self.last = b""
         self._file = file
         self._path = path
@@ -58,7 +68,9 @@ class Lines:
     def __iter__(self) -> Iterator[bytes]:
         untold = 0
         with _reading(self._path):
-            for line in self._file:
+            while line := self._file.readline(MAX_LINE_BYTES + 1):
+                if len(line) > MAX_LINE_BYTES:
+                    raise DataError(f"{self._path}: holds a line of more than {MAX_LINE_BYTES >> 20} MiB")
                 self.last = line
                 if self._digest is not None:
                     self._digest.update(line)
@@ -98,7 +110,7 @@ def open_lines(
         yield Lines(file, path, advance, digest=digest)
 
 
-def _open(path: Path, member: str | None, opened: ExitStack) -> Iterable[bytes]:
+def _open(path: Path, member: str | None, opened: ExitStack) -> IO[bytes] | gzip.GzipFile:
     if path.name.endswith(ARCHIVE_SUFFIXES):
         return _open_member(path, member, opened)
     if path.name.endswith(".gz"):
@@ -106,7 +118,7 @@ def _open(path: Path, member: str | None, opened: ExitStack) -> Iterable[bytes]:
     return opened.enter_context(path.open("rb", buffering=_READ_BYTES))
 
 
-def _open_member(path: Path, member: str | None, opened: ExitStack) -> Iterable[bytes]:
+def _open_member(path: Path, member: str | None, opened: ExitStack) -> IO[bytes] | gzip.GzipFile:
     archive = opened.enter_context(tarfile.open(path))  # noqa: SIM115 - closed with what it holds
     names = archive.getnames()
     found = [name for name in names if PurePosixPath(name).name == member]
@@ -136,6 +148,7 @@ def json_lines(lines: Iterable[bytes], first_line: int = 1) -> Iterator[tuple[in
         if not stripped:
             continue
         try:
+            check_values(stripped)
             yield number, json.loads(stripped)
         except RecursionError:
             yield number, ValueError("nested too deeply")
@@ -160,17 +173,22 @@ def read_parquet(path: Path, json_columns: Iterable[str], what_is_lost: str) -> 
     """Read a parquet file row by row.
 
     `json_columns` have to hold JSON as text, for in a nested type absent keys become null; the error says
-    what that would cost.
+    what that would cost. Other columns of a nested type are left out.
 
     Raises:
-        DataError: If the file cannot be read, or one of these columns is of a nested type.
+        DataError: If the file cannot be read, is far larger inside, or one of these columns is of a nested
+            type.
     """
     # Slow to import, and only needed here.
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
+            texts = [field.name for field in file.schema_arrow if field.type in (pa.string(), pa.binary())]
+        # Read so, a value that stands in many rows is in memory once, until its size is known.
+        with pq.ParquetFile(path, read_dictionary=texts) as file:
             for name in json_columns:
                 position = file.schema_arrow.get_field_index(name)
                 if position >= 0 and pa.types.is_nested(file.schema_arrow.field(position).type):
@@ -178,7 +196,13 @@ def read_parquet(path: Path, json_columns: Iterable[str], what_is_lost: str) -> 
                         f"{path}: column {name!r} is of a nested type, in which absent keys became null, so "
                         f"{what_is_lost}; store the column as JSON text"
                     )
-            for batch in file.iter_batches(batch_size=256):
+            flat = [field.name for field in file.schema_arrow if not pa.types.is_nested(field.type)]
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=flat):
+                columns = [column for column in batch.columns if pa.types.is_dictionary(column.type)]
+                lengths = (pc.take(pc.binary_length(column.dictionary), column.indices) for column in columns)
+                if sum(pc.sum(each).as_py() or 0 for each in lengths) > _MAX_BATCH_BYTES:
+                    limit = f"{_MAX_BATCH_BYTES >> 20} MiB"
+                    raise DataError(f"{path}: {batch.num_rows} rows hold more than {limit} of text")
                 yield from batch.to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as parquet: {error}") from error

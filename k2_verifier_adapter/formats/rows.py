@@ -20,7 +20,7 @@ from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.data import bundled_rows_path
 from k2_verifier_adapter.errors import BadRowsError, DataError
-from k2_verifier_adapter.formats.files import check_name
+from k2_verifier_adapter.formats.files import check_kept, check_name, read_small
 from k2_verifier_adapter.formats.lines import SUFFIXES, json_objects, open_lines, read_parquet, stem_of
 
 BUNDLED = "bundled"
@@ -164,13 +164,15 @@ def decode_each(
     A `BadRowsError` comes at the end and lists all that cannot be used; no row at all is a `DataError`.
     """
     problems: list[str] = []
-    total = 0
+    total = size = 0
     for item in decode_or_explain(records, options):
         total += 1
         if isinstance(item, BadRow):
             problems.append(str(item))
             continue
         case = item[1]
+        size += case.size
+        check_kept(size)
         official = repr((case.official, case.parameters)).encode("utf-8", "surrogatepass")
         parts = [case.messages_json, case.tools_json or b"", official]
         if case.official.runs is not None:
@@ -237,7 +239,7 @@ def read_standard(rows: Path) -> Standard | None:
     """
     path = baseline_path(rows)
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_small(path))
         file, recorded = value["rows"]["file"], value["rows"]["sha256"]
         standard = Standard.from_json(value["standard"])
     except FileNotFoundError:

@@ -22,7 +22,7 @@ from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.records import METADATA_KEY, ResponseRecord, failed_request_from_json
 from k2_verifier_adapter.core.run_facts import RunFacts, dump_facts, facts_from_json
 from k2_verifier_adapter.errors import DataError, UsageError
-from k2_verifier_adapter.formats.files import atomic_write, check_name
+from k2_verifier_adapter.formats.files import atomic_write, check_kept, check_name, read_small, regular_files
 from k2_verifier_adapter.formats.lines import json_lines, open_lines
 from k2_verifier_adapter.version import BENCHMARK
 
@@ -103,7 +103,7 @@ def write_facts(paths: RunPaths, facts: RunFacts) -> None:
 def read_facts(paths: RunPaths) -> RunFacts | None:
     """Read `run.json`, or raise `DataError` if it is damaged; None if there is none."""
     try:
-        return facts_from_json(json.loads(paths.facts.read_bytes()))
+        return facts_from_json(json.loads(read_small(paths.facts)))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -116,13 +116,22 @@ def find_runs(run: Path) -> list[RunPaths]:
     if not run.is_dir():
         raise DataError(f"{run}: no such directory; give the run directory that EvalScope printed")
     folder = run / BENCHMARK
-    found = sorted(folder.rglob("run.json"))
+    found = sorted(path for path in _files_of(run) if path.name == "run.json" and folder in path.parents)
     if not found:
         # With time stamps, the work directory holds one directory a run.
         inside = sorted({path.parents[3] for path in run.glob(f"*/{BENCHMARK}/*/*/run.json")})
         hint = f"; did you mean {inside[-1]}?" if inside else ""
         raise DataError(f"{run}: holds no run of this benchmark (no {BENCHMARK}/MODEL/SUBSET/run.json){hint}")
     return [RunPaths(run, path.parents[1].relative_to(folder).as_posix(), path.parent.name) for path in found]
+
+
+def _files_of(run: Path) -> Iterator[Path]:
+    """List what is read of a run, or raise `DataError` if anything in there is no regular file."""
+    for folder in (run / BENCHMARK, run / "predictions"):
+        if folder.is_symlink():
+            raise DataError(f"{folder}: is a link, which a run does not hold; remove it")
+        if folder.is_dir():
+            yield from regular_files(folder)
 
 
 def choose_run(run: Path, model: str | None = None, subset: str | None = None) -> RunPaths:
@@ -216,11 +225,14 @@ def read_cases(path: Path) -> dict[int, Case]:
     if not path.exists():
         raise DataError(f"{path}: not found; the run directory is not complete")
     cases: dict[int, Case] = {}
+    size = 0
     try:
         with open_lines(path) as lines:
             for _, value in json_lines(lines):
                 case = case_from_json(value)
                 cases[case.index] = case
+                size += case.size
+                check_kept(size)
     except (DataError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: damaged after {len(cases)} cases: {error}") from None
     if not cases and path.stat().st_size == 0:

@@ -2,10 +2,13 @@
 
 import gzip
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from stored_runs import FACTS, failed, make_facts, prediction_line, write_run
 
@@ -15,8 +18,10 @@ from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import RequestIdentity
-from k2_verifier_adapter.errors import BadRowsError, DataError, UsageError
-from k2_verifier_adapter.formats.files import atomic_write
+from k2_verifier_adapter.errors import BadRowsError, DataError, StorageError, UsageError
+from k2_verifier_adapter.evalscope_plugin.run_files import check_regular
+from k2_verifier_adapter.formats import files, lines
+from k2_verifier_adapter.formats.files import LineWriter, atomic_write, end_last_line
 from k2_verifier_adapter.formats.rows import BUNDLED, find_file, find_subsets, load_cases
 from k2_verifier_adapter.formats.runs import (
     RunPaths,
@@ -519,6 +524,84 @@ def test_names_are_no_paths(tmp_path: Path, name: Any) -> None:
 def test_plain_names_stay(tmp_path: Path, name: str) -> None:
     """What is a file name names its files as it stands."""
     assert RunPaths(tmp_path, name, name).folder == tmp_path / "k2_verifier" / name / name
+
+
+@pytest.mark.parametrize("name", ["run.json", "cases.jsonl.gz", "failures.jsonl", "predictions", "model"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_run_of_others_holds_regular_files_only(tmp_path: Path, name: str, kind: str) -> None:
+    """A link, which would be followed, and a pipe, which would block, make one clear error."""
+    run = tmp_path / "run"
+    paths = stored_run(run, [record(0)], [])
+    places = {"predictions": paths.predictions, "model": paths.folder.parent}
+    place = places.get(name, paths.folder / name)
+    place.rename(tmp_path / "target")
+    if kind == "link":
+        place.symlink_to(tmp_path / "target")
+    else:
+        os.mkfifo(place)
+    with pytest.raises(DataError, match=r"which a run does not hold; remove it"):
+        choose_run(run)
+    with pytest.raises(DataError, match=r"which a run does not hold; remove it"):
+        check_regular(run)
+
+
+def test_lines_are_not_written_through_links(tmp_path: Path) -> None:
+    """Neither a new file nor one that is gone on with is a link's target."""
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text('{"a": 1}\n{"b"')
+    link.symlink_to(target)
+    for attempt in (
+        lambda: LineWriter(link, new=True),
+        lambda: LineWriter(link),
+        lambda: end_last_line(link),
+    ):
+        with pytest.raises(StorageError, match=r"link: cannot be written"):
+            attempt()
+    assert target.read_text() == '{"a": 1}\n{"b"'
+
+
+def test_a_file_beside_the_rows_is_a_regular_one(tmp_path: Path) -> None:
+    """A pipe in the place of the baseline is an error and not waited for; so is one without bounds."""
+    rows = write_lines(tmp_path / "s_test.jsonl", row())
+    os.mkfifo(tmp_path / "s.baseline.json")
+    with pytest.raises(DataError, match=r"is no regular file"):
+        load_cases(rows, "s", OPTIONS)
+    (tmp_path / "s.baseline.json").unlink()
+    (tmp_path / "s.baseline.json").write_bytes(b" " * ((16 << 20) + 1))
+    with pytest.raises(DataError, match=r"is larger than 16 MiB"):
+        load_cases(rows, "s", OPTIONS)
+
+
+def test_a_line_and_what_is_kept_have_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gzipped line without end, JSON that would inflate and rows without number are refused while they are read."""
+    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 1 << 20)
+    path = write_gzip(tmp_path / "s.jsonl.gz", row("x" * (1 << 20)))
+    with pytest.raises(DataError, match=r"holds a line of more than 1 MiB"):
+        load_cases(path, "s", OPTIONS)
+    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 64 << 20)
+    inflating = write_lines(tmp_path / "i.jsonl", "[" + "[]," * 1_000_000 + "[]]")
+    with pytest.raises(DataError, match=r"is not JSON: it may hold more than 2,000,000 values"):
+        load_cases(inflating, "s", OPTIONS)
+    monkeypatch.setattr(files, "MAX_KEPT_BYTES", 1000)
+    with pytest.raises(DataError, match=r"the rows hold more than"):
+        load_cases(write_lines(tmp_path / "m.jsonl", *[row("x" * 100)] * 20), "s", OPTIONS)
+
+
+def test_a_parquet_value_is_not_multiplied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that is written once and stands in all rows is refused before it is one for each; so are lists."""
+    monkeypatch.setattr(lines, "_MAX_BATCH_BYTES", 1 << 20)
+    text = json.dumps([{"role": "user", "content": "x" * 5000}])
+    indices = pa.array([0] * 300, pa.int32())
+    column = pa.DictionaryArray.from_arrays(indices, pa.array([text]))
+    path = tmp_path / "s.parquet"
+    pq.write_table(pa.table({"messages": column}), path, store_schema=False)
+    with pytest.raises(DataError, match=r"256 rows hold more than 1 MiB of text"):
+        load_cases(path, "s", OPTIONS)
+    small = pa.table({**{key: [value] for key, value in row().items()}, "other": [[1, 2]]})
+    pq.write_table(small, path)
+    assert [case.messages() for case in load_cases(path, "s", OPTIONS).cases] == [
+        json.loads(row()["messages"])
+    ]
 
 
 def test_a_model_id_may_hold_slashes(tmp_path: Path) -> None:
