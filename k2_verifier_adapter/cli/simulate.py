@@ -69,12 +69,14 @@ def simulate(
     from k2_verifier_adapter.simulator import SimulatedVendor, serve_forever
 
     profile = profile_of(profile_name, faults)
-    vendor = SimulatedVendor(vendor_rows(rows, subset), profile, seed=seed, model=MODEL)
+    listed = vendor_rows(rows, subset)
+    vendor = SimulatedVendor(listed, profile, seed=seed, model=MODEL, strict_model=True)
 
     def ready(endpoint: Endpoint) -> None:
         click.echo(endpoint.url)
         click.echo(
-            f"k2-verifier: model {MODEL}, {profile.description}; any API key; Ctrl-C stops it", err=True
+            f"k2-verifier: model {MODEL} (no other), {profile.description}; any API key; Ctrl-C stops it",
+            err=True,
         )
 
     serve_forever(vendor, port, on_ready=ready)

@@ -77,14 +77,64 @@ def with_usage(completion: Completion) -> Completion:
     return {**completion, "usage": usage}
 
 
-def generated_call(case: Case) -> dict[str, Any] | None:
-    """Build a valid call to the first declared tool that one can be generated for, or None."""
+def generated_call(case: Case, tool: str | None = None) -> dict[str, Any] | None:
+    """Build a valid call to the tool, or to the first declared one that it can be generated for, or None."""
     tools = case.declared_tools()
     for name, schema in declared_tools(tools):
+        if tool not in (None, name):
+            continue
         call = _new_call(case, name, instance_of(schema))
         if is_valid_call(call, tools):
             return call
     return None
+
+
+def as_demanded(
+    official: Completion, case: Case, tool_choice: str | None, max_tokens: int | None
+) -> Completion:
+    """Give the official answer as a request's `tool_choice` and `max_tokens` have it, or as it is."""
+    completion = official
+    called = [call["function"]["name"] for call in calls_of(official)]
+    if tool_choice == "none":
+        if called:
+            completion = with_usage(altered(official, "stop", content=STOP_TEXT, tool_calls=None))
+    elif tool_choice is not None and tool_choice not in called and not (called and tool_choice == "required"):
+        call = generated_call(case, None if tool_choice == "required" else tool_choice)
+        if call is not None:
+            completion = with_usage(altered(official, "tool_calls", content="", tool_calls=[call]))
+    if max_tokens is not None and completion["usage"]["completion_tokens"] > max_tokens:
+        completion = _cut(completion, max_tokens)
+    return completion
+
+
+def _cut(completion: Completion, max_tokens: int) -> Completion:
+    """End an answer at its token limit: reasoning first, then the content, then the calls."""
+    left = max_tokens * _BYTES_A_TOKEN
+    message = dict(completion["choices"][0]["message"])
+    for field in _TEXT_FIELDS:
+        if isinstance(message.get(field), str):
+            message[field] = message[field][:left]
+            left -= len(message[field])
+    calls = []
+    for call in calls_of(completion):
+        if left <= 0:
+            break
+        function = call["function"]
+        arguments = function["arguments"][:left]
+        left -= len(arguments)
+        calls.append({**call, "function": {**function, "arguments": arguments}})
+    usage = completion["usage"]
+    cut = altered(completion, "length", **{**message, "tool_calls": calls or None})
+    total = usage["prompt_tokens"] + max_tokens
+    return {**cut, "usage": {**usage, "completion_tokens": max_tokens, "total_tokens": total}}
+
+
+def with_choices(completion: Completion, number: int) -> Completion:
+    """Repeat the choice of a completion or of a chunk, each under its own index."""
+    if number == 1 or not completion["choices"]:
+        return completion
+    (choice,) = completion["choices"]
+    return {**completion, "choices": [{**choice, "index": index} for index in range(number)]}
 
 
 def declared_tools(tools: Any) -> list[tuple[str, Any]]:

@@ -17,7 +17,9 @@ from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory
 from k2_verifier_adapter.errors import BadRowsError
 from k2_verifier_adapter.simulator.completions import (
     Completion,
+    as_demanded,
     calls_of,
+    declared_tools,
     finish_of,
     official_completion,
     with_usage,
@@ -28,6 +30,9 @@ from k2_verifier_adapter.simulator.truth import Answer, Validity, tool_calls_val
 from k2_verifier_adapter.simulator.wire import WireShape
 
 Key = bytes
+
+MOST_CHOICES = 5
+"""As Moonshot's API."""
 
 _ALL_REPAIRS = HistoryOptions(MalformedHistory.SANITIZE, normalize_tool_call_ids=True)
 _OPTIONS = (
@@ -42,6 +47,62 @@ def request_key(messages: Any, tools: Any) -> Key:
     """Digest messages and tools as JSON values; absent, null and empty tools are the same."""
     text = json.dumps([messages, tools or []], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).digest()
+
+
+def surviving_key(messages: Any, tools: Any) -> Key:
+    """Digest what gateways let through: LiteLLM drops null members and renames the role `developer`."""
+    return b"survives " + request_key(*map(_surviving, (messages, tools)))
+
+
+def _surviving(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_surviving(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {name: _surviving(item) for name, item in value.items() if item not in (None, "", [])}
+    if kept.get("role") in ("developer", "_input"):
+        kept["role"] = "system"
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a request asks for besides an answer to its messages.
+
+    Attributes:
+        choices: How many choices.
+        max_tokens: Tokens after which an answer ends, or None.
+        tool_choice: `none`, `required`, the name of a tool that is to be called, or None for a free choice.
+    """
+
+    choices: int = 1
+    max_tokens: int | None = None
+    tool_choice: str | None = None
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> Demands:
+        """Read them out of a request; a `ValueError` says what an API refuses."""
+        choices = body.get("n")
+        if choices is not None and (type(choices) is not int or not 1 <= choices <= MOST_CHOICES):
+            raise ValueError(f"invalid n: {choices!r}, expected 1 to {MOST_CHOICES}")
+        given = body.get("max_completion_tokens")
+        limit = body.get("max_tokens") if given is None else given
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise ValueError(f"invalid max_tokens: {limit!r}, expected a whole number of at least 1")
+        choice = body.get("tool_choice")
+        if isinstance(choice, Mapping):
+            function = choice.get("function")
+            choice = function.get("name") if isinstance(function, Mapping) else choice
+            if choice not in [name for name, _ in declared_tools(body.get("tools"))]:
+                raise ValueError(f"invalid tool_choice: {choice!r} is no tool of the request")
+        elif choice not in (None, "auto", "none", "required"):
+            raise ValueError(f"invalid tool_choice: {choice!r}")
+        elif choice == "required" and not body.get("tools"):
+            raise ValueError("invalid tool_choice: 'required' without tools")
+        return cls(choices or 1, limit, None if choice == "auto" else choice)
+
+
+NO_DEMANDS = Demands()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +178,11 @@ def decode_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[list[Case], RowIndex
             continue
         cases.append(forms[0])
         tools = forms[0].tools()
-        keys = [request_key(form.messages(), tools) for form in forms]
+        messages = [form.messages() for form in forms]
         if len(forms) > 1:
             raw = row["messages"]
-            keys.append(request_key(json.loads(raw) if isinstance(raw, str) else raw, tools))
-        index.add(position, keys)
+            messages.append(json.loads(raw) if isinstance(raw, str) else raw)
+        index.add(position, [key(form, tools) for form in messages for key in (request_key, surviving_key)])
     if problems:
         raise BadRowsError("rows of the simulated vendor", problems, len(listed))
     return cases, index
@@ -216,9 +277,10 @@ class Planner:
             lambda case_index: _validity(self.official[case_index], cases[case_index])
         )
 
-    def plan(self, slot: Slot, *, stream: bool) -> Plan:
+    def plan(self, slot: Slot, *, stream: bool, demands: Demands = NO_DEMANDS) -> Plan:
         """Plan the answer to one attempt."""
-        case, official = self._cases[slot.case_index], self.official[slot.case_index]
+        case = self._cases[slot.case_index]
+        official = as_demanded(self.official[slot.case_index], case, demands.tool_choice, demands.max_tokens)
         has_calls = bool(official["choices"][0]["message"].get("tool_calls"))
         draw = self._lottery.draw(slot.case_index, slot.occurrence, has_calls=has_calls, stream=stream)
         shapes = self._lottery.draw_shapes(slot.case_index, slot.occurrence, stream=stream)
@@ -248,7 +310,7 @@ class Planner:
             official_call=case.official.should_call,
             tool_calls_valid=None,
         )
-        if plan.fault is None:
+        if plan.fault is None and plan.completion is self.official[slot.case_index]:
             return answer, functools.partial(self._official_validity, slot.case_index)
         if not plan.completes:
             return answer, lambda: None

@@ -17,10 +17,18 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.simulator.completions import CREATED, DONE, events, to_json
+from k2_verifier_adapter.simulator.completions import CREATED, DONE, events, to_json, with_choices
 from k2_verifier_adapter.simulator.faults import PayloadFault, TransportFault
 from k2_verifier_adapter.simulator.faults.transport import Exchange, Extent
-from k2_verifier_adapter.simulator.planning import Plan, Planner, Slot, decode_rows, request_key
+from k2_verifier_adapter.simulator.planning import (
+    Demands,
+    Plan,
+    Planner,
+    Slot,
+    decode_rows,
+    request_key,
+    surviving_key,
+)
 from k2_verifier_adapter.simulator.profiles import Profile
 from k2_verifier_adapter.simulator.truth import Truth
 from k2_verifier_adapter.simulator.wire import JSON_TYPE, StreamSettings, Wire, error_body
@@ -163,6 +171,7 @@ class SimulatedVendor:
         app[_STOPPING] = stopping
         app.router.add_post("/v1/chat/completions", self._chat_completions)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/v1/models/{model:.+}", self._one_model)
         app.router.add_get(f"{_INTERNAL}truth", self._state_truth)
         # Handlers are cancelled when the client leaves, so that no stall and no delay outlives it.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE_S)
@@ -194,15 +203,32 @@ class SimulatedVendor:
             given = request.headers.get("Authorization", "").encode()
             if not hmac.compare_digest(given, f"Bearer {self._api_key}".encode()):
                 return self._refuse(401, "Invalid Authentication: the API key is wrong or missing")
-        return await handler(request)
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            # No such path, or no such method there: an API says so in its own form.
+            if error.status not in (404, 405):
+                raise
+            self.truth.refused[error.status] += 1
+            body = error_body(error.status, f"{request.method} {request.path}: {error.reason}")
+            allowed = {name: value for name, value in error.headers.items() if name == "Allow"}
+            return web.Response(body=body, status=error.status, headers=allowed, content_type=JSON_TYPE)
 
     def _refuse(self, status: int, message: str) -> web.Response:
         self.truth.refused[status] += 1
         return web.Response(body=error_body(status, message), status=status, content_type=JSON_TYPE)
 
     async def _models(self, _: web.Request) -> web.StreamResponse:
-        entry = {"id": self._model, "object": "model", "created": CREATED, "owned_by": "simulator"}
-        return web.json_response({"object": "list", "data": [entry]})
+        return web.json_response({"object": "list", "data": [self._entry()]})
+
+    async def _one_model(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["model"]
+        if name != self._model:
+            return self._refuse(404, f"Not found the model {name!r}; served is {self._model!r}")
+        return web.json_response(self._entry())
+
+    def _entry(self) -> dict[str, Any]:
+        return {"id": self._model, "object": "model", "created": CREATED, "owned_by": "simulator"}
 
     async def _state_truth(self, _: web.Request) -> web.StreamResponse:
         # Validity is computed on reading, which must not hold up the answers under way.
@@ -212,7 +238,10 @@ class SimulatedVendor:
         try:
             body = json.loads(await request.read())
             messages, tools = body["messages"], body.get("tools")
+            demands = Demands.of(body)
             slot = self._index.take(request_key(messages, tools))
+            # A gateway on the way may have taken out what means nothing.
+            slot = slot or self._index.take(surviving_key(messages, tools))
         except (ValueError, RecursionError, TypeError, LookupError, AttributeError) as error:
             return self._refuse(400, f"the body is not a chat completion request: {error!r}")
         if slot is None:
@@ -223,13 +252,16 @@ class SimulatedVendor:
             )
         if self._strict_model and body.get("model") != self._model:
             self._index.give_back(slot)
-            return self._refuse(404, f"Not found the model {body.get('model')!r}, served is {self._model!r}")
-        return await self._answer(request, slot, _stream_settings(body, self._stream_chunks))
+            return self._refuse(
+                404,
+                f"Not found the model {body.get('model')!r} or permission denied; served is {self._model!r}",
+            )
+        return await self._answer(request, slot, _stream_settings(body, self._stream_chunks), demands)
 
     async def _answer(
-        self, request: web.Request, slot: Slot, stream: StreamSettings | None
+        self, request: web.Request, slot: Slot, stream: StreamSettings | None, demands: Demands
     ) -> web.StreamResponse:
-        plan = self._planner.plan(slot, stream=stream is not None)
+        plan = self._planner.plan(slot, stream=stream is not None, demands=demands)
         # Entered before it is sent, so that who has the answer finds it in the ledger.
         number = self.truth.add(*self._planner.entry(slot, plan))
         stopping = request.app[_STOPPING]
@@ -243,7 +275,7 @@ class SimulatedVendor:
                 self._index.give_back(slot)
                 exchange = Exchange(request, wire, plan.completion, stream, stopping, self._extent)
                 return await plan.fault.perform(exchange)
-            return await self._send(wire, slot.case_index, plan, stream)
+            return await self._send(wire, slot.case_index, plan, stream, demands.choices)
         except (asyncio.CancelledError, ConnectionError) as error:
             # The client left before the answer was complete, which is its right.
             if plan.completes:
@@ -255,19 +287,20 @@ class SimulatedVendor:
             return web.StreamResponse()
 
     async def _send(
-        self, wire: Wire, case_index: int, plan: Plan, stream: StreamSettings | None
+        self, wire: Wire, case_index: int, plan: Plan, stream: StreamSettings | None, choices: int
     ) -> web.StreamResponse:
         fault = plan.fault if isinstance(plan.fault, PayloadFault) else None
         if stream is None or (fault is not None and fault.as_body):
-            return await wire.send_body(to_json(plan.completion))
-        if fault is None and not plan.shapes:
+            return await wire.send_body(to_json(with_choices(plan.completion, choices)))
+        official = self._planner.official[case_index]
+        if fault is None and not plan.shapes and choices == 1 and plan.completion is official:
             key = case_index, stream.include_usage
             if key not in self._official_streams:
-                self._official_streams[key] = [*events(stream.chunks(plan.completion)), DONE]
+                self._official_streams[key] = [*events(stream.chunks(official)), DONE]
             written = self._official_streams[key]
         else:
-            rewrite = None if fault is None else fault.rewrite
-            written = [*events(stream.chunks(plan.completion, wire.shapes, rewrite)), DONE]
+            chunks = stream.chunks(plan.completion, wire.shapes, None if fault is None else fault.rewrite)
+            written = [*events(with_choices(chunk, choices) for chunk in chunks), DONE]
         return await wire.send_events(written, singly=self._write_events_singly)
 
 

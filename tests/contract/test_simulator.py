@@ -197,6 +197,87 @@ def test_an_unknown_model_is_refused_only_if_strict():
     assert [answer.occurrence for answer in vendor.truth.answers] == [0]
 
 
+def test_what_is_not_there_is_said_as_an_api_says_it():
+    """Unknown paths, methods and models are errors in the API's own form."""
+    vendor = SimulatedVendor(ROWS, OFFICIAL)
+    with vendor.running() as endpoint:
+        for path, payload, expected in (
+            ("/v1/completions", {}, 404),
+            ("/chat/completions", {}, 404),
+            ("/v1/models", {}, 405),
+            ("/v1/models/gpt-x", None, 404),
+        ):
+            status, headers, body = _exchange(endpoint, path, payload)
+            assert (status, headers["Content-Type"].partition(";")[0]) == (expected, "application/json")
+            assert json.loads(body)["error"]["message"]
+        assert json.loads(_exchange(endpoint, "/v1/models/kimi-k2-simulated")[2])["object"] == "model"
+    assert vendor.truth.refused == {404: 3, 405: 1}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_a_request_gets_what_it_asks_for(stream):
+    """`n`, `tool_choice` and `max_tokens` are heeded; the ledger knows what was answered."""
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    vendor = SimulatedVendor(ROWS, OFFICIAL)
+
+    def answered(row, **parameters):
+        with _sdk(endpoint) as client:
+            asked = client.chat.completions.create(**_body(row, **parameters, stream=stream))
+            if not stream:
+                return [(choice.finish_reason, bool(choice.message.tool_calls)) for choice in asked.choices]
+            ends, calls = {}, Counter()
+            for chunk in asked:
+                for choice in chunk.choices:
+                    calls[choice.index] += bool(choice.delta.tool_calls)
+                    if choice.finish_reason:
+                        ends[choice.index] = choice.finish_reason
+            return [(ends[index], calls[index] > 0) for index in sorted(ends)]
+
+    with vendor.running() as endpoint:
+        assert answered(CALL, n=3) == [("tool_calls", True)] * 3
+        assert answered(CALL, tool_choice="none") == [("stop", False)]
+        assert answered(STOP, tool_choice="required") == [("tool_calls", True)]
+        assert answered(STOP, tool_choice=named) == [("tool_calls", True)]
+        assert answered(STOP, max_tokens=2) == [("length", False)]
+        assert answered(CALL, max_tokens=10) == [("length", True)]
+        assert answered(CALL, max_tokens=64000, tool_choice="auto") == [("tool_calls", True)]
+    ends = [answer.finish_reason for answer in vendor.truth.answers]
+    assert ends == ["tool_calls", "stop", "tool_calls", "tool_calls", "length", "length", "tool_calls"]
+    valid = [answer.tool_calls_valid for answer in vendor.truth.answers]
+    assert valid == [True, None, True, True, None, None, True]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n": 0}, {"n": 9}, {"max_tokens": 0}, {"max_tokens": "x"}, {"tool_choice": "any"}]
+)
+def test_parameters_that_no_api_takes_are_refused(wrong):
+    """They are a 400 that says which, and use up no answer."""
+    vendor = SimulatedVendor(ROWS, OFFICIAL)
+    with vendor.running() as endpoint:
+        status, _, body = _chat(endpoint, CALL, **wrong)
+    assert (status, vendor.truth.answers) == (400, ())
+    assert next(iter(wrong)) in json.loads(body)["error"]["message"]
+
+
+def test_a_row_is_found_by_what_a_gateway_lets_through():
+    """Null members that are missing and a `developer` that became `system` do not hide a row; other words do."""
+    call = {"id": "x", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": "Weather?", "name": None},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "x", "content": "sun"},
+    ]
+    row = CALL | {"messages": json.dumps(messages)}
+    through = [{**message, "role": message["role"].replace("developer", "system")} for message in messages]
+    del through[1]["name"], through[2]["content"]
+    vendor = SimulatedVendor([row], OFFICIAL)
+    with vendor.running() as endpoint:
+        assert _chat(endpoint, row | {"messages": json.dumps(through)})[0] == 200
+        through[1]["content"] = "Weather!"
+        assert _chat(endpoint, row | {"messages": json.dumps(through)})[0] == 422
+
+
 def test_an_unmatched_request_says_so():
     """A request that equals no row gets a 422 that says why, and no entry in the ledger."""
     vendor = SimulatedVendor(ROWS, OFFICIAL)
