@@ -30,6 +30,8 @@ class ModelProfile:
         history_reasoning: Which assistant messages of a history need their `reasoning_content`: `no`,
             `current_turn` (those with calls behind the last user message), or `all`.
         dynamic_tools: Whether system messages may declare tools.
+        forced_call: Request parameters by which its API lets a call be forced, or at best be asked for.
+        fixed_sampling: Whether its API refuses other sampling parameters than its own.
         parameters: Request parameters of its official runs.
         sources: Where all that comes from.
     """
@@ -44,6 +46,8 @@ class ModelProfile:
     thinking: Mapping[str, Any]
     history_reasoning: str
     dynamic_tools: bool
+    forced_call: Mapping[str, Any]
+    fixed_sampling: bool
     parameters: Mapping[str, Any]
     sources: tuple[str, ...]
 
@@ -78,16 +82,22 @@ def choose_profile(*, model: str = "", subset: str = "", chosen: str | None = No
     profiles = model_profiles()
     if chosen:
         return profiles[chosen]
-    fitting = [
-        (len(piece), profile.name)
-        for profile in profiles.values()
-        for piece in profile.models
-        if re.search(rf"(?<![a-z0-9]){re.escape(piece)}(?![0-9])", model.lower()[:200])
-    ]
-    name = max(fitting)[1] if fitting else DEFAULT
+    named = profile_of_name(model)
+    name = DEFAULT if named is None else named.name
     if name == DEFAULT:
         name = next((profile.name for profile in profiles.values() if subset in profile.subsets), name)
     return profiles[name]
+
+
+def profile_of_name(model: str) -> ModelProfile | None:
+    """Give the profile that a model's name tells; None if it tells none."""
+    fitting = [
+        (len(piece), profile.name)
+        for profile in model_profiles().values()
+        for piece in profile.models
+        if re.search(rf"(?<![a-z0-9]){re.escape(piece)}(?![0-9])", model.lower()[:200])
+    ]
+    return model_profiles()[max(fitting)[1]] if fitting else None
 
 
 def profile_or_none(name: Any) -> str | None:

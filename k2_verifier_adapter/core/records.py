@@ -14,6 +14,8 @@ from k2_verifier_adapter.core.requests import RequestIdentity
 METADATA_KEY = "k2_verifier"
 """Key of the record in a prediction's `model_output.metadata` and in a review's score metadata."""
 
+_OK = 200
+
 
 @dataclass(frozen=True, slots=True)
 class ResponseRecord:
@@ -31,6 +33,10 @@ class ResponseRecord:
             own parsing then stands between the response and the judgement.
         masked: Whether a secret was taken out of what is judged.
         gateways: What its headers say that it passed through.
+        status: The HTTP status; one other than 200 where refusals are answers, and then `response` is the
+            server's words as JSON text.
+        frames: What was wrong with the frames of a stream, by the names of `core.streams.frames`.
+        usage_in_choice: Whether a stream reported its usage inside a choice.
     """
 
     case_index: int
@@ -45,6 +51,9 @@ class ResponseRecord:
     raw: bool = True
     masked: bool = False
     gateways: tuple[str, ...] = ()
+    status: int = 200
+    frames: tuple[str, ...] = ()
+    usage_in_choice: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Give the stored form."""
@@ -61,6 +70,9 @@ class ResponseRecord:
             "raw": self.raw,
             **({"masked": True} if self.masked else {}),
             **({"gateways": list(self.gateways)} if self.gateways else {}),
+            **({"status": self.status} if self.status != _OK else {}),
+            **({"frames": list(self.frames)} if self.frames else {}),
+            **({"usage_in_choice": True} if self.usage_in_choice else {}),
         }
 
     @classmethod
@@ -86,6 +98,9 @@ class ResponseRecord:
                 raw=bool(value.get("raw", True)),
                 masked=bool(value.get("masked", False)),
                 gateways=tuple(map(str, value.get("gateways", ()))),
+                status=int(value.get("status", _OK)),
+                frames=tuple(map(str, value.get("frames", ()))),
+                usage_in_choice=bool(value.get("usage_in_choice", False)),
             )
         except (KeyError, OverflowError, TypeError, ValueError):
             return None

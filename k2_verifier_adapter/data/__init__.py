@@ -10,6 +10,17 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+BUNDLED_SUITES = (
+    "parameters",
+    "tool_choice",
+    "tool_schema",
+    "dynamic_tools",
+    "history",
+    "stream",
+    "prompt_tokens",
+)
+"""The suites of probes in `suites/`, in the order of reports."""
+
 
 def bundled_rows_path() -> Path:
     """Return the path of the bundled rows, one JSON object a line in the hosted format."""

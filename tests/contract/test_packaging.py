@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.forks import ROOT
 
+from k2_verifier_adapter.data import BUNDLED_SUITES
 from k2_verifier_adapter.version import __version__
 
 pytest.importorskip("hatchling", reason="hatchling is not installed")
@@ -27,6 +28,7 @@ DATA = [
     "data/advice.json",
     "data/bundled_rows.jsonl",
     "data/models.json",
+    *(f"data/suites/{name}.jsonl" for name in BUNDLED_SUITES),
     "py.typed",
     "reports/assets/report.css",
     "reports/assets/report.js",

@@ -117,6 +117,11 @@ def compile_schema(schema: Any) -> CompiledSchema:
         return CompiledSchema(schema, bounded_class(plain), is_simple=is_simple)
 
 
+def unchecked_schema(schema: Any) -> CompiledSchema:
+    """Make a schema ready by Draft 2020-12, whether its meta-schema accepts it or not, as KVV does."""
+    return CompiledSchema(schema, bounded_class(validators.Draft202012Validator), is_simple=False)
+
+
 @contextmanager
 def _errors_named(too_deep: str, when: str = "") -> Iterator[None]:
     """Make of every error inside one of the two that a schema or a validation by it may raise.

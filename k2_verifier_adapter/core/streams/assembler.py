@@ -18,6 +18,7 @@ from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.json_text import shown
 from k2_verifier_adapter.core.responses import NotACompletion, Response, read_completion
 from k2_verifier_adapter.core.streams.envelopes import Envelope, find_envelope
+from k2_verifier_adapter.core.streams.frames import FrameWatch
 
 _TRIES = 4
 """Envelopes in a row that may be learnt in vain: a stream whose chunks share none is only parsed."""
@@ -100,11 +101,13 @@ class ChunkAssembler:
         error: The error of an error event, once one has come.
         chunks: Events that carried a choice.
         outputs: Deltas with content, reasoning or a call.
+        frames: What watches the frames.
     """
 
     def __init__(self) -> None:
         self.anomalies: dict[FailureClass, None] = {}
         self.error: Any = None
+        self.frames = FrameWatch()
         self.events = 0
         self.chunks = 0
         self.outputs = 0
@@ -181,6 +184,7 @@ class ChunkAssembler:
             self._learn_envelope(text, chunk)
 
     def _add_chunk(self, chunk: dict[str, Any]) -> None:
+        self.frames.add(chunk)
         for name in ("id", "created", "model", "system_fingerprint", "service_tier", "provider"):
             value = chunk.get(name)
             if value is not None and name not in self._head:
@@ -233,6 +237,7 @@ class ChunkAssembler:
         if self._envelope is not None and self.events > self._learnt_at + 1:
             # It was of use.
             self._tries = _TRIES
+            self.frames.repeated()
         self._envelope = None
 
     def _add_choice(self, choice: dict[str, Any]) -> None:
@@ -333,6 +338,8 @@ class ChunkAssembler:
                 FailureClass.STREAM_CUT,
                 f"the stream ended after {self.events} events without a finish_reason",
             )
+        if self._envelope is not None and self.events > self._learnt_at:
+            self.frames.repeated()
         self._note_calls()
         return read_completion(self.completion())
 

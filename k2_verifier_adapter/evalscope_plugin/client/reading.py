@@ -68,6 +68,8 @@ class Reading:
 
     Attributes:
         anomalies: What was noticed of a stream.
+        frames: What was wrong with its frames.
+        usage_in_choice: Whether it reported its usage inside a choice.
         ttft_s: Seconds to the first output of a stream.
         gateways: What the headers say that it passed through.
     """
@@ -76,6 +78,8 @@ class Reading:
     anomalies: tuple[FailureClass, ...] = ()
     ttft_s: float | None = None
     gateways: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
+    usage_in_choice: bool = False
 
 
 class Attempt:
@@ -254,7 +258,9 @@ class _Stream:
                 response.close()
         elif not self._done and not self._assembler.failed:
             for data in self._decoder.close():
-                if not is_done(data):
+                if is_done(data):
+                    self._done = True
+                else:
                     self._assembler.add(data)
 
     def reading(self) -> Reading:
@@ -265,7 +271,14 @@ class _Stream:
         if isinstance(result, NotACompletion):
             raise NoCompletionError(result.failure_class, result.reason)
         anomalies = tuple(self._assembler.anomalies)
-        return Reading(dumps_ascii(result.completion), anomalies, self._ttft_s)
+        watched = self._assembler.frames
+        return Reading(
+            dumps_ascii(result.completion),
+            anomalies,
+            self._ttft_s,
+            frames=watched.faults(done=self._done),
+            usage_in_choice=watched.usage_in_choice,
+        )
 
 
 def _whole_completion(body: bytes) -> Reading:

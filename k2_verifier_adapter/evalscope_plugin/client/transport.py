@@ -194,6 +194,8 @@ class Transport:
                     duration_s=time.monotonic() - started,
                     ttft_s=outcome.ttft_s,
                     gateways=outcome.gateways,
+                    frames=outcome.frames,
+                    usage_in_choice=outcome.usage_in_choice,
                     finished_at=utc_now(),
                 )
             if answered_before is None:
