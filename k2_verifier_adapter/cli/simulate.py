@@ -27,7 +27,8 @@ PROFILE_HELP = (
     "profile_name",
     default="official",
     show_default=True,
-    help=PROFILE_HELP,
+    help=f"{PROFILE_HELP} Or a model, k2 to k3, to answer any request as its official API does; --fault NAME "
+    "then breaks one expectation of the contract.",
 )
 @click.option(
     "--port",
@@ -54,32 +55,58 @@ PROFILE_HELP = (
     help="A fault, a sequence of faults or a wire shape, and its rate (0 to 1), on top of the profile; may "
     "be repeated.",
 )
+@click.pass_context
 def simulate(
-    *, profile_name: str, port: int, rows: str, subset: str, seed: int, faults: tuple[str, ...]
+    ctx: click.Context,
+    *,
+    profile_name: str,
+    port: int,
+    rows: str,
+    subset: str,
+    seed: int,
+    faults: tuple[str, ...],
 ) -> None:
     """Serve a simulated vendor on loopback until Ctrl-C; prints its URL once it is ready.
 
     \b
     k2-verifier simulate --profile broken
+    k2-verifier simulate --profile k3 --fault ignores_tool_choice
     k2-verifier simulate --fault truncated_json=0.1 --fault http_503@1=0.2 \\
         --port 9000
     k2-verifier simulate --fault http_503@1+http_429@1=0.5 --fault gzip=1 \\
         --fault crlf=0.5
     """
-    from k2_verifier_adapter.simulator import SimulatedVendor, serve_forever
+    from k2_verifier_adapter.core.model_profiles import model_profiles
+    from k2_verifier_adapter.simulator import FaithfulVendor, SimulatedVendor, serve_forever
 
-    profile = profile_of(profile_name, faults)
-    listed = vendor_rows(rows, subset)
-    vendor = SimulatedVendor(listed, profile, seed=seed, model=MODEL, strict_model=True)
+    if profile_name in model_profiles():
+        given = [name for name in ("rows", "subset", "seed") if _is_given(ctx, name)]
+        if given:
+            raise click.UsageError(
+                f"--{given[0]} goes with rows, and --profile {profile_name} answers by rules"
+            )
+        model, named = model_profiles()[profile_name], [fault.removesuffix("=1") for fault in faults]
+        described = (
+            f"as the official API serves {model.title}{', but for ' if named else ''}{', '.join(named)}"
+        )
+        vendor: SimulatedVendor = FaithfulVendor(model, named, model=MODEL, strict_model=True)
+    else:
+        profile = profile_of(profile_name, faults)
+        described, listed = profile.description, vendor_rows(rows, subset)
+        vendor = SimulatedVendor(listed, profile, seed=seed, model=MODEL, strict_model=True)
 
     def ready(endpoint: Endpoint) -> None:
         click.echo(endpoint.url)
         click.echo(
-            f"k2-verifier: model {MODEL} (no other), {profile.description}; any API key; Ctrl-C stops it",
+            f"k2-verifier: model {MODEL} (no other), {described}; any API key; Ctrl-C stops it",
             err=True,
         )
 
     serve_forever(vendor, port, on_ready=ready)
+
+
+def _is_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 def profile_of(name: str, faults: Iterable[str]) -> Profile:

@@ -16,8 +16,10 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from k2_verifier_adapter.core.model_profiles import ModelProfile
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.simulator.completions import CREATED, DONE, events, to_json, with_choices
+from k2_verifier_adapter.simulator.faithful import FaithfulEndpoint, RefusedError
 from k2_verifier_adapter.simulator.faults import PayloadFault, TransportFault
 from k2_verifier_adapter.simulator.faults.transport import Exchange, Extent
 from k2_verifier_adapter.simulator.planning import (
@@ -29,7 +31,7 @@ from k2_verifier_adapter.simulator.planning import (
     request_key,
     surviving_key,
 )
-from k2_verifier_adapter.simulator.profiles import Profile
+from k2_verifier_adapter.simulator.profiles import Profile, profile_named
 from k2_verifier_adapter.simulator.truth import Truth
 from k2_verifier_adapter.simulator.wire import JSON_TYPE, StreamSettings, Wire, error_body
 
@@ -302,6 +304,35 @@ class SimulatedVendor:
             chunks = stream.chunks(plan.completion, wire.shapes, None if fault is None else fault.rewrite)
             written = [*events(with_choices(chunk, choices) for chunk in chunks), DONE]
         return await wire.send_events(written, singly=self._write_events_singly)
+
+
+class FaithfulVendor(SimulatedVendor):
+    """A vendor that answers any request as one model's official API does, but for chosen faults."""
+
+    def __init__(self, profile: ModelProfile, faults: Iterable[str] = (), **settings: Any) -> None:
+        """Take the model and the names of faults; `settings` are those of `SimulatedVendor`."""
+        super().__init__([], profile_named("official"), **settings)
+        self._endpoint = FaithfulEndpoint(profile, faults, self._model)
+
+    async def _chat_completions(self, request: web.Request) -> web.StreamResponse:
+        try:
+            body = json.loads(await request.read())
+            model = body.get("model")
+            if self._strict_model and model != self._model:
+                return self._refuse(404, f"Not found the model {model!r}; served is {self._model!r}")
+            completion = self._endpoint.answer(body)
+        except RefusedError as error:
+            return self._refuse(400, str(error))
+        except (ValueError, RecursionError, TypeError, LookupError, AttributeError) as error:
+            return self._refuse(400, f"the body is not a chat completion request: {error!r}")
+        if self._latency is not None:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(request.app[_STOPPING].wait(), self._latency(0))
+        wire, stream = Wire(request), _stream_settings(body, None)
+        if stream is None:
+            return await wire.send_body(to_json(completion))
+        chunks, done = self._endpoint.chunks(completion, include_usage=stream.include_usage)
+        return await wire.send_events([*events(chunks), *([DONE] if done else [])])
 
 
 def _stream_settings(body: Mapping[str, Any], pieces: int | None) -> StreamSettings | None:

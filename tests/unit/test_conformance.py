@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from support.asking import ask_each
 
 from k2_verifier_adapter.core.conformance.causes import cause_of
 from k2_verifier_adapter.core.conformance.judging import Answer, Unmet, judge_probe
@@ -20,13 +21,17 @@ from k2_verifier_adapter.core.conformance.probes import (
     decode_probe,
 )
 from k2_verifier_adapter.core.conformance.schemas import request_of, wrap
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.model_profiles import model_profiles
+from k2_verifier_adapter.core.records import ResponseRecord
+from k2_verifier_adapter.core.requests import build_request, merge_parameters
 from k2_verifier_adapter.core.responses import Response, parse_completion
 from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
 from k2_verifier_adapter.core.streams.frames import FRAME_FAULTS
 from k2_verifier_adapter.data import BUNDLED_SUITES
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.formats.suites import load_suite, suite_names
+from k2_verifier_adapter.simulator import FaithfulVendor
 from k2_verifier_adapter.simulator.completions import to_json
 from k2_verifier_adapter.simulator.faithful import CONTRACT_FAULTS, FaithfulEndpoint, RefusedError
 
@@ -351,3 +356,27 @@ def test_the_bundled_schemas_are_schemas() -> None:
     assert not suite.left_out
     for probe in suite.probes:
         Draft202012Validator.check_schema(probe.request["tools"][0]["function"]["parameters"])
+
+
+def test_a_faithful_vendor_serves_what_its_endpoint_answers() -> None:
+    """Over a socket: a refusal with status 400, a stream with whole frames, a fault that is seen."""
+    cases = cases_of(load_suite("tool_choice", "tool_choice", K3).probes, K3, Mode)
+    chosen = {case.name: case for case in cases}
+    refused = chosen["tool_choice/unknown_value_refused [plain]"]
+    streamed = chosen["tool_choice/forced_calls [stream]"]
+    requests = [
+        build_request(case.case, "kimi", merge_parameters({}, case.case.parameters, {}))
+        for case in (refused, streamed)
+    ]
+    faithful, faulty = FaithfulVendor(K3), FaithfulVendor(K3, ["stream_other_ids"])
+    (refusal, answer), (_, broken) = ask_each([(faithful, requests), (faulty, requests)])
+    assert isinstance(refusal, FailedRequest)
+    assert refusal.status == 400
+    assert "invalid tool_choice" in refusal.failure.detail
+    assert isinstance(answer, ResponseRecord)
+    assert isinstance(broken, ResponseRecord)
+    assert answer.frames == ()
+    assert broken.frames == ("one_id",)
+    stored = ResponseRecord.from_json(broken.as_json())
+    assert stored is not None
+    assert stored.frames == broken.frames
