@@ -47,6 +47,10 @@ class OfficialCase:
     parameters: Mapping[str, Any] | None = None
 
 
+def _index_of(item: tuple[int, OfficialCase]) -> int:
+    return item[1].index
+
+
 @dataclass(slots=True)
 class OfficialAnswers:
     """Official answers by `data_index`, all of them in memory.
@@ -74,12 +78,11 @@ class OfficialAnswers:
 
     def decisions(self, rule: FailedRule = FailedRule.LEFT_OUT) -> dict[int, bool]:
         """Give the decisions that a log is held against, in the order of the rows."""
-        counted = [
-            (case.index, data_index, (case.answer or NO_CALL).should_call)
-            for data_index, case in self.cases.items()
+        return {
+            data_index: (case.answer or NO_CALL).should_call
+            for data_index, case in sorted(self.cases.items(), key=_index_of)
             if case.answer is not None or rule is FailedRule.NO_CALL
-        ]
-        return {data_index: should_call for _, data_index, should_call in sorted(counted)}
+        }
 
     def looked_at(self, rule: StoppingRule) -> frozenset[int]:
         """Give the cases that a rule's last look judged.
@@ -99,7 +102,8 @@ class OfficialAnswers:
             asked = self.looked_at(plan.stopping)
         elif plan.sample is not None and plan.sample.of == len(self.cases):
             asked = plan.sample.drawn_of(decisions)
-        return [calls for data_index, calls in decisions.items() if data_index in asked | answered]
+        held = asked | answered
+        return [calls for data_index, calls in decisions.items() if data_index in held]
 
     def parameters(self, found: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         """Give parameters as they are held; None for None, and where they are nested too deeply."""

@@ -1,5 +1,6 @@
 import json
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -18,9 +19,10 @@ from stored_runs import (
 from support.rendered import render_text
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.core.gate import exit_code, worst
+from k2_verifier_adapter.core.gate import exit_code, refuse_undecidable, worst
 from k2_verifier_adapter.core.judged import judge_all
 from k2_verifier_adapter.core.metrics import Metric
+from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.printable import amount, percent, percent_beside, printable
 from k2_verifier_adapter.core.redaction import redact_summary
 from k2_verifier_adapter.core.run_facts import RowsInfo
@@ -35,7 +37,7 @@ from k2_verifier_adapter.core.verdict import (
     Verdict,
     WhenInconclusive,
 )
-from k2_verifier_adapter.errors import DataError
+from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.reports.failed_cases import answered_case
 from k2_verifier_adapter.reports.formats import FORMATS, RunReport
 from k2_verifier_adapter.reports.json_report import dump_report, report_as_json
@@ -541,6 +543,39 @@ def asking(options, coverage):
 
 UNCHECKED = asking(STRICT, 0.0)
 FAIL, OK = WhenInconclusive.FAIL, WhenInconclusive.OK
+
+
+KNOWN, UNKNOWN = Standard(0.73, None, "upstream"), Standard(None, None, "one official run")
+SIMILARITY = Requirements(similarity=0.7)
+
+
+@pytest.mark.parametrize(
+    ("gate", "standard", "more", "said"),
+    [
+        (Gate.NONE, None, {}, None),
+        (Gate.NONE, None, {"synthetic": True}, None),
+        (Gate.STRICT, KNOWN, {}, None),
+        (Gate.UPSTREAM, KNOWN, {}, None),
+        (Gate.STRICT, KNOWN, {"synthetic": True}, "gate is 'strict', but mine has synthetic rows"),
+        (Gate.NONE, KNOWN, {"synthetic": True, "stopping": True}, "leave stop_when_decided away"),
+        (Gate.STRICT, None, {}, "gate is 'strict', but mine has no threshold"),
+        (Gate.UPSTREAM, UNKNOWN, {}, "has no threshold"),
+        (Gate.STRICT, UNKNOWN, {"several_runs": True}, None),
+        (Gate.UPSTREAM, UNKNOWN, {"several_runs": True}, "has no threshold"),
+        (Gate.NONE, UNKNOWN, {"several_runs": True, "stopping": True}, None),
+        (Gate.NONE, UNKNOWN, {"stopping": True}, "stop_when_decided is set, but mine has no threshold"),
+        (Gate.STRICT, None, {"requirements": SIMILARITY}, None),
+        (Gate.UPSTREAM, UNKNOWN, {"requirements": SIMILARITY}, None),
+    ],
+)
+def test_a_gate_that_no_answer_could_decide(gate, standard, more, said):
+    """Without threshold and official runs, or over synthetic rows, nothing could decide: it is refused."""
+    options = GateOptions(gate=gate, requirements=more.get("requirements", Requirements()))
+    flags = {"synthetic": False, "several_runs": False, **more}
+    flags.pop("requirements", None)
+    refused = nullcontext() if said is None else pytest.raises(UsageError, match=said)
+    with refused:
+        refuse_undecidable(options, "mine", standard, **flags)
 
 
 class TestGate:

@@ -18,8 +18,10 @@ from k2_verifier_adapter.cli import main
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.run_facts import RowsInfo, dump_facts, facts_from_json
 from k2_verifier_adapter.core.sampling import RowsSample, SampleMethod, draw_stratified
+from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin import loading, running
+from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.formats.rows import decode_records, records_of
 from k2_verifier_adapter.formats.runs import choose_run, read_run
 from k2_verifier_adapter.offline.stored import summary_of
@@ -158,6 +160,20 @@ class TestChoosing:
         """A hundredth of forty rows is none."""
         with pytest.raises(UsageError, match=r"limit 0.01 of 40 rows leaves none"):
             loading.choose_rows(_adapter(0.01), _rows(40, 10), 42)
+
+
+def test_shared_parameters_are_those_of_all_requests():
+    """What a row has for itself, or has otherwise, is no parameter of all requests."""
+    own = [{"top_p": 0.9, "stop": ["x"]}, {"top_p": 0.9, "stop": ["y"]}, {"top_p": 0.9}]
+    cases = decode_records(
+        records_of([make_row(parameters=parameters) for parameters in own]), "rows.jsonl", HistoryOptions()
+    ).cases
+    planner = RequestPlanner("kimi", {"temperature": 0.5}, Masker(frozenset()))
+    shared = planner.shared_parameters("k2_thinking", cases)
+    assert (shared["model"], shared["top_p"], shared["temperature"]) == ("kimi", 0.9, 0.5)
+    assert "stop" not in shared
+    assert "stop" not in planner.shared_parameters("k2_thinking", cases[1:])
+    assert planner.shared_parameters("k2_thinking", cases[:1])["stop"] == ["x"]
 
 
 class TestTheNote:

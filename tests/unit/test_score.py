@@ -997,6 +997,15 @@ class TestMemory:
             other.add_failed(failed(number + MAX_LISTED_CASES))
         tally.merge(other)
         assert tally.failure_counts[FailureClass.HTTP_5XX] == 2 * MAX_LISTED_CASES + 10
+        (symptom,) = tally.symptoms.values()
+        counted = (
+            tally.failed,
+            symptom.shown,
+            symptom.primary,
+            tally.failed_statuses[503],
+            symptom.statuses[503],
+        )
+        assert set(counted) == {2 * MAX_LISTED_CASES + 10}
         assert list(tally.failure_cases[FailureClass.HTTP_5XX]) == list(range(MAX_LISTED_CASES))
 
     def test_distinct_texts(self):
