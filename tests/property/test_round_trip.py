@@ -29,6 +29,7 @@ from k2_verifier_adapter.core.requests import build_request
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.evalscope_plugin.client.reading import (
+    Attempt,
     Limits,
     NoCompletionError,
     read_body,
@@ -277,9 +278,10 @@ async def received(answer: tuple[Any, ...], case: Case, repeat: int) -> Response
     if how == "record":
         text, anomalies, raw = rest
     else:
-        limits, body = Limits(60.0, 1 << 20), cast("aiohttp.ClientResponse", Body(*rest))
+        attempt = Attempt(Limits(60.0, 1 << 20), stream=how == "stream")
+        body = cast("aiohttp.ClientResponse", Body(*rest))
         try:
-            reading = await (read_body(body, limits) if how == "body" else read_stream(body, limits, 0.0))
+            reading = await (read_body(body, attempt) if how == "body" else read_stream(body, attempt, 0.0))
         except NoCompletionError as error:
             return FailedRequest(case.index, Failure(error.failure_class, error.detail), 200, repeat=repeat)
         text, anomalies = reading.text, reading.anomalies
