@@ -74,6 +74,7 @@ DECLARED = (
     Declared(r"\. \.venv/bin/activate", "changes the shell it is typed into"),
     Declared(r"python -m build", "downloads the build backend; `.ci/run` builds the wheel"),
     Declared(r"twine check .*", "needs what was built before it"),
+    Declared(r"mutmut .*", "changes the source; its runner is a command of pytest as above"),
     Declared(r"evalscope service .*", "serves until it is stopped"),
     Declared(r"k2-verifier score .*--engine ray.*", "Ray is an extra that need not be installed"),
 )

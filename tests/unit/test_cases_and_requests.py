@@ -8,13 +8,21 @@ import pytest
 from support.row_shapes import SHAPES, ordered
 
 from k2_verifier_adapter.core.cases import RowError, decode_row
-from k2_verifier_adapter.core.history import HistoryOptions, MalformedHistory, Repairs
+from k2_verifier_adapter.core.history import (
+    HistoryOptions,
+    MalformedHistory,
+    Repairs,
+    RequestMarks,
+    marks_of,
+)
 from k2_verifier_adapter.core.requests import (
     RequestIdentity,
     build_request,
     differing_parameters,
+    estimate_prompt_tokens,
     merge_parameters,
     official_parameters,
+    token_limit_of,
     upstream_hash,
 )
 
@@ -204,6 +212,12 @@ CONVERSATIONS = {
         ["functions.f:0", "functions.h:2"],
         3,
     ),
+    "a foreign reference stays, though a call waits for its answer": (
+        [assistant(call("f")), answer("elsewhere"), answer()],
+        ["functions.f:0"],
+        ["elsewhere", "functions.f:0"],
+        1,
+    ),
     "right already: no repair, foreign references stay": (
         [assistant(call("f", id="functions.f:0")), answer("functions.f:0"), answer("elsewhere")],
         ["functions.f:0"],
@@ -234,6 +248,65 @@ def test_malformed_historical_calls_are_left_alone(item: Any) -> None:
     sent = decode_row(row(messages), 0, IDS).messages()[0]["tool_calls"]
     assert sent[0] == item
     assert sent[1]["id"] in ("functions.f:0", "functions.f:1")
+
+
+def test_every_repair_is_counted() -> None:
+    """Repairs are counted one by one, and a call without a name takes a number wherever it stands."""
+    nameless: dict[str, Any] = {"function": {}}
+    messages = [
+        {"role": "_input", "content": "x"},
+        {"role": "_input", "content": "y"},
+        assistant(call("f", "{"), call("g", "{"), nameless, call("h", id="x")),
+    ]
+    sent = decode_row(row(messages), 0, IDS)
+    assert sent.repairs == Repairs(malformed_history=2, input_role=2, tool_call_ids=3)
+    assert sent.messages()[2]["tool_calls"][3]["id"] == "functions.h:3"
+
+
+def marks(**changes: Any) -> RequestMarks:
+    """Give the marks of a request, of which some parts are others."""
+    request = {
+        "messages": [{"role": "user", "content": "a"}, assistant(call("f", "{", id="x"), call("g", id="y"))],
+        "tools": [{"function": {"name": "f"}}, {"function": {"name": "g"}}],
+    }
+    return marks_of({**request, **changes})
+
+
+def test_the_marks_of_a_request() -> None:
+    """Marks tell contents, names of tools, malformed arguments and ids apart, and nothing else."""
+    plain = marks()
+    assert (plain.malformed, bool(plain.content), bool(plain.ids)) == (1, True, True)
+    user = {"role": "user", "content": "a"}
+    same = [{**user, "name": "me"}, "no message", assistant(call("F", "[", id="x"), call("g", "1", id="y"))]
+    assert marks(messages=same) == plain
+    other = [{**user, "content": "b"}, *same[1:]]
+    assert marks(messages=other).content != plain.content
+    assert marks(messages=other).ids == plain.ids
+    parts = [{**user, "content": [{"text": "a", "type": "text"}]}, *same[1:]]
+    turned = [{**user, "content": [{"type": "text", "text": "a"}]}, *same[1:]]
+    assert marks(messages=parts) == marks(messages=turned) != plain
+    assert marks(tools=[{"function": {"name": "f"}}]).content != plain.content
+    assert marks(tools=[{"function": {"name": "f"}}, {"function": {"name": "h"}}]).content != plain.content
+    assert marks(tools=None).content == marks(tools=[]).content != plain.content
+    ids = [user, assistant(call("f", "{", id="x"), call("g", id="z"))]
+    assert marks(messages=ids).ids != plain.ids
+    assert marks(messages=[user]).ids == 0
+    assert marks(messages=None) == marks(messages=[])
+    joined = [{"content": "a"}, {"content": "b"}]
+    assert marks(messages=joined).content != marks(messages=[{"content": "ab"}, {"content": ""}]).content
+    assert marks(messages=[{"content": "\ud800"}]).content
+
+
+def test_repairs_are_told_from_marks() -> None:
+    """What was repaired is the difference of the marks; what is not known was not repaired."""
+    plain = RequestMarks(content=1, malformed=3, ids=5)
+    assert plain.repairs(None) == Repairs()
+    assert plain.repairs(None, input_role=True) == Repairs(input_role=1)
+    assert plain.repairs(RequestMarks(1, 1, 5)) == Repairs(malformed_history=2)
+    assert plain.repairs(RequestMarks(1, 4, 6), input_role=True) == Repairs(input_role=1, tool_call_ids=1)
+    kinds = [Repairs(1), Repairs(0, 1), Repairs(0, 0, 1), Repairs()]
+    assert [repairs.any for repairs in kinds] == [True, True, True, False]
+    assert [repairs.beyond_upstream for repairs in kinds] == [True, False, True, False]
 
 
 # --- bad rows -------------------------------------------------------------------------------------
@@ -363,6 +436,25 @@ def test_merging_changes_no_layer() -> None:
             {"temperature": 0.0, "max_tokens": 64000, "top_p": 0.5},
             ["temperature 0.0 (official 1.0)", "top_p 0.5 (official not set)"],
         ),
+        ({"temperature": 1.0, "max_tokens": 64000, "frequency_penalty": 0, "repetition_penalty": 1.0}, []),
+        ({"temperature": 1.0, "max_tokens": 64000, "presence_penalty": 0.0, "logprobs": False}, []),
+        ({"temperature": 1.0, "max_tokens": 64000, "tool_choice": "auto", "metadata": {}, "store": True}, []),
+        (
+            {"temperature": 1.0, "max_tokens": 64000, "parallel_tool_calls": True, "provider": {"order": []}},
+            [],
+        ),
+        (
+            {
+                "temperature": 1.0,
+                "max_tokens": 64000,
+                "response_format": {"type": "text"},
+                "stream_options": {},
+                "service_tier": "x",
+                "messages": [1],
+                "tools": [1],
+            },
+            [],
+        ),
         ({"max_tokens": 500}, ["max_tokens 500 (official 64000)", "temperature not set (official 1.0)"]),
         (
             {"temperature": 1.0, "max_tokens": 64000, "api_token": 123456789, "stop": ["x"]},
@@ -421,12 +513,71 @@ def test_differences_are_said_in_one_line() -> None:
     assert identity({"temperature": 1, "top_p": 1}, "y").difference_from(stored) == (
         "the row's messages or tools; temperature: 0.6 then, 1 now"
     )
+    unset = identity({"temperature": 0.6}).difference_from(identity({"temperature": 0.6, "top_p": None}))
+    assert unset == "top_p: None then, 'unset' now"
     assert identity({"top_p": 1, "temperature": 0.6}).difference_from(stored) == "the order of its parameters"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "limit"),
+    [
+        (None, None),
+        ({}, None),
+        ({"max_tokens": 5}, 5),
+        ({"max_completion_tokens": 1, "max_tokens": 5}, 1),
+        ({"max_completion_tokens": None, "max_tokens": 5}, 5),
+        ({"max_tokens": True}, None),
+        ({"max_tokens": 0}, None),
+        ({"max_tokens": "5"}, None),
+        ({"max_tokens": 5.0}, None),
+    ],
+)
+def test_the_token_limit(parameters: dict[str, Any] | None, limit: int | None) -> None:
+    """The limit is what either name says as a whole number of at least 1."""
+    assert token_limit_of(parameters) == limit
+
+
+def test_prompt_tokens_are_estimated_by_characters() -> None:
+    """2.5 ASCII characters make a token, or 1.1 others, raw or escaped; parts add up."""
+    assert estimate_prompt_tokens() == estimate_prompt_tokens(None) == 0
+    assert estimate_prompt_tokens(b"x" * 25) == pytest.approx(10)
+    assert estimate_prompt_tokens("一".encode() * 11) == pytest.approx(10)
+    assert estimate_prompt_tokens(rb"\u4e2d" * 11, b"x" * 25) == pytest.approx(20)
+    assert estimate_prompt_tokens(rb"\u4e2d" + "好xxxxx".encode()) == pytest.approx(2 / 1.1 + 2)
+
+
+def test_a_request_is_one_body() -> None:
+    """The body holds model, messages, tools and parameters in this order, and its digest is the identity's."""
+    case = decode_row(row([{"role": "user", "content": "x"}], []), 0, HistoryOptions())
+    given = {"seed": 1, "stream": True, "model": "other", "tools": [1]}
+    request = build_request(case, "m", given)
+    body = b'{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[],"seed":1,"stream":true}'
+    assert (request.body, request.stream) == (body, True)
+    assert request.identity.sha256 == hashlib.sha256(body).hexdigest()
+    rows_own = hashlib.sha256(b'[{"role":"user","content":"x"}]\0[]').hexdigest()
+    assert request.identity.as_json() == {
+        "sha256": request.identity.sha256,
+        "row_sha256": rows_own,
+        "parameters": {"model": "m", "seed": 1, "stream": True},
+    }
+    bare = build_request(decode_row(row([{"role": "user", "content": "x"}]), 0, HistoryOptions()), "m", {})
+    assert bare.body == b'{"model":"m","messages":[{"role":"user","content":"x"}]}'
+    assert bare.stream is False
+    assert bare.identity.row_sha256 == hashlib.sha256(b'[{"role":"user","content":"x"}]\0').hexdigest()
+
+
+def test_a_hidden_difference_is_named_as_such() -> None:
+    """Where a secret is masked in both, all that can be told is that a hidden value may be another."""
+    stored = RequestIdentity("a", "r", {"user_token": "***"})
+    assert RequestIdentity("b", "r", {"user_token": "***"}).difference_from(stored) == (
+        "the order of its parameters, or a value that is not shown"
+    )
 
 
 def test_an_identity_round_trips() -> None:
     """The stored form reads back equal; what is no identity reads as None."""
     one = identity({"temperature": 0.6})
     assert RequestIdentity.from_json(json.loads(json.dumps(one.as_json()))) == one
-    for value in (None, 5, {}, {"sha256": "x"}, {"sha256": 1, "row_sha256": "x"}):
+    for value in (None, 5, {}, {"sha256": "x"}, {"row_sha256": "x"}, {"sha256": 1, "row_sha256": "x"}):
         assert RequestIdentity.from_json(value) is None
+    assert RequestIdentity.from_json({"sha256": "x", "row_sha256": "y"}) == RequestIdentity("x", "y", {})
