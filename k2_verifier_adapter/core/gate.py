@@ -175,13 +175,17 @@ def not_worse_outcome(comparison: Comparison, margin: float = DEFAULT_MARGIN) ->
 
 
 def _too_little_completed(comparison: Comparison) -> str | None:
-    """Say why too little of the first run completed, or None."""
-    standing = comparison.standings[0]
-    facts, completed = standing.participant.summary.facts, standing.counts.completed
+    """Say why too little of the first run completed, or too little of a log counts, or None."""
+    first = comparison.standings[0]
+    facts, completed = first.participant.summary.facts, first.counts.completed
     if not facts.complete:
         why = f"stopped ({facts.stopped})" if facts.stopped else "interrupted"
         return f"incomplete: the run was {why}"
-    requests = completed + standing.counts.failed
+    for standing in comparison.standings:
+        participant = standing.participant
+        if (barred := participant.summary.verdict.barred) is not None:
+            return f"{participant.source}: {barred}"
+    requests = completed + first.counts.failed
     if completed < DEFAULT_MIN_COVERAGE * requests:
         share = percent_beside(completed / requests, DEFAULT_MIN_COVERAGE)
         return (

@@ -29,6 +29,7 @@ from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.sampling import RowsSample, SampleMethod, draw_stratified
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.evalscope_plugin.client.pacing import start_daemon
+from k2_verifier_adapter.formats.lines import SUFFIXES
 from k2_verifier_adapter.formats.rows import BUNDLED, LoadedRows, decode_records, load_cases, records_of
 from k2_verifier_adapter.formats.runs import case_as_json, case_from_json
 from k2_verifier_adapter.version import BENCHMARK
@@ -85,7 +86,7 @@ def check_subsets(source: str, subsets: Sequence[str]) -> None:
 def load_rows(adapter: AgentAdapter, subset: str, options: HistoryOptions) -> LoadedRows:
     """Load all rows of a subset from wherever the configuration says, or raise `DataError`."""
     source = adapter.dataset_id
-    looks_local = source.startswith((".", "/", "~")) or source.endswith((".jsonl", ".parquet"))
+    looks_local = source.startswith((".", "/", "~")) or source.endswith(SUFFIXES)
     if looks_local or source == BUNDLED or os.path.exists(source):  # noqa: PTH110 - a hub id is no path
         return load_cases(source, subset, options)
     if source == HUB_DATASET and subset not in HUB_SUBSETS:

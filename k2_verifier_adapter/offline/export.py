@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
 from k2_verifier_adapter.core.history import Repairs
@@ -232,9 +234,12 @@ def _request(case: Case, parameters: Mapping[str, Any]) -> dict[str, Any]:
 def write_results(
     path: Path, run: StoredRun, items: Iterable[Item] | None = None, *, redact: bool = False
 ) -> int:
-    """Write what `results_of` yields, whole or not at all, and give the number of lines."""
+    """Write what `results_of` yields, whole or not at all, gzipped if so named; give the number of lines."""
     lines = 0
-    with atomic_write(path) as file:
+    with ExitStack() as opened:
+        file: IO[bytes] = opened.enter_context(atomic_write(path))
+        if path.name.endswith(".gz"):
+            file = opened.enter_context(gzip.GzipFile("", "wb", 1, file, mtime=0))
         for result in results_of(run, items, redact=redact):
             file.write(result.as_line())
             lines += 1

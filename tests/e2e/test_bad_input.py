@@ -96,7 +96,9 @@ def test_one_bad_row_does_not_hide_the_others(tmp_path):
         evaluate(NOWHERE, tmp_path / "run", path)
 
 
-@pytest.mark.parametrize("name", ["missing.jsonl", "nowhere/at/all.jsonl", "./no_such_directory"])
+@pytest.mark.parametrize(
+    "name", ["missing.jsonl", "missing.jsonl.gz", "nowhere/at/all.jsonl", "./no_such_directory"]
+)
 def test_a_missing_file_is_named(tmp_path, name):
     """A path that does not exist is named, with what could be given instead."""
     path = name if name.startswith("./") else str(tmp_path / name)

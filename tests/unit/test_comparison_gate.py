@@ -1,5 +1,6 @@
 """`compare --gate not-worse`: of two runs, is the first not worse than the second?"""
 
+import gzip
 import json
 
 import pytest
@@ -59,6 +60,26 @@ def test_the_exit_code_says_whether_the_first_is_not_worse(run, runs, flags, cod
     assert result.stderr.startswith(f"k2-verifier: not worse than {second}: ")
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_log_with_lines_left_out_is_not_worse_than_nothing(run, tmp_path):
+    """A log that lost the lines in which it is worse gets no verdict, on either side."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in rows_of(CASES)))
+    whole = tmp_path / "whole.jsonl.gz"
+    done = CliRunner().invoke(main, ["export", str(run("worse", wrong=80)), "--output", str(whole)])
+    assert done.exit_code == 0
+    kept = gzip.decompress(whole.read_bytes()).splitlines(keepends=True)[80:]
+    cut = tmp_path / "cut.jsonl"
+    cut.write_bytes(b"".join(kept))
+    flags = ("--rows", rows, "--subset", "k2_thinking", *GATE)
+    baseline = run("baseline")
+    assert invoke(whole, baseline, *flags).exit_code == 1
+    for pair in ((cut, baseline), (baseline, cut)):
+        result = invoke(*pair, *flags)
+        assert result.exit_code == 3
+        assert "no verdict possible" in result.stderr
+        assert "cut.jsonl: 80 official answers without a line" in result.stderr
 
 
 def test_without_the_gate_nothing_is_decided(run):
