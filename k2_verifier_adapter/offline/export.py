@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
 from k2_verifier_adapter.core.history import Repairs
@@ -236,10 +236,11 @@ def write_results(
 ) -> int:
     """Write what `results_of` yields, whole or not at all, gzipped if so named; give the number of lines."""
     lines = 0
-    with ExitStack() as opened:
-        file: IO[bytes] = opened.enter_context(atomic_write(path))
-        if path.name.endswith(".gz"):
-            file = opened.enter_context(gzip.GzipFile("", "wb", 1, file, mtime=0))
+    zipped = path.name.endswith(".gz")
+    with (
+        atomic_write(path) as raw,
+        gzip.GzipFile("", "wb", 1, raw, mtime=0) if zipped else nullcontext(raw) as file,
+    ):
         for result in results_of(run, items, redact=redact):
             file.write(result.as_line())
             lines += 1
