@@ -114,6 +114,34 @@ def reportable(value: Any) -> Any:
     return f"(nested deeper than {MAX_PARAMETER_DEPTH} levels)" if too_deep else value
 
 
+def cut_to(value: Any, most: int) -> Any:
+    """Give a JSON value with that many members and items at most; of members, the small ones come first."""
+    left = most
+
+    def size(part: Any) -> int:
+        return len(part) + 1 if isinstance(part, (dict, list)) else 0
+
+    def cut(part: Any) -> Any:
+        nonlocal left
+        if not isinstance(part, (dict, list)):
+            return part
+        kept: Any
+        if isinstance(part, list):
+            kept = []
+            for item in part:
+                if left <= 0:
+                    break
+                left -= 1
+                kept.append(cut(item))
+            return kept
+        first = sorted(part, key=lambda name: size(part[name]))[: max(0, left)]
+        left -= len(first)
+        found = {name: cut(part[name]) for name in first}
+        return {name: found[name] for name in part if name in found}
+
+    return cut(value)
+
+
 def differ(one: Any, other: Any) -> bool:
     """Whether two values differ; those nested too deeply to compare do."""
     try:

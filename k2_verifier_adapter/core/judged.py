@@ -7,17 +7,18 @@ Two halves of an emoji in two deltas are one character there, and two lone surro
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from k2_verifier_adapter.core.cases import Case, CaseLike
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.json_text import cut_to
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.model_profiles import ModelProfile
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.requests import token_limit_of
-from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion
+from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion, read_completion
 
 _STATUS_OF_ANSWERS = 200
 
@@ -103,6 +104,18 @@ def judge_record(case: NumberedCase, record: ResponseRecord, profile: ModelProfi
         gateways=record.gateways,
         profile=profile,
     )
+
+
+KEPT_ELEMENTS = 20_000
+"""Members and items of a completion that are kept until a run ends; hostile ones have a million of them."""
+
+
+def kept_of(judged: JudgedResponse, text: str) -> JudgedResponse:
+    """Give what the end of a run needs of a judged response, whose text is on disk: mostly all of it."""
+    if text.count(",") <= KEPT_ELEMENTS:
+        return judged
+    response = read_completion(cut_to(judged.response.completion, KEPT_ELEMENTS))
+    return judged if isinstance(response, NotACompletion) else replace(judged, response=response)
 
 
 def judge_all(

@@ -9,7 +9,14 @@ from enum import Enum
 from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.core.json_text import MAX_DEPTH, excerpt, is_too_deep, shown
+from k2_verifier_adapter.core.json_text import (
+    MAX_DEPTH,
+    JsonTextError,
+    check_values,
+    excerpt,
+    is_too_deep,
+    shown,
+)
 
 _MOST_TOKENS = 1 << 40
 """No completion has as many tokens; what is beyond would only break sums and files."""
@@ -80,6 +87,10 @@ def parse_completion(text: str) -> Response | NotACompletion:
     Declared deviation 1: no completion, no judgement. A body that is not JSON, an error object and
     null or empty `choices` are failed requests, where upstream records most of them as successes.
     """
+    try:
+        check_values(text)
+    except JsonTextError as error:
+        return NotACompletion(FailureClass.RESPONSE_TOO_LARGE, str(error))
     try:
         completion = json.loads(text)
     except RecursionError:

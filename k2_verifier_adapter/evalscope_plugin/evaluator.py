@@ -27,7 +27,7 @@ from evalscope.report import Report
 from evalscope.utils.logger import get_logger
 from evalscope.utils.tqdm_utils import TqdmLogging
 
-from k2_verifier_adapter.core.judged import Item, judge_record
+from k2_verifier_adapter.core.judged import Item, judge_record, kept_of
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.looks import Looks
 from k2_verifier_adapter.core.model_profiles import lacking_reasoning
@@ -367,6 +367,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         if isinstance(judged, FailedRequest):
             self._record_failure(item.subset, judged)
             return {}
+        judged = kept_of(judged, record.response)
         self._files[item.subset].keep_review(
             sample_score(item.sample.id, item.sample.group_id, item.case, judged), item.case, judged
         )

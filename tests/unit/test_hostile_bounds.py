@@ -11,16 +11,25 @@ from typing import Any
 import pytest
 from stored_runs import FACTS, calling, make_row, write_run
 
+from k2_verifier_adapter.core import json_text
 from k2_verifier_adapter.core.cases import RowError, decode_row
 from k2_verifier_adapter.core.counts import MAX_TEXT
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.json_text import MAX_DEPTH, MAX_PARAMETER_DEPTH, is_too_deep, reportable
+from k2_verifier_adapter.core.json_text import (
+    MAX_DEPTH,
+    MAX_PARAMETER_DEPTH,
+    MAX_VALUES,
+    is_too_deep,
+    reportable,
+)
+from k2_verifier_adapter.core.judged import KEPT_ELEMENTS, judge_record, kept_of
 from k2_verifier_adapter.core.judging import tool_calls
 from k2_verifier_adapter.core.judging.agreement import argument_agreement
 from k2_verifier_adapter.core.judging.arguments import is_repairable
 from k2_verifier_adapter.core.judging.judge import judge
 from k2_verifier_adapter.core.records import ResponseRecord, failed_request_from_json
+from k2_verifier_adapter.core.requests import RequestIdentity
 from k2_verifier_adapter.core.responses import NotACompletion, Response, parse_completion, read_completion
 from k2_verifier_adapter.core.run_facts import facts_as_json, facts_from_json
 from k2_verifier_adapter.core.schemas import patterns
@@ -28,6 +37,7 @@ from k2_verifier_adapter.core.schemas.bounded_keywords import SchemaTimeoutError
 from k2_verifier_adapter.core.schemas.compiled import compile_schema
 from k2_verifier_adapter.core.schemas.patterns import PatternTimeoutError
 from k2_verifier_adapter.core.secrets import Masker
+from k2_verifier_adapter.core.streams import assembler as assembler_module
 from k2_verifier_adapter.core.streams.assembler import ChunkAssembler
 from k2_verifier_adapter.core.streams.decoder import EventDecoder
 from k2_verifier_adapter.core.tally import Tally
@@ -444,3 +454,60 @@ def test_backslashes_are_read_once_for_a_secret(start: str) -> None:
 def test_a_fence_is_taken_off_in_one_pass(text: str, repairable: bool) -> None:
     """A long run of spaces between two fences, or behind one, is looked at once."""
     assert is_repairable(text) is repairable
+
+
+# --- what an answer may become --------------------------------------------------------------------
+
+
+def _with_list(items):
+    listed = "[" + ",".join(["[]"] * items) + "]"
+    return json.dumps(
+        {
+            "choices": [{"message": {"content": "x"}, "finish_reason": "stop"}],
+            "x": 0,
+            "usage": {"total_tokens": 3},
+        }
+    ).replace('"x": 0', f'"x": {listed}')
+
+
+def test_an_answer_that_would_fill_the_memory_is_given_up():
+    """A few KB of gzip unpack to millions of lists; they are counted in the text, and never made."""
+    response = parse_completion(_with_list(MAX_VALUES // 2 + 10))
+    assert isinstance(response, NotACompletion)
+    assert response.failure_class is FailureClass.RESPONSE_TOO_LARGE
+
+
+@pytest.mark.parametrize("events", [1, 30], ids=["in one event", "in many"])
+def test_a_stream_that_would_fill_the_memory_is_given_up(events, monkeypatch):
+    """Neither one event nor all lists of a stream together may hold more values than a body."""
+    most = 20_000
+    for module in (json_text, assembler_module):
+        monkeypatch.setattr(module, "MAX_VALUES", most)
+    assembler = ChunkAssembler()
+    listed = [[]] * (2 * most // events)
+    for _ in range(events):
+        choice = {"index": 0, "delta": {"x": listed}, "finish_reason": "stop"}
+        assembler.add(json.dumps({"choices": [choice]}, separators=(",", ":")).encode())
+    assert assembler.failed
+    assert assembler.result().failure_class is FailureClass.RESPONSE_TOO_LARGE
+
+
+def test_of_a_large_answer_only_what_matters_is_kept():
+    """What no report shows is dropped once it is judged; usage and message stay, and small answers as they are."""
+    case = decode_row(
+        {"messages": [{"role": "user", "content": "x"}], "should_call_tool": False}, 0, HistoryOptions()
+    )
+    identity = RequestIdentity("", "", {})
+    for items, whole in ((100, True), (100_000, False)):
+        text = _with_list(items)
+        record = ResponseRecord(0, 0, text, (), identity, 1, 0.1, None, "")
+        judged = judge_record(case, record)
+        kept = kept_of(judged, text)
+        assert (kept is judged) is whole
+        assert kept.response.message == {"content": "x"}
+        assert kept.response.completion["usage"] == {"total_tokens": 3}
+        assert (
+            len(kept.response.completion["x"])
+            == min(items, len(kept.response.completion["x"]))
+            <= KEPT_ELEMENTS
+        )

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from k2_verifier_adapter.core.failure_classes import FailureClass
-from k2_verifier_adapter.core.json_text import shown
+from k2_verifier_adapter.core.json_text import MAX_VALUES, JsonTextError, check_values, shown
 from k2_verifier_adapter.core.responses import NotACompletion, Response, read_completion
 from k2_verifier_adapter.core.streams.envelopes import Envelope, find_envelope
 from k2_verifier_adapter.core.streams.frames import FrameWatch
@@ -124,6 +124,9 @@ class ChunkAssembler:
         self._begun = False
         self._usage: Any = None
         self._bad_event: str | None = None
+        self._too_many = False
+        self._event = ""
+        self._values = 0
         self._envelope: Envelope | None = None
         self._pieces: list[Any] = []
         self._learnt_at = 0
@@ -132,7 +135,7 @@ class ChunkAssembler:
     @property
     def failed(self) -> bool:
         """Whether what has come so far already makes the request a failed one."""
-        return self.error is not None or self._bad_event is not None
+        return self.error is not None or self._bad_event is not None or self._too_many
 
     @property
     def has_output(self) -> bool:
@@ -168,6 +171,12 @@ class ChunkAssembler:
             # The first failure counts, in however many reads the events come.
             return
         self._forget_envelope()
+        try:
+            check_values(text)
+        except JsonTextError:
+            self._too_many = True
+            return
+        self._event = text
         try:
             chunk = json.loads(text)
         except ValueError as error:
@@ -275,6 +284,9 @@ class ChunkAssembler:
         elif isinstance(value, list):
             self.outputs += bool(value)
             self._lists.setdefault(name, []).extend(value)
+            # Counted by commas, those of the whole event: a bound is enough.
+            self._values += 1 + self._event.count(",")
+            self._too_many = self._too_many or self._values > MAX_VALUES
         elif value is not None:
             self._fields[name] = value
 
@@ -329,6 +341,10 @@ class ChunkAssembler:
             return NotACompletion(FailureClass.STREAM_ERROR_EVENT, f"error event: {shown(self.error, 300)}")
         if self._bad_event is not None:
             return NotACompletion(FailureClass.NOT_A_COMPLETION, self._bad_event)
+        if self._too_many:
+            return NotACompletion(
+                FailureClass.RESPONSE_TOO_LARGE, f"it may hold more than {MAX_VALUES:,} values"
+            )
         if not self.events:
             return NotACompletion(
                 FailureClass.NOT_A_COMPLETION, "a stream was asked for and the body is no event stream"
