@@ -7,6 +7,7 @@ import pytest
 
 from k2_verifier_adapter.data import bundled_rows_path
 from k2_verifier_adapter.errors import BadRowsError, DataError
+from k2_verifier_adapter.evalscope_plugin.loading import case_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # third-party deprecations at import
@@ -65,7 +66,7 @@ def test_the_rows_bytes_survive_the_hub_cache(hub, tmp_path):
     _, samples = load(tmp_path)
     kept = 0
     for row, sample in zip(rows, samples, strict=True):
-        case = sample.metadata["case"]
+        case = case_of(sample.metadata)
         if not case.repairs.any and row["messages"].isascii():
             assert case.messages_json.decode() == row["messages"]
             kept += 1
@@ -79,7 +80,7 @@ def test_a_second_load_comes_from_the_cache(hub, tmp_path):
     load(tmp_path)
     adapter, samples = load(tmp_path, limit=5, repeats=2)
     assert len(asked) == 1
-    assert [sample.metadata["case"].index for sample in samples] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert [case_of(sample.metadata).index for sample in samples] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert adapter.rows["k2_thinking"].info.source == "evalscope/K2VendorVerifier"
 
 
@@ -87,11 +88,11 @@ def test_a_shuffled_row_keeps_its_number(hub, tmp_path):
     """Shuffling changes the order of the samples, not which row each of them is."""
     _, rows = hub
     _, samples = load(tmp_path, dataset_args={"k2_verifier": {"shuffle": True}})
-    numbers = [sample.metadata["case"].index for sample in samples]
+    numbers = [case_of(sample.metadata).index for sample in samples]
     assert sorted(numbers) == list(range(len(rows)))
     assert numbers != sorted(numbers)
     for sample in samples[:20]:
-        case = sample.metadata["case"]
+        case = case_of(sample.metadata)
         assert json.loads(case.tools_json) == json.loads(rows[case.index]["tools"])
 
 
