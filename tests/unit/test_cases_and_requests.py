@@ -540,7 +540,7 @@ def test_the_token_limit(parameters: dict[str, Any] | None, limit: int | None) -
 def test_prompt_tokens_are_estimated_by_characters() -> None:
     """2.5 ASCII characters make a token, or 1.1 others, raw or escaped; parts add up."""
     assert estimate_prompt_tokens() == estimate_prompt_tokens(None) == 0
-    assert estimate_prompt_tokens(b"x" * 25) == pytest.approx(10)
+    assert estimate_prompt_tokens(None, b"x" * 25) == pytest.approx(10)
     assert estimate_prompt_tokens("一".encode() * 11) == pytest.approx(10)
     assert estimate_prompt_tokens(rb"\u4e2d" * 11, b"x" * 25) == pytest.approx(20)
     assert estimate_prompt_tokens(rb"\u4e2d" + "好xxxxx".encode()) == pytest.approx(2 / 1.1 + 2)
