@@ -51,7 +51,7 @@ SPELLINGS = {
 def unspelled(text):
     """Undo what spells single ASCII characters, as a reader of a report would."""
     return re.sub(
-        r"\\+u00([2-7].)|\\+x([2-7].)|%([2-7].)|&#x([2-7].);",
+        r"\\+u00([2-7][0-9a-fA-F])|\\+x([2-7][0-9a-fA-F])|%([2-7][0-9a-fA-F])|&#x([2-7][0-9a-fA-F]);",
         lambda match: chr(int(next(filter(None, match.groups())), 16)),
         text,
     )
