@@ -9,18 +9,19 @@ import shutil
 import subprocess
 import sysconfig
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from support.forks import installed
 from support.raw_server import RawServer, reply, says
 from support.runs import bundled_rows, without_proxy, write_rows
 
 from k2_verifier_adapter.simulator import SimulatedVendor, profile_named
-from k2_verifier_adapter.version import __version__
 
 DOCS = Path(__file__).parents[2] / "docs"
 FILE = DOCS / "examples" / "k2-verifier.yml"
@@ -155,6 +156,9 @@ def job(place, folder, url="http://127.0.0.1:9/v1", **more):
         "K2_VERIFIER_ROWS": str(place / "rows.jsonl"),
         "LIMIT": "100",
         "BASELINE_RUN": "",
+        "KEEP_RUN": "false",
+        "SOURCE": "https://git.example.com/k2-verifier-adapter.git",
+        "REVISION": "0" * 40,
     }
     return Job(folder, {**environment(place), **variables, **more})
 
@@ -230,10 +234,46 @@ def test_the_token_may_only_read():
     assert "permissions" not in JOB
 
 
-def test_the_version_is_this_one():
-    """What the page and the file install is this version."""
-    versions = set(re.findall(r"k2-verifier-adapter==([\w.]+)", PAGE + TEXT))
-    assert versions == {__version__}
+def test_the_lock_is_of_this_package():
+    """What is installed by hash is all that the package names, in versions that it takes, and what builds it."""
+    lock = (DOCS / "examples" / "requirements.txt").read_text(encoding="utf-8")
+    entries = re.findall(r"^([\w.-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", lock, re.MULTILINE)
+    assert len(entries) == lock.count("==")
+    locked = {name: version for name, version, _ in entries}
+    assert "hatchling" in locked
+    for wanted in map(Requirement, metadata.requires("k2-verifier-adapter") or ()):
+        if wanted.marker is None or wanted.marker.evaluate({"python_version": "3.12", "extra": ""}):
+            assert wanted.specifier.contains(locked[wanted.name]), wanted
+
+
+def test_only_the_revision_is_installed(place, tmp_path):
+    """The code is that of the commit, whatever the branch holds by now; no name is looked up on an index."""
+    source, said = tmp_path / "source", tmp_path / "said"
+    git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    subprocess.run(["git", "init", "--quiet", str(source)], check=True)
+    for content in ("trusted", "taken over"):
+        (source / "code").write_text(content)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "--quiet", "-m", content], check=True)
+    (tmp_path / "bin").mkdir()
+    pip = tmp_path / "bin" / "pip"
+    pip.write_text(f'#!/bin/sh\necho "$@" >> {said}\n')
+    pip.chmod(0o755)
+    first = subprocess.run([*git, "rev-parse", "HEAD~1"], check=True, capture_output=True, text=True).stdout
+    variables = {"SOURCE": source.as_uri(), "REVISION": first.strip()}
+    done = job(place, tmp_path / "job", **variables)
+    done.variables["PATH"] = f"{pip.parent}{os.pathsep}{done.variables['PATH']}"
+    done.run("Install")
+    assert done.codes == {"Install": 0}, done.logs
+    assert (done.folder / "workspace" / "k2-adapter" / "code").read_text() == "trusted"
+    needs, package = said.read_text().splitlines()
+    assert "--require-hashes" in needs
+    assert package.endswith("--no-index --no-build-isolation ./k2-adapter")
+    for command in filter(
+        re.compile("(pip|git) ").match, map(str.strip, STEPS["Install"]["run"].splitlines())
+    ):
+        ours = command.replace('"$SOURCE" "$REVISION"', '"$K2_VERIFIER_SOURCE" "$K2_VERIFIER_REVISION"')
+        assert ours.replace('"$REVISION"', '"$K2_VERIFIER_REVISION"') in gitlab()["script"]
 
 
 def test_the_smoke_run_is_the_recommended_one():
@@ -306,6 +346,33 @@ def test_a_limit_that_is_none_is_refused(place, tmp_path, limit):
     done = job(place, tmp_path / "job", LIMIT=limit).run("Settings")
     assert done.codes == {"Settings": 2}
     assert commands(done.logs["Settings"]) == ["::error::the limit must be a number of rows, or all"]
+    assert "GATE" not in done.variables
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("K2_VERIFIER_API_URL", "http://example.com/v1"),
+        ("K2_VERIFIER_API_URL", "https://example.com/v1\napi_key: x"),
+        ("K2_VERIFIER_MODEL", "../../x y"),
+        ("K2_VERIFIER_SUBSET", "../../x"),
+        ("K2_VERIFIER_SUBSET", "/tmp/x"),
+        ("K2_VERIFIER_SUBSET", 'x"]\nwork_dir: "/tmp'),
+        ("BASELINE_RUN", "7; exit 0"),
+        ("KEEP_RUN", "yes"),
+        ("SOURCE", "--upload-pack=x"),
+        ("SOURCE", "ext::sh"),
+        ("REVISION", "main"),
+        ("REVISION", ""),
+    ],
+)
+def test_a_value_that_is_not_as_it_should_be_ends_the_job(place, tmp_path, name, value):
+    """Each value is checked whole before anything is installed or sent, and its name is said, not the value."""
+    assert JOB["steps"][0] is STEPS["Settings"]
+    done = job(place, tmp_path / "job", **{name: value}).run("Settings")
+    assert done.codes == {"Settings": 2}
+    (said,) = commands(done.logs["Settings"])
+    assert said.startswith(f"::error::{name} is not as it should be: ")
     assert "GATE" not in done.variables
 
 
@@ -394,7 +461,7 @@ def gitlab():
 def test_the_script_for_any_other_ci(place, vendors, tmp_path):
     """GitLab's script ends with the gate's exit code and leaves the files that its job collects."""
     found = gitlab()
-    script = "\n".join(line for line in found["script"].splitlines() if not line.startswith("pip install"))
+    script = "\n".join(line for line in found["script"].splitlines() if not line.startswith(("pip ", "git ")))
     done = subprocess.run(
         ["sh", "-e", "-c", script],
         cwd=tmp_path,
