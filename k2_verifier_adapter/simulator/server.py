@@ -7,6 +7,7 @@ import contextlib
 import hmac
 import json
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -35,14 +36,28 @@ from k2_verifier_adapter.simulator.profiles import Profile, profile_named
 from k2_verifier_adapter.simulator.truth import Truth
 from k2_verifier_adapter.simulator.wire import JSON_TYPE, StreamSettings, Wire, error_body
 
+if sys.version_info >= (3, 11):
+    deadline = asyncio.timeout
+else:
+    import async_timeout
+
+    deadline = async_timeout.timeout
+
 LOOPBACK = "127.0.0.1"
 
-_LARGEST_REQUEST = 256 << 20
+_LARGEST_REQUEST = 32 << 20
+_MOST_UPLOADED = 128 << 20
+"""Bytes of the bodies that are being received, all together."""
+_UNSAID = 4 << 20
+"""What a body of unsaid size counts for."""
+_UPLOAD_S = 30.0
+"""Seconds in which a request's body has to be whole."""
+_NAMES = frozenset({LOOPBACK, "localhost"})
 _INTERNAL = "/__simulator__/"
 _STOPPING = web.AppKey("stopping", asyncio.Event)
 _BACKLOG = 1024
 _GRACE_S = 1.0
-"""Seconds that answers under way get at shutdown."""
+"""Seconds that answers under way get at shutdown, and an upload that was refused, to take the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,7 @@ class SimulatedVendor:
         retry_after_s: int = 1,
         oversized_bytes: int = 200 << 20,
         drip_interval_s: float = 1.0,
+        upload_s: float = _UPLOAD_S,
     ) -> None:
         """Decode the rows and prepare their official answers.
 
@@ -105,6 +121,7 @@ class SimulatedVendor:
             retry_after_s: What a `Retry-After` header says, in seconds from now.
             oversized_bytes: Size of a body that is too large, before it is compressed.
             drip_interval_s: Seconds between two bytes of an answer that drips.
+            upload_s: Seconds in which a request's body has to be whole.
 
         Raises:
             BadRowsError: If rows cannot be used.
@@ -122,6 +139,8 @@ class SimulatedVendor:
         self._stream_chunks = stream_chunks
         self._write_events_singly = write_events_singly
         self._record_requests = record_requests
+        self._upload_s = upload_s
+        self._uploaded = 0
         self._extent = Extent(retry_after_s, oversized_bytes, drip_interval_s)
 
     @contextlib.contextmanager
@@ -176,7 +195,13 @@ class SimulatedVendor:
         app.router.add_get("/v1/models/{model:.+}", self._one_model)
         app.router.add_get(f"{_INTERNAL}truth", self._state_truth)
         # Handlers are cancelled when the client leaves, so that no stall and no delay outlives it.
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_GRACE_S)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=_GRACE_S,
+            lingering_time=_GRACE_S,
+        )
         await runner.setup()
         try:
             try:
@@ -194,11 +219,14 @@ class SimulatedVendor:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Record the request and check its key."""
-        if request.path.startswith(_INTERNAL):
-            return await handler(request)
-        if self._record_requests:
-            body = await request.read()
+        """Refuse what a page of a browser sends, receive the body within bounds, check the key."""
+        if _host_of(request) not in _NAMES or "Origin" in request.headers:
+            return self._refuse(403, "only programs of this machine are served, by its loopback address")
+        if (body := await self._receive(request)) is None:
+            refusal = self._refuse(413, "the body is too large or was not whole in time")
+            refusal.force_close()
+            return refusal
+        if self._record_requests and not request.path.startswith(_INTERNAL):
             headers = request.headers.copy()
             self.requests.append(RecordedRequest(request.method, request.path_qs, headers, body))
         if self._api_key is not None:
@@ -215,6 +243,20 @@ class SimulatedVendor:
             body = error_body(error.status, f"{request.method} {request.path}: {error.reason}")
             allowed = {name: value for name, value in error.headers.items() if name == "Allow"}
             return web.Response(body=body, status=error.status, headers=allowed, content_type=JSON_TYPE)
+
+    async def _receive(self, request: web.Request) -> bytes | None:
+        """Give the body; None if it, or all that are under way, are too large or too slow."""
+        size = request.content_length or (_UNSAID if request.can_read_body else 0)
+        if size > _LARGEST_REQUEST or self._uploaded + size > _MOST_UPLOADED:
+            return None
+        self._uploaded += size
+        try:
+            async with deadline(self._upload_s):
+                return await request.read()
+        except (asyncio.TimeoutError, web.HTTPRequestEntityTooLarge):
+            return None
+        finally:
+            self._uploaded -= size
 
     def _refuse(self, status: int, message: str) -> web.Response:
         self.truth.refused[status] += 1
@@ -333,6 +375,11 @@ class FaithfulVendor(SimulatedVendor):
             return await wire.send_body(to_json(completion))
         chunks, done = self._endpoint.chunks(completion, include_usage=stream.include_usage)
         return await wire.send_events([*events(chunks), *([DONE] if done else [])])
+
+
+def _host_of(request: web.Request) -> str:
+    """Give the host that a request names, without its port."""
+    return request.headers.get("Host", "").rpartition(":")[0] or request.headers.get("Host", "")
 
 
 def _stream_settings(body: Mapping[str, Any], pieces: int | None) -> StreamSettings | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -301,6 +302,49 @@ def test_a_body_that_is_no_request_is_refused(body):
         error = json.loads(response.read())["error"]
         connection.close()
     assert (response.status, error["type"]) == (400, "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://example.com"},
+        {"Origin": "null"},
+        {"Host": "rebound.example.com"},
+        {"Host": "127.0.0.1.a:80"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/models", "/__simulator__/truth"])
+def test_no_page_of_a_browser_is_served(headers, path):
+    """What a page could send, from another origin or to a name that leads here, gets nothing; a program does."""
+    with SimulatedVendor(ROWS, OFFICIAL).running() as endpoint:
+        status, _, body = _exchange(endpoint, path, headers=headers)
+        assert (status, json.loads(body)["error"]["type"]) == (403, "permission_denied_error")
+        for name in ("localhost", f"127.0.0.1:{endpoint.port}"):
+            assert _exchange(endpoint, path, headers={"Host": name})[0] == 200
+
+
+def test_the_ledger_asks_for_the_key():
+    """With a key set, the answers are not told without it."""
+    with SimulatedVendor(ROWS, OFFICIAL, api_key="secret").running() as endpoint:
+        assert _exchange(endpoint, "/__simulator__/truth")[0] == 401
+        assert (
+            _exchange(endpoint, "/__simulator__/truth", headers={"Authorization": "Bearer secret"})[0] == 200
+        )
+
+
+@pytest.mark.parametrize(
+    "head", [f"Content-Length: {1 << 30}", "Content-Length: 5", "Transfer-Encoding: chunked"]
+)
+def test_an_upload_is_bounded(head):
+    """A body that is too large, or that never comes, is refused, and the connection ends."""
+    with SimulatedVendor(ROWS, OFFICIAL, upload_s=0.2).running() as endpoint:
+        with socket.create_connection(("127.0.0.1", endpoint.port), timeout=10) as connection:
+            connection.sendall(
+                f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n".encode()
+            )
+            said = b"".join(iter(lambda: connection.recv(4096), b""))
+        assert said.startswith(b"HTTP/1.1 413 ")
+        assert _chat(endpoint, CALL)[0] == 200
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "localhost", "::", ""])

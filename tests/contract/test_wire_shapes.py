@@ -193,7 +193,7 @@ def _writes(shape):
     """Give the HTTP chunks of a streamed answer, each of which is a write of the server."""
     vendor = SimulatedVendor(ROWS, profile_with({shape: 1}))
     body = json.dumps({"messages": STOPPING["messages"], "stream": True}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     with (
         vendor.running() as endpoint,
         socket.create_connection(("127.0.0.1", endpoint.port), 10) as connection,
