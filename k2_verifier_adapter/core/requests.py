@@ -11,7 +11,7 @@ from typing import Any
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
 from k2_verifier_adapter.core.json_text import differ, dumps_ascii, shown
 from k2_verifier_adapter.core.presets import PRESETS
-from k2_verifier_adapter.core.secrets import MASK, hide_secrets
+from k2_verifier_adapter.core.secrets import MASK, holds_secret
 
 ASCII_PER_TOKEN = 2.5
 """ASCII characters of messages and tools, as JSON, that make one prompt token."""
@@ -184,8 +184,10 @@ def _deciding(parameters: Mapping[str, Any]) -> dict[str, Any]:
 def _value_of(name: str, parameters: Mapping[str, Any]) -> str:
     if name not in parameters:
         return "not set"
-    value = hide_secrets({name: parameters[name]})[name]
-    return shown(value, 60) if isinstance(value, (int, float)) else "set otherwise"
+    value = parameters[name]
+    if isinstance(value, bool) or (isinstance(value, (int, float)) and not holds_secret(name)):
+        return shown(value, 60)
+    return "set otherwise"
 
 
 def upstream_hash(request: Mapping[str, Any]) -> str:

@@ -115,6 +115,11 @@ def is_secret_name(name: object) -> bool:
     return _SECRET_NAME.search(_plain(name)) is not None
 
 
+def holds_secret(name: object) -> bool:
+    """Whether all that stands under a key of a configuration is secret."""
+    return str(name).lower() in _HOLDERS or is_secret_name(name)
+
+
 def _plain(name: object) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", str(name)).lower().replace("_", "-")
 
@@ -132,7 +137,7 @@ def replace_secrets(value: Any, replace: Replace, *, name: str = "", held: bool 
                 item,
                 replace,
                 name=str(key),
-                held=held or str(key).lower() in _HOLDERS or is_secret_name(key),
+                held=held or holds_secret(key),
             )
             for key, item in value.items()
         }

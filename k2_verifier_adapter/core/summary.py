@@ -23,6 +23,7 @@ from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.presets import SelfAgreement
 from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.requests import differing_parameters, merge_parameters, official_parameters
+from k2_verifier_adapter.core.responses import reported_tokens
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.sampling import in_stratified_order
 from k2_verifier_adapter.core.tally import Tally
@@ -100,22 +101,18 @@ def summarize(facts: RunFacts, cases: Collection[Case], items: Iterable[Item]) -
 
     There is at most one item for each case and repeat.
     """
-    tally, observed, under_way = Tally(), Observed(), Observed()
+    tally, observed, tokens = Tally(), Observed(), 0
     items = list(items)
     asked = len(items)
     differing = not_as_official(facts, cases)
     if facts.complete and facts.stopping is not None:
         cases = in_stratified_order(cases, facts.stopping.seed)[: facts.stopping.cases]
         judged = {case.index for case in cases}
-        for item in items:
-            if item.case_index not in judged and not isinstance(item, FailedRequest):
-                under_way.add(
-                    item.response.completion,
-                    item.duration_s,
-                    raw=item.raw,
-                    masked=item.masked,
-                    attempts=item.attempts,
-                )
+        tokens = sum(
+            reported_tokens(item.response.completion, "total_tokens")
+            for item in items
+            if item.case_index not in judged and not isinstance(item, FailedRequest)
+        )
         items = [item for item in items if item.case_index in judged]
     # In the order of the cases: all that belongs to one case makes one cluster.
     for item in sorted(items, key=lambda item: (item.case_index, item.repeat)):
@@ -140,7 +137,6 @@ def summarize(facts: RunFacts, cases: Collection[Case], items: Iterable[Item]) -
     summary = build_summary(
         facts, tally, observed, count_repairs(cases), unanswered=unanswered, differing=differing
     )
-    tokens = under_way.usage["total_tokens"]
     return replace(summary, under_way=asked - len(items), under_way_tokens=tokens)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -176,22 +176,26 @@ def official_of_rows(path: Path | str, subset: str) -> OfficialAnswers:
     official = OfficialAnswers(RowsInfo("", "", synthetic=False), standard, has_rows=True)
     for case in decode_each(read_records(path, subset), str(path), HistoryOptions(), digest):
         synthetic = synthetic or case.synthetic
-        parameters = official.parameters(official_parameters(subset, case.parameters))
-        found = replace(_of_row(case, official.tools_texts), parameters=parameters)
-        official.cases[case.data_index] = found
+        official.cases[case.data_index] = _of_row(official, case, subset)
     official.facts.rows = len(official.cases)
     official.info = RowsInfo(str(path), digest.hexdigest(), synthetic)
     return official
 
 
-def _of_row(case: Case, texts: dict[bytes, bytes]) -> OfficialCase:
-    sent = marks_of({"messages": case.messages(), "tools": case.tools()})
+def _of_row(official: OfficialAnswers, case: Case, subset: str) -> OfficialCase:
+    messages = case.messages()
+    sent = marks_of({"messages": messages, "tools": case.tools()})
     # The case is decoded with its malformed arguments repaired, and says how many there were.
     marks = RequestMarks(sent.content, case.repairs.malformed_history, sent.ids)
-    input_role = bool(case.repairs.input_role)
-    tools = case.tools_json if not tools_in(case.messages()) else dumps_ascii(case.declared_tools()).encode()
-    tools = None if tools is None else texts.setdefault(tools, tools)
-    return OfficialCase(case.index, case.official, marks, tools, input_role)
+    tools = case.tools_json if not tools_in(messages) else dumps_ascii(case.declared_tools()).encode()
+    return OfficialCase(
+        index=case.index,
+        answer=case.official,
+        marks=marks,
+        tools_json=None if tools is None else official.tools_texts.setdefault(tools, tools),
+        input_role=bool(case.repairs.input_role),
+        parameters=official.parameters(official_parameters(subset, case.parameters)),
+    )
 
 
 def official_of_results(path: Path, subset: str | None, advance: Advance = lambda _: None) -> OfficialAnswers:
@@ -219,9 +223,7 @@ def official_of_results(path: Path, subset: str | None, advance: Advance = lambd
                 official.facts.duplicates.add(data_index)
             if result.repeat == 0 and not (again and not is_newer(result.last_run_at, run_at[data_index])):
                 run_at[data_index] = result.last_run_at
-                case = _of_result(result, data_index, official.tools_texts)
-                parameters = official.parameters(None if result.request is None else result.body)
-                official.cases[data_index] = replace(case, parameters=parameters)
+                official.cases[data_index] = _of_result(official, result, data_index)
         official.info = RowsInfo(str(path), lines.sha256(), synthetic=False)
     if not official.cases:
         raise DataError(
@@ -233,7 +235,7 @@ def official_of_results(path: Path, subset: str | None, advance: Advance = lambd
     return official
 
 
-def _of_result(result: Result, data_index: int, texts: dict[bytes, bytes]) -> OfficialCase:
+def _of_result(official: OfficialAnswers, result: Result, data_index: int) -> OfficialCase:
     body = result.body
     try:
         tools_json = dumps_ascii(body.get("tools") or []).encode()
@@ -250,5 +252,6 @@ def _of_result(result: Result, data_index: int, texts: dict[bytes, bytes]) -> Of
         index=data_index - 1,
         answer=answer,
         marks=None if result.request is None else marks_of(body),
-        tools_json=texts.setdefault(tools_json, tools_json),
+        tools_json=official.tools_texts.setdefault(tools_json, tools_json),
+        parameters=official.parameters(None if result.request is None else body),
     )
