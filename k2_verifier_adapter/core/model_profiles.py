@@ -7,13 +7,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.messages import calls_of
 from k2_verifier_adapter.data import read_data
 
+if TYPE_CHECKING:
+    from k2_verifier_adapter.core.cases import Case
+
 _ANY_ID = "any"
+
+_LONGEST_NAME = 200
+"""Characters of a model's name that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,6 @@ DEFAULT = "k2"
 """The profile of a model that is not known: K2's family is what this package is made for."""
 
 
-@lru_cache(maxsize=1_000)
 def choose_profile(*, model: str = "", subset: str = "", chosen: str | None = None) -> ModelProfile:
     """Choose the profile: the one that is asked for, the one of the model's name, else that of the subset.
 
@@ -79,6 +83,11 @@ def choose_profile(*, model: str = "", subset: str = "", chosen: str | None = No
     Raises:
         KeyError: If the one that is asked for does not exist.
     """
+    return _chosen(_read(model), subset, chosen)
+
+
+@lru_cache(maxsize=1_000)
+def _chosen(model: str, subset: str, chosen: str | None) -> ModelProfile:
     profiles = model_profiles()
     if chosen:
         return profiles[chosen]
@@ -91,13 +100,18 @@ def choose_profile(*, model: str = "", subset: str = "", chosen: str | None = No
 
 def profile_of_name(model: str) -> ModelProfile | None:
     """Give the profile that a model's name tells; None if it tells none."""
+    name = _read(model)
     fitting = [
         (len(piece), profile.name)
         for profile in model_profiles().values()
         for piece in profile.models
-        if re.search(rf"(?<![a-z0-9]){re.escape(piece)}(?![0-9])", model.lower()[:200])
+        if re.search(rf"(?<![a-z0-9]){re.escape(piece)}(?![0-9])", name)
     ]
     return model_profiles()[max(fitting)[1]] if fitting else None
+
+
+def _read(model: str) -> str:
+    return model.lower()[:_LONGEST_NAME]
 
 
 def profile_or_none(name: Any) -> str | None:
@@ -130,14 +144,19 @@ def lacking_reasoning(cases: Iterable[Case], profile: ModelProfile) -> list[int]
     """List the 0-based row numbers of the cases whose history lacks what the model's API demands."""
     if profile.history_reasoning == "no":
         return []
-    return [case.index for case in cases if without_reasoning(case.messages(), profile)]
+    held = "assistant" if profile.history_reasoning == "all" else "tool_calls"
+    return [
+        case.index for case in cases if case.mentions(held) and without_reasoning(case.messages(), profile)
+    ]
 
 
-DEMANDS = {
-    demand: tuple(profile for profile in model_profiles().values() if profile.history_reasoning == demand)
-    for demand in ("current_turn", "all")
-}
-"""The profiles by what they demand of a history."""
+@cache
+def profiles_by_demand() -> Mapping[str, tuple[ModelProfile, ...]]:
+    """Give the profiles by what they demand of a history, where they demand anything."""
+    return {
+        demand: tuple(profile for profile in model_profiles().values() if profile.history_reasoning == demand)
+        for demand in ("current_turn", "all")
+    }
 
 
 def _role(message: Any) -> Any:

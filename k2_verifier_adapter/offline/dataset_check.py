@@ -13,7 +13,7 @@ from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import dumps_ascii, shown
 from k2_verifier_adapter.core.judging.tool_calls import DeclaredTools
-from k2_verifier_adapter.core.model_profiles import DEMANDS, without_reasoning
+from k2_verifier_adapter.core.model_profiles import profiles_by_demand, without_reasoning
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.schemas.bounded_keywords import SchemaTimeoutError, time_budget
 from k2_verifier_adapter.core.schemas.compiled import CHECK_TIME_S, BrokenSchemaError, compile_schema
@@ -91,7 +91,7 @@ def _add(check: SubsetCheck, schemas: _Schemas, place: Place, case: Case) -> Non
     for name, value in case.parameters.items():
         check.parameters[name][dumps_ascii(value)] += 1
     messages = case.messages()
-    for demand, profiles in DEMANDS.items():
+    for demand, profiles in profiles_by_demand().items():
         if without_reasoning(messages, profiles[0]):
             check.without_reasoning.setdefault(demand, []).append(place)
     tools = case.declared_tools()

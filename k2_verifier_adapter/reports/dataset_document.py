@@ -17,7 +17,7 @@ from k2_verifier_adapter.core.dataset_findings import (
     SubsetCheck,
     ranges,
 )
-from k2_verifier_adapter.core.model_profiles import DEMANDS
+from k2_verifier_adapter.core.model_profiles import profiles_by_demand
 from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.printable import percent, plural
 from k2_verifier_adapter.core.self_agreement import chance_to_pass
@@ -191,7 +191,7 @@ def _notes(title: str, notes: Sequence[RowNote]) -> Iterator[Notes]:
 def _without_reasoning(check: SubsetCheck) -> Iterator[Notes]:
     """Name the rows that models which think refuse."""
     for demand, places in check.without_reasoning.items():
-        models = ", ".join(profile.title for profile in DEMANDS[demand])
+        models = ", ".join(profile.title for profile in profiles_by_demand()[demand])
         first = ", ".join(str(place) for place in places[:_FIRST_NOTES])
         more = ", ..." if len(places) > _FIRST_NOTES else ""
         line = (
