@@ -49,6 +49,8 @@ _WORDS: tuple[tuple[str, str], ...] = (
 )
 """Words that are a gateway's own, as its source and public reports have them."""
 
+_NAMES = (*dict.fromkeys(begin for begin, _, _ in _HEADERS), "via")
+
 _COMPILED = tuple((re.compile(pattern, re.IGNORECASE), name) for pattern, name in _WORDS)
 _MOST_HEADERS = 200
 _LONGEST_VIA = 60
@@ -59,7 +61,11 @@ def gateways_of(headers: Mapping[str, str]) -> tuple[str, ...]:
     """Name what the headers of a response say that it passed through, `via` in its own words."""
     found: dict[str, None] = {}
     for header, value in list(headers.items())[:_MOST_HEADERS]:
-        name, said = header.lower(), value.strip().lower()
+        name = header.lower()
+        # Nearly all headers of nearly all responses end here.
+        if not name.startswith(_NAMES):
+            continue
+        said = value.strip().lower()
         for begin, of_value, gateway in _HEADERS:
             if name.startswith(begin) and said.startswith(of_value):
                 found[gateway] = None
