@@ -12,7 +12,7 @@ import pytest
 from stored_runs import FACTS, calling, make_row, write_run
 
 from k2_verifier_adapter.core import json_text
-from k2_verifier_adapter.core.cases import RowError, decode_row
+from k2_verifier_adapter.core.cases import Case, RowError, decode_row
 from k2_verifier_adapter.core.counts import MAX_TEXT
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.history import HistoryOptions
@@ -373,6 +373,20 @@ def test_of_each_class_the_first_failures_are_listed(monkeypatch: pytest.MonkeyP
     assert kinds.count(FailureClass.DUPLICATE_TOOL_CALL_ID) == tool_calls.MAX_LISTED
     assert kinds.count(FailureClass.TRUNCATED_JSON) == 1
     assert judgement.tool_calls_valid is False
+
+
+def test_messages_are_decoded_once_however_many_calls_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every call with a token is held against the request's messages; these are decoded once a response."""
+    decoded = []
+    messages = Case.messages
+    monkeypatch.setattr(Case, "messages", lambda case: decoded.append(case) or messages(case))
+    calls = [
+        {"id": f"functions.f:{number}", "function": {"name": "f", "arguments": '{"a": "<|im_end|>"}'}}
+        for number in range(3)
+    ]
+    judgement = judge(case_of(), called(calls))
+    assert judgement.primary is FailureClass.SPECIAL_TOKEN_LEAK
+    assert len(decoded) == 1
 
 
 def test_undeclared_calls_use_up_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:

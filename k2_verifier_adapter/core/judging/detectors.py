@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from k2_verifier_adapter.core.cases import OfficialAnswer
@@ -243,6 +244,7 @@ def leaks_in_calls(
     A valid call may well be about markup: what stands in the request or in the official call is no leak.
     """
     found: dict[FailureClass, Failure] = {}
+    said_officially = cache(lambda: "\n".join(strings_in(list(official or ()))))
     for position, call in enumerate(calls):
         function = function_of(call)
         for field in ("name", "arguments"):
@@ -252,7 +254,7 @@ def leaks_in_calls(
                 continue
             markers, tokens = [*find_markers(text), *k3_tokens(text)], find_tokens(text)
             if position not in invalid:
-                said = "\n".join(strings_in(list(official or ())))
+                said = said_officially()
                 markers = [marker for marker in _not_quoted(markers, context.messages) if marker not in said]
                 tokens = [token for token in _not_quoted(tokens, context.messages) if token not in said]
                 tokens = [token for token in tokens if token not in THINK_TAGS and token[0] != "["]

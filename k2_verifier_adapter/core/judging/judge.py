@@ -5,8 +5,9 @@ The rules are those of `tool_calls_eval.py`; where a rule is a declared deviatio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from k2_verifier_adapter.core.cases import CaseLike
@@ -17,6 +18,7 @@ from k2_verifier_adapter.core.judging.arguments import notes_on
 from k2_verifier_adapter.core.judging.causes import Situation, primary_and_fixes
 from k2_verifier_adapter.core.judging.detectors import (
     LeakContext,
+    Messages,
     decision_failures,
     finish_failures,
     leak_failures,
@@ -72,6 +74,8 @@ def judge(
     calls = response.tool_calls
     official = case.official_tool_calls() if case.official.should_call else None
     called = response.bucket is FinishBucket.TOOL_CALLS and bool(calls)
+    # Decoded at most once, and only where something looks into them.
+    messages = cache(case.messages)
     # Decoded and compiled once for both sides, which mostly call the same tool.
     tools = DeclaredTools(case.declared_tools)
     found = tools.judge(calls) if called else []
@@ -82,7 +86,7 @@ def judge(
     unseen = has_unseen_tokens(response, texts)
     of_k3 = profile is not None and profile.markup == "k3"
     context = LeakContext(
-        messages=case.messages,
+        messages=messages,
         tools=tools,
         foreign=FOREIGN_TOKENS if of_k3 else FOREIGN_TO_K2,
         calls=bool(calls),
@@ -97,17 +101,16 @@ def judge(
     failures = [Failure(kind, _STREAM_DETAILS[kind]) for kind in anomalies]
     failures += finish_failures(response, case.official, token_limit)
     if called:
-        failures += _with_history(found, case)
+        failures += _with_history(found, messages)
     if calls:
         failures += leaks_in_calls(calls, invalid, official, context)
         any_form = profile is not None and profile.any_id
         absent = Variant.ABSENT_IN_STREAM if FailureClass.STREAM_ID_MISSING in anomalies else Variant.ABSENT
         failures += id_failures(calls, tools.names, any_form=any_form, absent=absent)
-        if any(case.mentions(call_id) for call_id in _ids_of(calls)):
-            failures += reused_ids(calls, case.messages)
+        failures += reused_ids(calls, messages, case.mentions)
     failures += leak_failures(texts, context)
-    loop = degenerate_text(texts, case.messages)
-    history = case.messages if calls and case.mentions("tool_call_id") else _no_messages
+    loop = degenerate_text(texts, messages)
+    history = messages if calls and case.mentions("tool_call_id") else _no_messages
     repeated = repeated_call(calls, official, history, official_calls=case.official.should_call)
     failures += filter(None, (loop, repeated))
     lost = not calls and case.official.should_call and loop is None
@@ -164,22 +167,15 @@ def _ends_with_calls(response: Response) -> bool:
     return isinstance(choice, dict) and choice.get("native_finish_reason") in ("tool_calls", "tool_use")
 
 
-def _ids_of(calls: list[Any]) -> Iterator[str]:
-    for call in calls:
-        call_id = call.get("id") if isinstance(call, dict) else None
-        if isinstance(call_id, str) and call_id:
-            yield call_id
-
-
 def _has_usage(response: Response) -> bool:
     return reported_tokens(response.completion, "completion_tokens") > 0
 
 
-def _with_history(found: list[Failure], case: CaseLike) -> list[Failure]:
+def _with_history(found: list[Failure], request_messages: Messages) -> list[Failure]:
     """Say of undeclared tools whether the request's messages name them."""
     if not any(failure.failure_class is FailureClass.UNDECLARED_TOOL for failure in found):
         return found
-    messages = case.messages()
+    messages = request_messages()
     if messages is None:
         return found
     names = names_in_history(messages)

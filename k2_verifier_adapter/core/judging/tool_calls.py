@@ -299,8 +299,20 @@ def _odd_id(call_id: str, declared: Collection[str], tool: str | None, *, any_fo
     )
 
 
-def reused_ids(calls: Sequence[Any], messages: Callable[[], Sequence[Any] | None]) -> list[Failure]:
-    """List the ids that a call of the history has as well: a client then answers the wrong call."""
+def reused_ids(
+    calls: Sequence[Any], messages: Callable[[], Sequence[Any] | None], mentioned: Callable[[str], bool]
+) -> list[Failure]:
+    """List the ids that a call of the history has as well: a client then answers the wrong call.
+
+    `mentioned` says whether an id may stand in the messages; where none may, these are not decoded.
+    """
+    identified = [
+        (position, call)
+        for position, call in enumerate(calls[:MAX_LISTED])
+        if isinstance(call, dict) and isinstance(call.get("id"), str)
+    ]
+    if not any(call["id"] and mentioned(call["id"]) for _, call in identified):
+        return []
     ids = (call.get("id") for message in messages() or () for call in calls_of(message))
     given = {identifier for identifier in ids if isinstance(identifier, str)}
     return [
@@ -310,8 +322,8 @@ def reused_ids(calls: Sequence[Any], messages: Callable[[], Sequence[Any] | None
             position,
             name_of(call),
         )
-        for position, call in enumerate(calls[:MAX_LISTED])
-        if isinstance(call, dict) and isinstance(call.get("id"), str) and call["id"] in given
+        for position, call in identified
+        if call["id"] in given
     ]
 
 
