@@ -30,7 +30,7 @@ STOP_TEXT = (
 
 DONE = b"data: [DONE]\n\n"
 
-_BYTES_A_TOKEN = 4
+BYTES_A_TOKEN = 4
 """Rough size of a token; usage needs to be plausible, not exact."""
 
 _PIECE = 24
@@ -63,7 +63,7 @@ def official_completion(row: Mapping[str, Any], case: Case, model: str) -> Compl
             "model": model,
             "system_fingerprint": FINGERPRINT,
             "choices": [{"index": 0, "message": message, "finish_reason": _finish_reason(case)}],
-            "usage": {"prompt_tokens": prompt_bytes // _BYTES_A_TOKEN + 1},
+            "usage": {"prompt_tokens": prompt_bytes // BYTES_A_TOKEN + 1},
         }
     )
 
@@ -72,7 +72,7 @@ def with_usage(completion: Completion) -> Completion:
     """Recount the completion tokens after the message changed; the prompt tokens stay."""
     text = json.dumps(completion["choices"][0]["message"], ensure_ascii=False)
     prompt = completion["usage"]["prompt_tokens"]
-    generated = len(text) // _BYTES_A_TOKEN + 1
+    generated = len(text) // BYTES_A_TOKEN + 1
     usage = {"prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated}
     return {**completion, "usage": usage}
 
@@ -109,7 +109,7 @@ def as_demanded(
 
 def _cut(completion: Completion, max_tokens: int) -> Completion:
     """End an answer at its token limit: reasoning first, then the content, then the calls."""
-    left = max_tokens * _BYTES_A_TOKEN
+    left = max_tokens * BYTES_A_TOKEN
     message = dict(completion["choices"][0]["message"])
     for field in _TEXT_FIELDS:
         if isinstance(message.get(field), str):
@@ -223,6 +223,11 @@ def altered(completion: Completion, finish_reason: str | None, **members: Any) -
     message = {**choice["message"], **members}
     message = {key: value for key, value in message.items() if value is not None}
     return {**completion, "choices": [{**choice, "message": message, "finish_reason": finish_reason}]}
+
+
+def with_choice(chunk: Chunk, **members: Any) -> Chunk:
+    """Give a copy of a chunk whose choices have other members."""
+    return {**chunk, "choices": [{**choice, **members} for choice in chunk["choices"]]}
 
 
 def with_calls(completion: Completion, calls: list[dict[str, Any]]) -> Completion:

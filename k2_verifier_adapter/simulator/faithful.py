@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator
 from k2_verifier_adapter.core.model_profiles import ModelProfile, without_reasoning
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.simulator.completions import (
+    BYTES_A_TOKEN,
     CREATED,
     FINGERPRINT,
     Chunk,
@@ -26,8 +27,10 @@ from k2_verifier_adapter.simulator.completions import (
     call_deltas,
     calls_of,
     chunks_of,
+    finish_of,
     is_terminal,
     with_calls,
+    with_choice,
     with_usage,
 )
 from k2_verifier_adapter.simulator.faults import suggestion
@@ -46,7 +49,6 @@ _FIXED: Mapping[str, tuple[float, ...]] = MappingProxyType(
     }
 )
 _MOST_CHOICES = 5
-_BYTES_A_TOKEN = 4
 _COUNTED = {'[{"content":"你好","role":"assistant"}]': 99}
 """Prompt tokens of K3's reference with the effort high, from KVV's README."""
 
@@ -301,7 +303,7 @@ def _prompt_tokens(body: Body) -> int:
     text = json.dumps(body["messages"], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     if text in _COUNTED:
         return _COUNTED[text]
-    return (len(text) + len(json.dumps(body.get("tools") or []))) // _BYTES_A_TOKEN + 1
+    return (len(text) + len(json.dumps(body.get("tools") or []))) // BYTES_A_TOKEN + 1
 
 
 # --- faults --------------------------------------------------------------------------------------
@@ -336,9 +338,7 @@ def _double_calls(completion: Completion, _: Body) -> Completion:
 
 
 def _member(name: str, value: Any) -> Callable[[Completion, Body], Completion]:
-    return lambda completion, _: altered(
-        completion, completion["choices"][0]["finish_reason"], **{name: value}
-    )
+    return lambda completion, _: altered(completion, finish_of(completion), **{name: value})
 
 
 def _plain_text(completion: Completion, body: Body) -> Completion:
@@ -360,11 +360,7 @@ def _without_usage(completion: Completion, _: Body) -> Completion:
 
 def _lose_calls(chunks: list[Chunk]) -> list[Chunk]:
     kept = [chunk for chunk in chunks if not call_deltas(chunk)]
-    return [_with(chunk, finish_reason="stop") if is_terminal(chunk) else chunk for chunk in kept]
-
-
-def _with(chunk: Chunk, **members: Any) -> Chunk:
-    return {**chunk, "choices": [{**choice, **members} for choice in chunk["choices"]]}
+    return [with_choice(chunk, finish_reason="stop") if is_terminal(chunk) else chunk for chunk in kept]
 
 
 def _with_delta(chunk: Chunk, **members: Any) -> Chunk:

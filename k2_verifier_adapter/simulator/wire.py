@@ -24,6 +24,7 @@ from k2_verifier_adapter.simulator.completions import (
     chunks_of,
     is_terminal,
     to_json,
+    with_choice,
 )
 
 JSON_TYPE = "application/json"
@@ -95,7 +96,7 @@ def _join_finish(chunks: list[Chunk], _: Any) -> list[Chunk]:
     if position <= 1:
         return chunks
     (terminal,) = chunks[position]["choices"]
-    joined = _with_choice(chunks[position - 1], finish_reason=terminal["finish_reason"])
+    joined = with_choice(chunks[position - 1], finish_reason=terminal["finish_reason"])
     return [*chunks[: position - 1], joined, *chunks[position + 1 :]]
 
 
@@ -108,11 +109,7 @@ def _add_usage(chunks: list[Chunk], usage: Any) -> list[Chunk]:
 def _move_usage(chunks: list[Chunk], usage: Any) -> list[Chunk]:
     """Report the usage inside the last choice, as Moonshot's own API does."""
     *before, last = [chunk for chunk in chunks if chunk["choices"]]
-    return [*before, _with_choice(last, usage=usage)]
-
-
-def _with_choice(chunk: Chunk, **members: Any) -> Chunk:
-    return {**chunk, "choices": [{**choice, **members} for choice in chunk["choices"]]}
+    return [*before, with_choice(last, usage=usage)]
 
 
 def _add_to_deltas(**defaults: Any) -> Callable[[list[Chunk], Any], list[Chunk]]:

@@ -212,7 +212,8 @@ def _merged(completion: Completion) -> Completion:
     return with_calls(completion, [merged])
 
 
-def _unchanged(completion: Completion, _: Case, __: Random) -> Completion | None:
+def unchanged(completion: Completion, _: Case, __: Random) -> Completion | None:
+    """Leave the answer as it is: the fault is in the stream, or in what stands beside it."""
     return completion
 
 
@@ -273,12 +274,12 @@ FAULTS = (
     ),
     PayloadFault(
         C.STREAM_ID_MISSING,
-        _unchanged,
+        unchanged,
         calls=True,
         stream=True,
         rewrite=partial(_drop_from_deltas, "id"),
         seen=_without_ids,
     ),
     PayloadFault(C.STREAM_NAME_REPEATED, _has_arguments, calls=True, stream=True, rewrite=_repeat_names),
-    PayloadFault(C.STREAM_IGNORED, _unchanged, stream=True, as_body=True),
+    PayloadFault(C.STREAM_IGNORED, unchanged, stream=True, as_body=True),
 )

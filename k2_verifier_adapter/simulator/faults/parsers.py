@@ -21,7 +21,7 @@ from k2_verifier_adapter.simulator.completions import (
     is_terminal,
     with_calls,
 )
-from k2_verifier_adapter.simulator.faults.answers import PayloadFault
+from k2_verifier_adapter.simulator.faults.answers import PayloadFault, unchanged
 
 _MANY = 6
 """Calls that a model in a loop makes."""
@@ -181,10 +181,6 @@ def _with_empty_calls(chunks: list[Chunk]) -> list[Chunk]:
     return [changed[0], empty, last, *changed[1:]]
 
 
-def _unchanged(completion: Completion, _: Case, __: Random) -> Completion | None:
-    return completion
-
-
 def _as_messages(chunks: list[Chunk]) -> list[Chunk]:
     changed = copy.deepcopy(chunks)
     for chunk in changed:
@@ -228,11 +224,11 @@ FAULTS = (
         C.STREAM_EMPTY_TOOL_CALLS, _without_calls, calls=True, stream=True, rewrite=_with_empty_calls
     ),
     PayloadFault(
-        C.STREAM_MESSAGE_FOR_DELTA, _unchanged, stream=True, rewrite=_as_messages, seen=_saying_nothing
+        C.STREAM_MESSAGE_FOR_DELTA, unchanged, stream=True, rewrite=_as_messages, seen=_saying_nothing
     ),
     PayloadFault(
         C.CALL_IN_OTHER_CHOICE,
-        _unchanged,
+        unchanged,
         calls=True,
         stream=True,
         rewrite=_in_choice_1,
