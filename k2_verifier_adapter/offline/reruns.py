@@ -13,7 +13,7 @@ from pathlib import Path
 from k2_verifier_adapter.formats.lines import json_objects
 from k2_verifier_adapter.formats.upstream import data_index_of, is_newer, repeat_of, run_at_of
 
-_BEGINNING = re.compile(rb'\{"data_index": ?([1-9]\d{0,17}),')
+_BEGINNING = re.compile(rb'\{"data_index": ?([1-9]\d{0,17}),(?: ?"repeat": ?(0|[1-9]\d{0,8}),)?')
 """How upstream's lines begin, and this package's: what is behind it need not be decoded."""
 
 
@@ -38,17 +38,14 @@ def find_dropped(logs: Iterable[Iterable[bytes]], again: Iterable[Iterable[bytes
 
     Both arguments give the lines; those of a `data_index` that has several are decoded the second time.
     """
-    seen: set[int] = set()
-    several: set[int] = set()
-    for _, data_index, _ in _indexed(logs):
-        (several if data_index in seen else seen).add(data_index)
+    several = _with_several_lines(logs)
     if not several:
         return NOTHING_DROPPED
     superseded: set[int] = set()
     newest: dict[tuple[int, int], tuple[int, str | None]] = {}
     stretches: dict[int, int] = {}
-    stretch, last = 0, 0
-    for number, data_index, line in _indexed(again):
+    stretch = last = 0
+    for number, data_index, _, line in _indexed(again):
         if data_index != last:
             stretch, last = stretch + 1, data_index
         if data_index not in several:
@@ -73,24 +70,46 @@ def find_dropped(logs: Iterable[Iterable[bytes]], again: Iterable[Iterable[bytes
     return Dropped(frozenset(superseded), frozenset(apart))
 
 
-def _indexed(logs: Iterable[Iterable[bytes]]) -> Iterator[tuple[int, int, bytes]]:
-    """Give the lines that name a sample: number, `data_index` and text."""
+def _with_several_lines(logs: Iterable[Iterable[bytes]]) -> set[int]:
+    """List the `data_index` of several lines, unless they stand in a row and begin with different repeats."""
+    seen: set[int] = set()
+    several: set[int] = set()
+    in_row: set[int | None] = set()
+    last = 0
+    for _, data_index, repeat, _ in _indexed(logs):
+        if data_index != last:
+            if data_index in seen:
+                several.add(data_index)
+            in_row, last = set(), data_index
+        elif repeat is None or not in_row.isdisjoint({repeat, None}):
+            several.add(data_index)
+        in_row.add(repeat)
+        seen.add(data_index)
+    return several
+
+
+def _indexed(logs: Iterable[Iterable[bytes]]) -> Iterator[tuple[int, int, int | None, bytes]]:
+    """Give the lines that name a sample: number, `data_index`, the repeat if it begins with it, and text."""
     number = 0
     for lines in logs:
         for line in lines:
             number += 1
-            data_index = line_data_index(line, number)
+            data_index, repeat = _sample_of(line, number)
             if data_index is not None:
-                yield number, data_index, line
+                yield number, data_index, repeat, line
 
 
 def line_data_index(line: bytes, number: int) -> int | None:
     """Give the sample that a line answers, decoding it only where it has to be."""
+    return _sample_of(line, number)[0]
+
+
+def _sample_of(line: bytes, number: int) -> tuple[int | None, int | None]:
     if match := _BEGINNING.match(line):
-        return int(match[1])
+        return int(match[1]), None if match[2] is None else int(match[2])
     for _, value in json_objects((line,), number):
-        return data_index_of(value) if isinstance(value, dict) else None
-    return None
+        return data_index_of(value) if isinstance(value, dict) else None, None
+    return None, None
 
 
 @contextmanager

@@ -180,6 +180,24 @@ def test_blocks_are_the_file(lines: list[bytes], size: int) -> None:
     assert numbers == [5, *(block.first_line + len(block.lines) for block in blocks)]
 
 
+LINES_OF_A_SAMPLE = st.tuples(
+    st.integers(1, 3), st.sampled_from([None, 0, 1, 2]), st.sampled_from([None, "1", "2"])
+)
+
+
+@given(st.lists(LINES_OF_A_SAMPLE, max_size=12))
+@settings(max_examples=100)
+def test_a_line_need_not_begin_with_its_mark(named: list[tuple[int, int | None, str | None]]) -> None:
+    """The same lines count wherever they say what they are of; at the beginning, it is read without decoding."""
+    began, ended = [], []
+    for data_index, repeat, run_at in named:
+        said = {"data_index": data_index, "repeat": repeat, "last_run_at": run_at}
+        kept = {name: value for name, value in said.items() if value is not None}
+        began.append(json.dumps(kept | {"status": "success"}).encode())
+        ended.append(json.dumps({"status": "success"} | kept).encode())
+    assert find_dropped([began], [began]) == find_dropped([ended], [ended])
+
+
 def test_rows_reach_an_engine_too(tmp_path: Path) -> None:
     """Tools and calls of rows are read where the blocks are scored, from a copy of the same index."""
     rows = [
