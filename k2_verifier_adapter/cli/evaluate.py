@@ -164,8 +164,8 @@ def say_estimate(
 ) -> None:
     """Print what a run would send, and what a verdict will probably cost."""
     from k2_verifier_adapter.core.json_text import dumps_ascii
+    from k2_verifier_adapter.core.observed import Prices
     from k2_verifier_adapter.core.printable import printable
-    from k2_verifier_adapter.evalscope_plugin.costs import Prices
     from k2_verifier_adapter.evalscope_plugin.running import estimate_eval
 
     with contextlib.redirect_stdout(sys.stderr):

@@ -1,4 +1,4 @@
-"""What the responses of a run say of themselves: who served them, what they used, how long they took."""
+"""What the responses of a run say of themselves: who served them, how long they took, what they cost."""
 
 from __future__ import annotations
 
@@ -11,8 +11,58 @@ from typing import Any
 
 from k2_verifier_adapter.core.counts import count_text, merge_texts
 from k2_verifier_adapter.core.gateways import router_of
+from k2_verifier_adapter.core.judged import Item
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.responses import reported_tokens
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a million tokens cost, in whatever currency; None where it is not given."""
+
+    prompt: float | None = None
+    completion: float | None = None
+
+
+NO_PRICES = Prices()
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a run has cost, by the answers and failed requests that are kept of it.
+
+    Attributes:
+        requests: Requests that were sent, retries included.
+        silent: Answers that report no tokens.
+    """
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    silent: int = 0
+
+    def add(self, item: Item) -> None:
+        """Take in what became of one request, under way at a decision or not."""
+        self.requests += item.attempts
+        if not isinstance(item, FailedRequest):
+            completion = item.response.completion
+            prompt, answer = (
+                reported_tokens(completion, f"{kind}_tokens") for kind in ("prompt", "completion")
+            )
+            self.prompt_tokens += prompt
+            self.completion_tokens += answer
+            self.silent += not prompt + answer
+
+    def price(self, prices: Prices) -> float | None:
+        """Give what the reported tokens cost; None without prices, or if no answer reports any."""
+        tokens = self.prompt_tokens + self.completion_tokens
+        if prices == NO_PRICES or not tokens:
+            return None
+        prompt, completion = prices.prompt or 0.0, prices.completion or 0.0
+        return (self.prompt_tokens * prompt + self.completion_tokens * completion) / _MILLION
 
 
 @dataclass(slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.forecast import Assumed, cost
+from k2_verifier_adapter.core.observed import NO_PRICES, Prices
 from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.statistics.sequential import FIXED, Design, plan
 from k2_verifier_adapter.core.verdict import Requirements
@@ -16,17 +17,6 @@ BAD = 0.60
 """F1 of the bad vendor."""
 
 _MILLION = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """What a million tokens cost, in whatever currency; None where it is not given."""
-
-    prompt: float | None = None
-    completion: float | None = None
-
-
-NO_PRICES = Prices()
 
 
 def verdict_costs(

@@ -22,6 +22,7 @@ from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.judged import judge_record
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.model_profiles import choose_profile
+from k2_verifier_adapter.core.observed import NO_PRICES, Prices
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.secrets import Masker
@@ -29,7 +30,7 @@ from k2_verifier_adapter.errors import RunInterruptedError, UnknownFlagError, Us
 from k2_verifier_adapter.evalscope_plugin import asked, masking, planning
 from k2_verifier_adapter.evalscope_plugin.client.environment import check_environment
 from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
-from k2_verifier_adapter.evalscope_plugin.costs import NO_PRICES, Prices, verdict_costs
+from k2_verifier_adapter.evalscope_plugin.costs import verdict_costs
 from k2_verifier_adapter.evalscope_plugin.model_clients import client_for, raw_endpoint, transport_options
 from k2_verifier_adapter.evalscope_plugin.parameters import check_parameters, gate_options
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner

@@ -12,6 +12,7 @@ from k2_verifier_adapter.core.comparison.pairs import CaseOutcome
 from k2_verifier_adapter.core.history import marks_of
 from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.judgement import FailedRequest
+from k2_verifier_adapter.core.observed import Spent
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.formats.runs import StoredRun, find_runs, read_run
@@ -44,9 +45,11 @@ def participant_of_run(run: StoredRun) -> Participant:
 
 def _participant(run: StoredRun, items: Iterable[Item], summary: Summary) -> Participant:
     outcomes: dict[int, CaseOutcome] = {}
+    spent = Spent()
     for item in items:
         _add(_outcome(outcomes, run.cases[item.case_index]), item)
-    return Participant(run.facts.model, str(run.paths.run), summary, outcomes)
+        spent.add(item)
+    return Participant(run.facts.model, str(run.paths.run), summary, outcomes, spent)
 
 
 def _outcome(outcomes: dict[int, CaseOutcome], case: Case) -> CaseOutcome:
@@ -91,6 +94,7 @@ def participant_of_results(
         UsageError: If an archive is given without the subset.
     """
     outcomes: dict[int, CaseOutcome] = {}
+    spent = Spent()
 
     def note(case: LoggedCase, item: Item) -> None:
         if case.data_index not in outcomes:
@@ -98,9 +102,10 @@ def participant_of_results(
             content = None if marks is None else marks.content
             outcomes[case.data_index] = CaseOutcome(case.index, content, case.official.should_call)
         _add(outcomes[case.data_index], item)
+        spent.add(item)
 
     summary, _ = score_log(Log([path], subset), official, on_case=note)
-    return Participant(summary.facts.model, source, summary, outcomes)
+    return Participant(summary.facts.model, source, summary, outcomes, spent)
 
 
 def _add(outcome: CaseOutcome, item: Item) -> None:

@@ -6,11 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
-from k2_verifier_adapter.core.comparison.compare import Comparison, SetupDifference, Standing, letter
+from k2_verifier_adapter.core.comparison.compare import (
+    Comparison,
+    Participant,
+    SetupDifference,
+    Standing,
+    letter,
+)
 from k2_verifier_adapter.core.comparison.pairs import Change, Pair, State
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
 from k2_verifier_adapter.core.metrics import ACCURACY, CALL_SURPLUS, PRIMARY_METRIC
+from k2_verifier_adapter.core.observed import NO_PRICES
 from k2_verifier_adapter.core.printable import amount, percent, plural, points, printable
 from k2_verifier_adapter.core.statistics.paired import SIGNIFICANCE
 from k2_verifier_adapter.core.verdict import Status
@@ -59,6 +66,9 @@ def comparison_document(comparison: Comparison, found: NotWorse | None = None) -
             _agreement(comparison),
             _validity(comparison),
             _changes(comparison),
+            cost_section(
+                [(letter(place), item.participant) for place, item in enumerate(comparison.standings)]
+            ),
             _setup(comparison.setup),
             _provenance(comparison, origins),
         ),
@@ -350,6 +360,36 @@ def _cases(change: Change) -> doc.Listed:
 def _by_class(failures: Mapping[FailureClass, int]) -> doc.Listed:
     ordered = sorted(failures.items(), key=lambda item: (-item[1], item[0].value))
     return doc.Listed(tuple(f"{kind.value} {count:,}" for kind, count in ordered))
+
+
+def cost_section(participants: Sequence[tuple[str, Participant]]) -> Section:
+    """Say how long the answers took, and what all requests have cost; the participants by what names them."""
+    priced = any(participant.prices != NO_PRICES for _, participant in participants)
+    rows = []
+    for named, participant in participants:
+        spent, latency = participant.spent, participant.summary.observed.latency()
+        seconds = (latency[kind] for kind in ("p50", "p95", "max"))
+        counts = (spent.requests, spent.prompt_tokens, spent.completion_tokens)
+        price = spent.price(participant.prices)
+        rows.append(
+            (
+                named,
+                *("" if value is None else f"{value:,.2f}" for value in seconds),
+                *(f"{count:,}" for count in counts),
+                *(("" if price is None else f"{price:,.2f}",) if priced else ()),
+            )
+        )
+    titles = ("p50 s", "p95 s", "max s", "requests", "prompt", "completion")
+    columns = (Column("run", Kind.NAME), *doc.numbers(*titles, *(("price",) if priced else ())))
+    notes = [
+        "requests: all that were sent, retries included",
+        "prompt, completion: tokens, as the vendor counts",
+    ]
+    silent = [f"{named} {item.spent.silent:,}" for named, item in participants if item.spent.silent]
+    if silent:
+        notes.append(f"answers that report no tokens: {', '.join(silent)}")
+    title = "Latency and cost"
+    return Section("cost", title, (Table(title, columns, tuple(rows)), doc.Notes(tuple(notes))), link="Cost")
 
 
 def _setup(differences: Sequence[SetupDifference]) -> Section:

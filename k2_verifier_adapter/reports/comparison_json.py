@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
-from k2_verifier_adapter.core.comparison.compare import Comparison, Standing, letter
+from k2_verifier_adapter.core.comparison.compare import Comparison, Participant, Standing, letter
 from k2_verifier_adapter.core.comparison.pairs import Change, Pair
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.statistics.paired import Difference, WinsLosses
@@ -98,6 +98,22 @@ def _run(place: int, standing: Standing) -> dict[str, Any]:
         "metrics": {name: metric_as_json(metric) for name, metric in standing.metrics.items()},
         "self_agreement": agreement and {"lowest": agreement.lowest, "mean": agreement.mean},
         "verdict": verdict_as_json(standing.verdict),
+        **cost_as_json(participant),
+    }
+
+
+def cost_as_json(participant: Participant) -> dict[str, Any]:
+    """Give how long the answers took, and what all requests have cost."""
+    spent = participant.spent
+    return {
+        "latency_s": participant.summary.observed.latency(),
+        "spent": {
+            "requests": spent.requests,
+            "prompt_tokens": spent.prompt_tokens,
+            "completion_tokens": spent.completion_tokens,
+            "answers_without_tokens": spent.silent,
+            "price": spent.price(participant.prices),
+        },
     }
 
 

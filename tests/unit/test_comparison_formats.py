@@ -78,6 +78,10 @@ def rows_of_json(value):
         yield share(metrics["schema_accuracy"]["value"])
         yield run["verdict"]["status"]
         yield from (found["name"] for found in run["verdict"]["differences"])
+        seconds = [f"{value:,.2f}" for value in run["latency_s"].values() if value is not None]
+        spent = run["spent"]
+        tokens = (spent[name] for name in ("requests", "prompt_tokens", "completion_tokens"))
+        yield " ".join((run["run"], *seconds, *(f"{count:,}" for count in tokens)))
     for row in value["upstream_table"]:
         similarity = "-" if row["model"] == "official" else share(row["trigger_similarity"])
         counts = f"{row['count_finish_reason_tool_calls']} {row['count_successful_tool_call']}"

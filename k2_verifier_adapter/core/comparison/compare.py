@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from k2_verifier_adapter.core.comparison.baseline import DEFAULT_MARGIN, MarginCheck, NotWorse, margin_status
 from k2_verifier_adapter.core.comparison.pairs import CaseOutcome, Pair, compare_pairs
 from k2_verifier_adapter.core.counts import Counts
 from k2_verifier_adapter.core.metrics import PRIMARY_METRIC, Metric, compute_metrics
+from k2_verifier_adapter.core.observed import NO_PRICES, Prices, Spent
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.tally import Tally
 from k2_verifier_adapter.core.verdict import (
@@ -32,12 +33,15 @@ class Participant:
     Attributes:
         label: What it is called; need not be unique.
         outcomes: What it made of each case that has an answer or a failed request, by `data_index`.
+        spent: What all of its requests have cost, whatever is compared.
     """
 
     label: str
     source: str
     summary: Summary
     outcomes: Mapping[int, CaseOutcome]
+    spent: Spent = field(default_factory=Spent)
+    prices: Prices = NO_PRICES
 
     @property
     def provider(self) -> str | None:
