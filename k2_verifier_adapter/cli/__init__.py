@@ -15,6 +15,7 @@ from k2_verifier_adapter.cli import (
     doctor,
     evaluate,
     export,
+    matrix,
     report,
     score,
     simulate,
@@ -48,6 +49,7 @@ main.add_command(demo.demo)
 main.add_command(simulate.simulate)
 main.add_command(report.report)
 main.add_command(compare.compare)
+main.add_command(matrix.matrix)
 main.add_command(score.score)
 main.add_command(export.export)
 main.add_command(dataset.dataset)

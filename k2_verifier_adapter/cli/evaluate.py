@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,10 @@ import click
 
 from k2_verifier_adapter.cli.flags import Finite, baseline_flags, gate_flags, parameter_flags
 from k2_verifier_adapter.cli.output import print_report, say
-from k2_verifier_adapter.errors import DataError, RunInterruptedError
+from k2_verifier_adapter.errors import DataError, RunInterruptedError, UsageError
 
 if TYPE_CHECKING:
+    from k2_verifier_adapter.evalscope_plugin.running import Estimate
     from k2_verifier_adapter.formats.runs import RunPaths
 
 KEY_VARIABLES = ("K2_VERIFIER_API_KEY", "OPENAI_API_KEY")
@@ -27,6 +28,8 @@ KEY_VARIABLES = ("K2_VERIFIER_API_KEY", "OPENAI_API_KEY")
 
 INTERRUPTED = 3
 """Exit code of an interrupted run: incomplete."""
+
+DRY_RUN = "Dry run: nothing was sent, nothing was written."
 
 _AT_ONCE = 5
 """Interrupts that are one more than an impatient user's: whoever sends so many waits for nothing."""
@@ -44,9 +47,9 @@ _CLOCK_SLACK_S = 2.0
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     help="A task file, YAML or JSON; ${NAME} and ${NAME:-default} come from the environment. Flags "
-    "override it.",
+    "override it. - reads it from a program: YAML on standard input.",
 )
 @parameter_flags
 @click.option(
@@ -99,7 +102,7 @@ def evaluate(
     if config_file is not None:
         from k2_verifier_adapter.formats.config import load_config
 
-        config = load_config(config_file)
+        config = _config_of_a_program() if str(config_file) == "-" else load_config(config_file)
     config = with_api_key(config, evalscope_flags, os.environ)
 
     parameters = {**parameters, **gate}
@@ -123,6 +126,35 @@ def evaluate(
                 report_all(Path(error.run), started)
             ctx.exit(INTERRUPTED)
         ctx.exit(report_all(run, started))
+
+
+_DOCUMENT_END = "..."
+
+
+def _config_of_a_program() -> Any:
+    """Read a task from standard input, as it stands, up to its end or to the end of a YAML document.
+
+    Behind the latter, standard input says that the program lives: where it dies, the run is interrupted.
+    """
+    from k2_verifier_adapter.formats.config import values_of
+
+    text = ""
+    for line in sys.stdin:
+        if line.rstrip() == _DOCUMENT_END:
+            threading.Thread(target=_interrupt_at_its_end, args=(sys.stdin.fileno(),), daemon=True).start()
+            break
+        text += line
+    config = values_of(Path("-"), text)
+    if not isinstance(config, dict):
+        raise UsageError("-: expected a mapping of settings on standard input, such as 'model: NAME'")
+    return config
+
+
+def _interrupt_at_its_end(descriptor: int) -> None:
+    # Not through `sys.stdin`, whose lock a reading thread would hold when the interpreter ends.
+    while os.read(descriptor, 4_096):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 @contextlib.contextmanager
@@ -163,13 +195,22 @@ def say_estimate(
     prices: tuple[float | None, float | None],
 ) -> None:
     """Print what a run would send, and what a verdict will probably cost."""
-    from k2_verifier_adapter.core.json_text import dumps_ascii
     from k2_verifier_adapter.core.observed import Prices
-    from k2_verifier_adapter.core.printable import printable
     from k2_verifier_adapter.evalscope_plugin.running import estimate_eval
 
     with contextlib.redirect_stdout(sys.stderr):
         estimates = estimate_eval(evalscope_flags, config, parameters, Prices(*prices))
+    print_estimates(estimates)
+    for name, value in parameters.items():
+        click.echo(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")
+    click.echo(DRY_RUN)
+
+
+def print_estimates(estimates: Iterable[Estimate]) -> None:
+    """Print what would be sent, subset by subset."""
+    from k2_verifier_adapter.core.json_text import dumps_ascii
+    from k2_verifier_adapter.core.printable import printable
+
     for estimate in estimates:
         click.echo(f"{printable(estimate.subset)}: {estimate.cost}")
         where = f" at {estimate.host}" if estimate.host else ""
@@ -180,9 +221,6 @@ def say_estimate(
             click.echo("  a strict verdict will probably cost, by the vendor:")
         for line in estimate.verdicts:
             click.echo(f"    {line}")
-    for name, value in parameters.items():
-        click.echo(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")
-    click.echo("Dry run: nothing was sent, nothing was written.")
 
 
 def with_api_key(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -174,12 +174,23 @@ def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], N
 
     Yields a function to call with the number of steps made since its last call.
     """
+    with progress_of_many([(label, total)]) as advance:
+        yield lambda steps: advance(0, steps)
+
+
+@contextmanager
+def progress_of_many(labels: Iterable[tuple[str, int | None]]) -> Iterator[Callable[[int, int], None]]:
+    """Show how far several things are, each by a label and the number of its steps, None if unknown.
+
+    Yields a function to call with the place of one and the number of steps made since its last call.
+    """
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda _place, _steps: None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda steps: bar.advance(task, steps)
+        tasks = [bar.add_task(escape(label), total=total) for label, total in labels]
+        yield lambda place, steps: bar.advance(tasks[place], steps)

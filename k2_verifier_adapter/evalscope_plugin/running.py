@@ -65,7 +65,7 @@ def run_eval(
     task: TaskConfig | None = None
     try:
         with _refusals():
-            task = TaskConfig.from_dict(_settings(arguments, config, parameters))
+            task = TaskConfig.from_dict(settings_of(arguments, config, parameters))
             if task.use_cache:
                 check_regular(Path(task.use_cache))  # EvalScope is about to open its log in there.
             with storage_errors_told(task):
@@ -79,7 +79,7 @@ def run_eval(
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run would send for one subset: the host (None without a URL), shared parameters, cost.
+    """What a run would send for one subset: the host (None without a URL), shared parameters, cost, place.
 
     `verdicts` says what a verdict on two kinds of vendors would probably cost; it is empty where none can be
     said to.
@@ -91,6 +91,7 @@ class Estimate:
     parameters: Mapping[str, Any]
     cost: planning.Cost
     verdicts: list[str]
+    paths: RunPaths
 
 
 def estimate_eval(
@@ -106,7 +107,7 @@ def estimate_eval(
     require_active()
     check_environment()
     with _refusals():
-        task = TaskConfig.from_dict(_settings(arguments, config, parameters))
+        task = TaskConfig.from_dict(settings_of(arguments, config, parameters))
         asked.check_endpoint(task)
         masking.check_and_mask(task)
         adapter = get_benchmark(BENCHMARK, task)
@@ -127,14 +128,16 @@ def estimate_eval(
             verdicts = verdict_costs(
                 rows.cases, standard, requirements, cost, repeats=adapter.repeats, prices=prices
             )
-            found.append(Estimate(subset, client.model_name, client.host, shared, cost, list(verdicts)))
+            found.append(
+                Estimate(subset, client.model_name, client.host, shared, cost, list(verdicts), paths)
+            )
     return found
 
 
-def _settings(
+def settings_of(
     arguments: Sequence[str], config: Mapping[str, Any] | None, parameters: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Put config, flags and parameters together."""
+    """Put config, flags and parameters together; `UsageError` for a flag that EvalScope lacks."""
     chosen = {**(config or {}), **explicit_flags(arguments)}
     chosen.pop("dry_run", None)  # EvalScope's own only prints the settings; see `estimate_eval`
     chosen.setdefault("datasets", [BENCHMARK])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ _QUOTED = re.compile(r"(['\"]).*\1|#x[0-9a-f]+", re.DOTALL)
 """What a message says between its first quotation mark and the last one of that kind."""
 
 
-def load_config(path: Path, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Read a task file and fill in the environment.
+def load_config(
+    path: Path, environment: Mapping[str, str] | None = None, *, without: Container[str] = ()
+) -> dict[str, Any]:
+    """Read a task file, some settings left out, and fill in the environment.
 
     `${NAME}` inside a string value becomes the variable's value; `${NAME:-default}` the default where the
     variable is unset or empty. It happens after parsing, so that no value, however odd, changes the structure
@@ -32,12 +34,13 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> dic
         UsageError: If the file cannot be read or parsed, or names an unset variable without default.
     """
     path = Path(path)
-    config = _parse(path)
+    config = values_of(path, read_text(path))
     if not isinstance(config, dict) or not all(isinstance(key, str) for key in config):
         shown = type(config).__name__
         raise UsageError(f"{path}: expected a mapping of settings, such as 'model: NAME', found {shown}")
+    config = {name: value for name, value in config.items() if name not in without}
     missing: dict[str, str] = {}
-    expanded = _expand(config, "", os.environ if environment is None else environment, missing)
+    expanded = expand(config, "", os.environ if environment is None else environment, missing)
     if missing:
         listed = ", ".join(f"key {key!r} needs {name}" for key, name in missing.items())
         first = next(iter(missing.values()))
@@ -49,13 +52,18 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> dic
     return expanded
 
 
-def _parse(path: Path) -> Any:
+def read_text(path: Path) -> str:
+    """Read a file of settings, or raise `UsageError`."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def values_of(path: Path, text: str) -> Any:
+    """Parse a file of settings, or raise `UsageError` without showing what it holds."""
     try:
         return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -73,14 +81,15 @@ def _parse(path: Path) -> Any:
         raise UsageError(f"{path}: a value is not what its tag says, or is too long a number") from None
 
 
-def _expand(value: Any, key: str, environment: Mapping[str, str], missing: dict[str, str]) -> Any:
+def expand(value: Any, key: str, environment: Mapping[str, str], missing: dict[str, str]) -> Any:
+    """Fill the environment in; of a variable that is not set, `missing` notes the key that needs it."""
     if isinstance(value, dict):
         return {
-            name: _expand(item, f"{key}.{name}" if key else str(name), environment, missing)
+            name: expand(item, f"{key}.{name}" if key else str(name), environment, missing)
             for name, item in value.items()
         }
     if isinstance(value, list):
-        return [_expand(item, f"{key}[{place}]", environment, missing) for place, item in enumerate(value)]
+        return [expand(item, f"{key}[{place}]", environment, missing) for place, item in enumerate(value)]
     if not isinstance(value, str):
         return value
 

@@ -8,14 +8,17 @@ from pathlib import Path
 
 from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.comparison.compare import Participant, compare, not_worse
+from k2_verifier_adapter.core.comparison.matrix import VendorResult
 from k2_verifier_adapter.core.comparison.pairs import CaseOutcome
+from k2_verifier_adapter.core.gate import INCONCLUSIVE, PASSED, exit_code
 from k2_verifier_adapter.core.history import marks_of
 from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.observed import Spent
 from k2_verifier_adapter.core.summary import Summary
-from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.formats.runs import StoredRun, find_runs, read_run
+from k2_verifier_adapter.errors import K2VerifierError, UsageError
+from k2_verifier_adapter.formats.runs import RunPaths, StoredRun, find_runs, read_run
+from k2_verifier_adapter.formats.vendors import Vendor
 from k2_verifier_adapter.offline.official import LoggedCase, OfficialAnswers
 from k2_verifier_adapter.offline.scoring import Log, score_log
 from k2_verifier_adapter.offline.stored import judge_run, summary_of
@@ -41,6 +44,26 @@ def participant_of_run(run: StoredRun) -> Participant:
     """Judge every response of a stored run again."""
     items = judge_run(run)
     return _participant(run, items, summary_of(run, items=items))
+
+
+def result_of_vendor(vendor: Vendor, paths: RunPaths, code: int, error: str | None) -> VendorResult:
+    """Read what one vendor's run of a matrix left, and say how it ended.
+
+    `code` is the exit code of its process, negative if a signal ended it; `error` the error that it told of.
+    """
+    code = INCONCLUSIVE if code < PASSED else code
+    participant, reason = None, error
+    try:
+        run = read_run(paths)
+        items = judge_run(run)
+        summary = held_against(run, items, summary_of(run, items=items))
+        decided = exit_code(summary).reason
+    except K2VerifierError as unreadable:
+        reason = reason or str(unreadable)
+    else:
+        participant = replace(_participant(run, items, summary), label=vendor.name, prices=vendor.prices)
+        reason = reason or decided
+    return VendorResult(vendor.name, str(paths.run), code, reason, participant)
 
 
 def _participant(run: StoredRun, items: Iterable[Item], summary: Summary) -> Participant:

@@ -380,7 +380,7 @@ def cost_section(participants: Sequence[tuple[str, Participant]]) -> Section:
             )
         )
     titles = ("p50 s", "p95 s", "max s", "requests", "prompt", "completion")
-    columns = (Column("run", Kind.NAME), *doc.numbers(*titles, *(("price",) if priced else ())))
+    columns = (Column("run", Kind.FOREIGN), *doc.numbers(*titles, *(("price",) if priced else ())))
     notes = [
         "requests: all that were sent, retries included",
         "prompt, completion: tokens, as the vendor counts",

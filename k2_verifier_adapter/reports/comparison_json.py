@@ -56,8 +56,13 @@ def comparison_as_json(comparison: Comparison, found: NotWorse | None = None) ->
 
 
 def dump_comparison(comparison: Comparison, found: NotWorse | None = None) -> str:
+    """Give the text of a comparison."""
+    return dump_json(comparison_as_json(comparison, found))
+
+
+def dump_json(value: Mapping[str, Any]) -> str:
     """Give the text, in printable ASCII, so that nothing that a vendor sent can harm a reader."""
-    text = json.dumps(comparison_as_json(comparison, found), indent=2, ensure_ascii=True)
+    text = json.dumps(value, indent=2, ensure_ascii=True)
     # The one control character that JSON leaves as it is.
     return text.replace("\x7f", "\\u007f") + "\n"
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.comparison.baseline import NotWorse
     from k2_verifier_adapter.core.comparison.compare import Comparison
+    from k2_verifier_adapter.core.comparison.matrix import Matrix
     from k2_verifier_adapter.core.summary import Summary
     from k2_verifier_adapter.reports.document import Document
     from k2_verifier_adapter.reports.failed_cases import FailedCase
@@ -63,7 +64,27 @@ class ComparisonReport:
         return dump_comparison(self.comparison, self.found)
 
 
-Report: TypeAlias = RunReport | ComparisonReport
+@dataclass(frozen=True, slots=True)
+class MatrixReport:
+    """What the page of a matrix is made of."""
+
+    matrix: Matrix
+
+    def document(self) -> Document:
+        """Make what is laid out for people."""
+        from k2_verifier_adapter.reports.matrix_document import matrix_document
+
+        return matrix_document(self.matrix)
+
+    def as_json(self) -> str:
+        """Give the text for other programs."""
+        from k2_verifier_adapter.reports.comparison_json import dump_json
+        from k2_verifier_adapter.reports.matrix_document import matrix_as_json
+
+        return dump_json(matrix_as_json(self.matrix))
+
+
+Report: TypeAlias = RunReport | ComparisonReport | MatrixReport
 
 
 def _text(report: Report) -> str:

@@ -76,6 +76,9 @@ DECLARED = (
     Declared(r"twine check .*", "needs what was built before it"),
     Declared(r"mutmut .*", "changes the source; its runner is a command of pytest as above"),
     Declared(r"evalscope service .*", "serves until it is stopped"),
+    Declared(
+        r"k2-verifier matrix .*", "starts a process for each vendor of a file; tests/e2e/test_matrix.py does"
+    ),
     Declared(r"k2-verifier score .*--engine ray.*", "Ray is an extra that need not be installed"),
 )
 

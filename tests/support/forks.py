@@ -170,20 +170,22 @@ class ForkServer:
 
 _STUB = """#!/bin/sh
 'exec' '{python}' '-SE' "$0" "$@"
-import json, os, socket, sys
+import json, os, signal, socket, sys
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
     server.connect({address!r})
     call = {{**{call!r}, "arguments": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}}
     socket.send_fds(server, [json.dumps(call).encode()], [0, 1, 2])
-    server.recv(99)
+    pid = json.loads(server.recv(99))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: os.kill(pid, number))
     sys.exit(json.loads(server.recv(99)) % 256)
 """
 
 
 @contextlib.contextmanager
-def installed() -> Iterator[Path]:
+def installed(forks: ForkServer | None = None) -> Iterator[Path]:
     """Give a folder for the path, with `k2-verifier` and `python`, as an installation makes one."""
-    server = ForkServer()
+    server = forks or ForkServer()
     with tempfile.TemporaryDirectory(prefix="k2-") as name:
         stub = _STUB.format(python=sys.executable, address=server.address, call=asdict(Call()))
         texts = {"python": f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', "k2-verifier": stub}
@@ -192,7 +194,8 @@ def installed() -> Iterator[Path]:
             path.write_text(text)
             path.chmod(0o755)
         yield Path(name)
-    server.close()
+    if forks is None:
+        server.close()
 
 
 # --- fresh interpreters ----------------------------------------------------------------------------

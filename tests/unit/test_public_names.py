@@ -32,6 +32,7 @@ COMMANDS = {
     "doctor": None,
     "eval": None,
     "export": None,
+    "matrix": None,
     "report": None,
     "score": None,
     "simulate": None,

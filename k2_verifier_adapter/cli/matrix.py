@@ -1,0 +1,194 @@
+"""`k2-verifier matrix`: many vendors side by side over the same rows, and one page on all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from k2_verifier_adapter.cli.evaluate import DRY_RUN, INTERRUPTED, print_estimates
+from k2_verifier_adapter.cli.flags import baseline_flags, gate_flags, parameter_flags
+from k2_verifier_adapter.cli.output import deliver, progress_of_many
+from k2_verifier_adapter.cli.verbosity import is_verbose
+from k2_verifier_adapter.reports.formats import FORMATS, MatrixReport
+
+if TYPE_CHECKING:
+    from k2_verifier_adapter.core.comparison.matrix import VendorResult
+    from k2_verifier_adapter.evalscope_plugin.vendor_runs import VendorRun
+    from k2_verifier_adapter.formats.vendors import Vendor
+
+UNUSABLE = 2
+"""Exit code of a run that could not be made."""
+
+_LOOK_EVERY_S = 0.2
+
+
+@click.command(
+    short_help="Verify many vendors side by side, and compare them.",
+    context_settings={"ignore_unknown_options": True},
+    options_metavar="[OPTIONS] [EVALSCOPE FLAGS]",
+)
+@click.argument("vendor_file", metavar="VENDORS", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--work-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Where the runs are kept, each in a folder of its vendor's name; what is there is gone on with.",
+)
+@click.option("--only", multiple=True, metavar="NAME", help="Only this vendor; may be repeated.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A task file, as for eval, of which all vendors share everything but model, URL and key.",
+)
+@parameter_flags
+@click.option(
+    "--dry-run", is_flag=True, help="Only say what each run would send, and what a verdict will cost."
+)
+@baseline_flags
+@gate_flags
+@click.argument("evalscope_flags", nargs=-1, type=click.UNPROCESSED, metavar="")
+@click.pass_context
+def matrix(
+    ctx: click.Context,
+    *,
+    vendor_file: Path,
+    work_dir: Path,
+    only: tuple[str, ...],
+    config_file: Path | None,
+    evalscope_flags: tuple[str, ...],
+    parameters: Mapping[str, Any],
+    dry_run: bool,
+    gate: Mapping[str, Any],
+) -> None:
+    """Verify all VENDORS of a file over the same rows, at the same time, and compare them on one page.
+
+    Each vendor has a run, a pace, a budget and failures of its own; the same command goes on with runs that
+    did not come to their end. Takes what eval takes, but for --model, --api-url and --api-key. The page is
+    printed, and left in the work directory as text, Markdown, HTML and JSON.
+
+    \b
+    k2-verifier matrix vendors.yaml --work-dir outputs/november \\
+        --config configs/k2_thinking.yaml --gate strict --stop-when-decided
+    """
+    from k2_verifier_adapter.core.comparison.matrix import matrix_of
+    from k2_verifier_adapter.core.gate import worst
+    from k2_verifier_adapter.evalscope_plugin.vendor_runs import OF_THE_VENDOR, VendorRun, shared_settings
+    from k2_verifier_adapter.formats.config import load_config
+    from k2_verifier_adapter.formats.files import atomic_write
+    from k2_verifier_adapter.formats.vendors import PAGE, read_vendors
+
+    vendors = _chosen(read_vendors(vendor_file), only, vendor_file)
+    config = None if config_file is None else load_config(config_file, without=OF_THE_VENDOR)
+    with contextlib.redirect_stdout(sys.stderr), _quiet_log(ctx):
+        shared = shared_settings(evalscope_flags, config, {**parameters, **gate})
+        runs = [VendorRun(vendor, shared, work_dir) for vendor in vendors]
+    for run in runs:
+        click.echo(f"k2-verifier: {run.vendor.name}: {run.estimate.cost}", err=True)
+    if dry_run:
+        for run in runs:
+            click.echo(f"{run.vendor.name}, {run.vendor.model}:")
+            print_estimates([run.estimate])
+        click.echo(DRY_RUN)
+        return
+    with _interrupts_passed_on(runs) as interrupted:
+        _run_all(runs, interrupted)
+        found = matrix_of([_result(run) for run in runs])
+        page = MatrixReport(found)
+        for form in filter(attrgetter("of_comparisons"), FORMATS):
+            with atomic_write(work_dir / f"{PAGE}.{form.ending}") as file:
+                file.write(form.render(page).encode("utf-8", "backslashreplace"))
+        deliver(page, "text", None)
+        click.echo(f"k2-verifier: the page is {work_dir / PAGE}.html, .md, .txt and .json", err=True)
+    codes = [vendor.code for vendor in found.vendors]
+    ctx.exit(worst([*codes, INTERRUPTED] if interrupted else codes))
+
+
+def _chosen(vendors: Sequence[Vendor], only: Sequence[str], path: Path) -> Sequence[Vendor]:
+    from k2_verifier_adapter.cli.commands import did_you_mean
+    from k2_verifier_adapter.errors import UsageError
+
+    names = [vendor.name for vendor in vendors]
+    for name in only:
+        if name not in names:
+            raise UsageError(f"--only {name!r}: {path} holds no such vendor.{did_you_mean(name, names)}")
+    return [vendor for vendor in vendors if not only or vendor.name in only]
+
+
+@contextlib.contextmanager
+def _quiet_log(ctx: click.Context) -> Iterator[None]:
+    """Keep the log to errors: each vendor's own log will say the rest."""
+    before = logging.root.manager.disable
+    if not is_verbose(ctx):
+        logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextlib.contextmanager
+def _interrupts_passed_on(runs: Sequence[VendorRun]) -> Iterator[list[int]]:
+    """Pass each SIGINT or SIGTERM on to the runs, which store what they have; yields those that came."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread receives signals
+        return
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        for run in runs:
+            run.interrupt()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run_all(runs: Sequence[VendorRun], interrupted: Sequence[int]) -> None:
+    """Start all runs at once, and wait until each has ended."""
+    for run in runs:
+        if not interrupted:
+            run.start()
+    shown = [0] * len(runs)
+    waiting = [place for place, run in enumerate(runs) if run.started]
+    with progress_of_many([(run.vendor.name, run.total) for run in runs]) as advance:
+        while waiting:
+            for place, run in enumerate(runs):
+                ended = run.ended
+                advance(place, ended - shown[place])
+                shown[place] = ended
+            for place in list(waiting):
+                if (code := runs[place].code) is not None:
+                    waiting.remove(place)
+                    click.echo(
+                        f"k2-verifier: {runs[place].vendor.name}: ended with exit code {code}", err=True
+                    )
+            time.sleep(_LOOK_EVERY_S if waiting else 0)
+
+
+def _result(run: VendorRun) -> VendorResult:
+    """Say what became of a run, and of one that was not started because of an interrupt."""
+    from k2_verifier_adapter.offline.participants import result_of_vendor
+
+    code = run.code if run.started else None
+    return result_of_vendor(
+        run.vendor,
+        run.estimate.paths,
+        INTERRUPTED if code is None else code,
+        run.error if code == UNUSABLE else None,
+    )
