@@ -10,6 +10,7 @@ import click
 
 from k2_verifier_adapter.cli import (
     compare,
+    conform,
     dataset,
     demo,
     doctor,
@@ -47,6 +48,7 @@ main.params.append(verbose_option())
 main.add_command(evaluate.evaluate)
 main.add_command(demo.demo)
 main.add_command(simulate.simulate)
+main.add_command(conform.conform)
 main.add_command(report.report)
 main.add_command(compare.compare)
 main.add_command(matrix.matrix)

@@ -18,6 +18,7 @@ import click
 from k2_verifier_adapter.cli.flags import Finite, baseline_flags, gate_flags, parameter_flags
 from k2_verifier_adapter.cli.output import print_report, say
 from k2_verifier_adapter.errors import DataError, RunInterruptedError, UsageError
+from k2_verifier_adapter.version import BENCHMARK
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.evalscope_plugin.running import Estimate
@@ -192,14 +193,15 @@ def say_estimate(
     evalscope_flags: Sequence[str],
     config: Mapping[str, Any] | None,
     parameters: Mapping[str, Any],
-    prices: tuple[float | None, float | None],
+    prices: tuple[float | None, float | None] = (None, None),
+    benchmark: str = BENCHMARK,
 ) -> None:
     """Print what a run would send, and what a verdict will probably cost."""
     from k2_verifier_adapter.core.observed import Prices
     from k2_verifier_adapter.evalscope_plugin.running import estimate_eval
 
     with contextlib.redirect_stdout(sys.stderr):
-        estimates = estimate_eval(evalscope_flags, config, parameters, Prices(*prices))
+        estimates = estimate_eval(evalscope_flags, config, parameters, Prices(*prices), benchmark)
     print_estimates(estimates)
     for name, value in parameters.items():
         click.echo(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")

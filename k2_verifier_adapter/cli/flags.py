@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from k2_verifier_adapter.core.model_profiles import model_profiles
-from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, Parameter
+from k2_verifier_adapter.evalscope_plugin.parameters import CONFORMANCE_PARAMETERS, PARAMETERS, Parameter
 
 
 class Finite(click.FloatRange):
@@ -89,7 +89,16 @@ def gate_flags(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def parameter_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the flags to a command, which gets those that were set as one `parameters` argument."""
-    with_flag = [parameter for parameter in PARAMETERS if parameter.flag_help and not parameter.of_gate]
+    return _with_parameters(command, PARAMETERS)
+
+
+def conformance_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Do the same with the flags of `kimi_conformance`."""
+    return _with_parameters(command, CONFORMANCE_PARAMETERS)
+
+
+def _with_parameters(command: Callable[..., Any], declared: Iterable[Parameter]) -> Callable[..., Any]:
+    with_flag = [parameter for parameter in declared if parameter.flag_help and not parameter.of_gate]
 
     @functools.wraps(command)
     def with_parameters(*args: Any, **kwargs: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from k2_verifier_adapter.cli.verbosity import set_for_command
-from k2_verifier_adapter.reports.formats import BY_NAME, FORMATS, Media
+from k2_verifier_adapter.reports.formats import BY_NAME, FORMATS, ComparisonReport, Media, RunReport
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.gate import Decision
@@ -88,8 +88,6 @@ def columns() -> int:
 
 def print_report(summary: Summary) -> None:
     """Print a text report to standard output."""
-    from k2_verifier_adapter.reports.formats import RunReport
-
     click.echo(_printed(RunReport(summary)), nl=False)
 
 
@@ -112,8 +110,9 @@ def format_option(*names: str) -> Callable[..., Any]:
     )
 
 
-run_format_option = format_option(*BY_NAME)
-comparison_format_option = format_option(*(form.name for form in FORMATS if form.of_comparisons))
+any_format_option = format_option(*BY_NAME)
+run_format_option = format_option(*(form.name for form in FORMATS if RunReport in form.of))
+comparison_format_option = format_option(*(form.name for form in FORMATS if ComparisonReport in form.of))
 
 output_option = click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to a file instead of printing."
@@ -143,8 +142,14 @@ def check_destination(form: str, output: Path | None) -> None:
 
 def deliver(report: Report, form: str, output: Path | None) -> None:
     """Print a report, or write it to a file, whole or not at all."""
+    from k2_verifier_adapter.errors import UsageError
+
     printed = output is None or str(output) == "-"
     chosen = BY_NAME[form]
+    if not chosen.fits(report):
+        raise UsageError(
+            f"--format {form}: is of another kind of report; take one of {', '.join(_fitting(report))}"
+        )
     if printed and chosen.media is Media.TERMINAL:
         click.echo(_printed(report), nl=False)
         return
@@ -158,6 +163,10 @@ def deliver(report: Report, form: str, output: Path | None) -> None:
     with atomic_write(output) as file:
         file.write(content)
     click.echo(f"k2-verifier: written to {printable(str(output))}", err=True)
+
+
+def _fitting(report: Report) -> list[str]:
+    return [form.name for form in FORMATS if form.fits(report)]
 
 
 def say(decision: Decision) -> None:

@@ -10,21 +10,27 @@ import click
 
 from k2_verifier_adapter.cli.flags import baseline_flags, gate_flags, profile_option
 from k2_verifier_adapter.cli.output import (
+    any_format_option,
     check_destination,
     deliver,
     output_option,
     redact_option,
-    run_format_option,
     say,
 )
+from k2_verifier_adapter.version import BENCHMARK, BENCHMARKS, CONFORMANCE
 
 
 @click.command(short_help="Report on a run: verdict, metrics, failures.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--model", help="The model, where the run holds several.")
-@click.option("--subset", help="The subset, where the run holds several.")
+@click.option("--subset", help="The subset, where the run holds several; of probes, a suite.")
+@click.option(
+    "--benchmark",
+    type=click.Choice(BENCHMARKS),
+    help="What to report on, where the run asked rows and probes; the rows without it.",
+)
 @profile_option
-@run_format_option
+@any_format_option
 @output_option
 @redact_option
 @baseline_flags
@@ -36,6 +42,7 @@ def report(
     *,
     model: str | None,
     subset: str | None,
+    benchmark: str | None,
     profile: str | None,
     form: str,
     output: Path | None,
@@ -61,14 +68,23 @@ def report(
 
     from k2_verifier_adapter.core.gate import exit_code
     from k2_verifier_adapter.core.redaction import redact_summary
+    from k2_verifier_adapter.errors import UsageError
     from k2_verifier_adapter.evalscope_plugin.parameters import gate_options
     from k2_verifier_adapter.formats.runs import choose_run, read_run
+    from k2_verifier_adapter.offline.conformance import holds_probes
     from k2_verifier_adapter.offline.failed_cases import failed_cases_of_run, redacted_cases
     from k2_verifier_adapter.offline.participants import held_against
     from k2_verifier_adapter.offline.stored import judge_run, summary_of
     from k2_verifier_adapter.reports.formats import RunReport
 
     check_destination(form, output)
+    probes_only = benchmark is None and not (run / BENCHMARK).is_dir()
+    if holds_probes(run) and (benchmark == CONFORMANCE or probes_only):
+        if profile is not None:
+            raise UsageError("--profile: probes were asked as one model's, and are judged as such")
+        ctx.exit(_report_probes(run, model, subset, form, output, redact=redact, gate=gate))
+    if benchmark is None and holds_probes(run):
+        click.echo(f"k2-verifier: {run} asked probes, too: --benchmark {CONFORMANCE}", err=True)
     stored = read_run(choose_run(run, model, subset))
     if profile is not None:
         stored = replace(stored, facts=replace(stored.facts, profile=profile))
@@ -85,3 +101,31 @@ def report(
     deliver(RunReport(summary, cases), form, output)
     say(decision)
     ctx.exit(decision.code)
+
+
+def _report_probes(
+    run: Path,
+    model: str | None,
+    suite: str | None,
+    form: str,
+    output: Path | None,
+    *,
+    redact: bool,
+    gate: Mapping[str, Any],
+) -> int:
+    """Report on the probes of a run; give the exit code."""
+    from k2_verifier_adapter.core.conformance import results
+    from k2_verifier_adapter.errors import UsageError
+    from k2_verifier_adapter.offline.conformance import read_conformance, with_gate
+    from k2_verifier_adapter.reports.formats import ConformanceReport
+
+    for name, value in gate.items():
+        if (name, value) not in {("gate", "strict"), ("gate", "none")}:
+            raise UsageError(
+                f"{name} is {value!r}, but of probes only --gate strict decides: all have to pass"
+            )
+    found = with_gate(read_conformance(run, model, suite), gate.get("gate"))
+    decision = results.decide(found)
+    deliver(ConformanceReport(results.redact(found) if redact else found), form, output)
+    say(decision)
+    return decision.code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,19 @@ from k2_verifier_adapter.core.metrics import (
     PRIMARY_METRIC,
     Metric,
 )
-from k2_verifier_adapter.core.presets import preset_for
+from k2_verifier_adapter.core.presets import Preset, preset_for
 from k2_verifier_adapter.core.run_facts import StoppingRule
 from k2_verifier_adapter.core.sampling import in_stratified_order
 from k2_verifier_adapter.core.statistics.sequential import plan
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.evalscope_plugin import loading, single_samples
 from k2_verifier_adapter.evalscope_plugin.description import ENGLISH, PRETTY_NAME
-from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, check_parameters, gate_options
+from k2_verifier_adapter.evalscope_plugin.parameters import (
+    PARAMETERS,
+    Parameter,
+    check_parameters,
+    gate_options,
+)
 from k2_verifier_adapter.formats.rows import LoadedRows
 from k2_verifier_adapter.formats.runs import find_runs, read_run
 from k2_verifier_adapter.reports.json_report import verdict_as_json
@@ -44,6 +50,7 @@ logger = get_logger()
 
 _COUNT = "diagnostic.count.items"
 _CATALOG_BASELINES = {
+    **dict.fromkeys((*(definition.name for definition in DEFINITIONS), FLIP_RATE, ERROR_RATE), _COUNT),
     "trigger_similarity": "quality.f1.ratio",
     "schema_accuracy": "quality.accuracy.ratio",
     "tool_call_precision": "quality.precision.ratio",
@@ -59,7 +66,8 @@ _CATALOG_BASELINES = {
 
 def benchmark_meta() -> BenchmarkMeta:
     """Describe the benchmark to EvalScope."""
-    _name_metrics()
+    for name, baseline in _CATALOG_BASELINES.items():
+        name_metric(name, baseline)
     names = [definition.name for definition in DEFINITIONS]
     return BenchmarkMeta(
         name=BENCHMARK,
@@ -91,15 +99,7 @@ class K2VerifierAdapter(FunctionCallAdapter):
         loading.check_subsets(self.dataset_id, self.subset_list)
         self.rows: dict[str, LoadedRows] = {}
         self.summaries: dict[str, Summary] = {}
-        # EvalScope's cache identity covers all extra parameters; a session that goes on with another pace
-        # goes on with the same run.
-        for parameter in PARAMETERS:
-            if parameter.is_new and (
-                parameter.of_session or self.parameters[parameter.name] == parameter.default
-            ):
-                self.benchmark_meta.extra_params.pop(parameter.name, None)
-            elif parameter.of_session:
-                self.benchmark_meta.extra_params[parameter.name] = parameter.spec()
+        keep_identity(self.benchmark_meta, PARAMETERS, self.parameters)
 
     def check_gate(self) -> None:
         """Refuse a gate that cannot be decided, before anything is sent.
@@ -123,6 +123,10 @@ class K2VerifierAdapter(FunctionCallAdapter):
         if gate.baseline is not None:
             for paths in find_runs(Path(gate.baseline)):
                 read_run(paths)
+
+    def preset(self, subset: str) -> Preset:
+        """Give the preset of a subset."""
+        return preset_for(subset)
 
     def stopping_rule(self, subset: str) -> StoppingRule | None:
         """Give the rule by which a subset is asked until it is decided; None if all rows are asked."""
@@ -194,22 +198,32 @@ class K2VerifierAdapter(FunctionCallAdapter):
             report.dataset_description = f"**Synthetic rows: no verdict.**\n{report.dataset_description}"
 
 
-def _name_metrics() -> None:
-    """Declare every metric of this benchmark in EvalScope's catalog, under its own name.
+def keep_identity(meta: BenchmarkMeta, declared: Iterable[Parameter], values: Mapping[str, Any]) -> None:
+    """Leave what is of one session alone out of EvalScope's cache identity: it covers all extra parameters.
+
+    A session that goes on with another pace goes on with the same run.
+    """
+    for parameter in declared:
+        if parameter.is_new and (parameter.of_session or values[parameter.name] == parameter.default):
+            meta.extra_params.pop(parameter.name, None)
+        elif parameter.of_session:
+            meta.extra_params[parameter.name] = parameter.spec()
+
+
+def name_metric(name: str, baseline: str = _COUNT) -> None:
+    """Declare a metric in EvalScope's catalog, under its own name.
 
     EvalScope 1.14.1 shows a catalog's display name ("Similarity", "Accuracy") instead of a metric's own;
     its catalog can be added to at run time.
     """
-    for name in (*(definition.name for definition in DEFINITIONS), FLIP_RATE, ERROR_RATE):
-        baseline = _CATALOG_BASELINES.get(name, _COUNT)
-        diagnostic = baseline.startswith("diagnostic.")
-        METRIC_DEFINITIONS[name] = MetricEntry(
-            baseline=baseline,
-            metric_name=name,
-            # Without it, a diagnostic is shown under its identity, `name:identity`; for the others
-            # EvalScope refuses it.
-            display_name=name if diagnostic else None,
-        )
+    diagnostic = baseline.startswith("diagnostic.")
+    METRIC_DEFINITIONS[name] = MetricEntry(
+        baseline=baseline,
+        metric_name=name,
+        # Without it, a diagnostic is shown under its identity, `name:identity`; for the others
+        # EvalScope refuses it.
+        display_name=name if diagnostic else None,
+    )
 
 
 def _agg_score(metric: Metric, summary: Summary, run: dict[str, Any]) -> AggScore:

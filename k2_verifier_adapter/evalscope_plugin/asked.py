@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS
-from k2_verifier_adapter.version import BENCHMARK
+from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS_OF
+from k2_verifier_adapter.version import BENCHMARK, BENCHMARKS
 
 if TYPE_CHECKING:
     from evalscope.config import TaskConfig
@@ -46,9 +46,9 @@ def checked_from_dict(from_dict: Callable[..., TaskConfig]) -> Callable[..., Tas
 
 
 def _checked(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the settings of a task; `UsageError` if this benchmark is in it, and one cannot be meant."""
+    """Give the settings of a task; `UsageError` if it is for one of ours and one cannot be meant."""
     chosen = dict(settings)
-    if BENCHMARK not in (chosen.get("datasets") or ()):
+    if not set(BENCHMARKS) & set(chosen.get("datasets") or ()):
         return chosen
     for path, value in _numbers(chosen, ""):
         if not math.isfinite(value):
@@ -107,6 +107,7 @@ def check_dataset_args(given: Any, datasets: Iterable[str]) -> None:
     """Raise `UsageError` for a misspelled name, which EvalScope passes over in silence."""
     from evalscope.api.benchmark import BenchmarkMeta
 
+    ours = [name for name in BENCHMARKS if name in datasets]
     arguments = {field.name for field in fields(BenchmarkMeta)} | {"local_path", "extra_params", "filters"}
     names = sorted(datasets)
     for name in _object("dataset_args", given):
@@ -115,15 +116,17 @@ def check_dataset_args(given: Any, datasets: Iterable[str]) -> None:
         if name in arguments:
             raise UsageError(
                 f"dataset_args.{name} names no dataset; did you mean "
-                f"{{{BENCHMARK!r}: {{{name!r}: ...}}}}? Its keys are datasets, whose arguments stand inside"
+                f"{{{(ours or [BENCHMARK])[0]!r}: {{{name!r}: ...}}}}? Its keys are datasets, whose "
+                "arguments stand inside"
             )
         hint = _meant(name, names)
-        if hint or BENCHMARK not in given:
+        if hint or not set(ours) & set(given):
             raise UsageError(f"dataset_args.{name} is no dataset of this task ({', '.join(names)}){hint}")
-    own = _object(f"dataset_args.{BENCHMARK}", given.get(BENCHMARK) or {})
-    _refuse_unknown(f"dataset_args.{BENCHMARK}", own, arguments)
-    extra = _object(f"dataset_args.{BENCHMARK}.extra_params", own.get("extra_params") or {})
-    _refuse_unknown("extra_params", extra, {parameter.name for parameter in PARAMETERS})
+    for benchmark in ours:
+        own = _object(f"dataset_args.{benchmark}", given.get(benchmark) or {})
+        _refuse_unknown(f"dataset_args.{benchmark}", own, arguments)
+        extra = _object(f"dataset_args.{benchmark}.extra_params", own.get("extra_params") or {})
+        _refuse_unknown("extra_params", extra, {parameter.name for parameter in PARAMETERS_OF[benchmark]})
 
 
 def _object(what: str, value: Any) -> Mapping[str, Any]:

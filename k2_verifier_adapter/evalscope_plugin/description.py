@@ -68,6 +68,35 @@ CHINESE = """
 - `dataset_args.k2_verifier.local_path` 接受本地数据行，或用 `bundled` 表示自带的合成数据行
 """
 
+CONFORMANCE_NAME = "Kimi Conformance"
+
+CONFORMANCE_ENGLISH = """
+## Overview
+
+Asks an endpoint that serves a Kimi model for its contract of tool calling, probe by probe: schemas that
+arguments have to fit, `tool_choice`, tools in system messages, histories, streams, parameters, prompt tokens.
+Served by k2-verifier-adapter.
+
+## Task Description
+
+- **Task Type**: vendor deployment check (contract of tool calling)
+- **Input**: small requests, each with what the contract expects of its answer
+- **Output**: the raw chat completion, streamed and not, or the server's refusal
+- **Comparison**: with the contract of the model's profile, `k2` to `k3`
+
+## Key Features
+
+- A probe that fails names the expectation, what came, and what to change on which engine
+- 400 and 422 are answers; a wrong key, 429 and 5xx are failed requests, retried and never judged
+- A suite passes if all of its probes pass at the first try; one that passes later is flaky
+
+## Evaluation Notes
+
+- Primary metric: `pass_rate`, the share of the answered probes that pass at the first try
+- `dataset_args.kimi_conformance.subset_list` takes suites by name, and files and directories of probes
+- `extra_params.profile` says which model is served, where its name does not
+"""
+
 _USAGE = """
 ## Usage
 

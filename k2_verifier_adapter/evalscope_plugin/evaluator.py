@@ -42,7 +42,12 @@ from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter
 from k2_verifier_adapter.evalscope_plugin.client.failfast import FailFast, Hopeless, RequestKey
 from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, run_pool
 from k2_verifier_adapter.evalscope_plugin.client.transport import utc_now
-from k2_verifier_adapter.evalscope_plugin.model_clients import ModelClient, client_for, transport_options
+from k2_verifier_adapter.evalscope_plugin.model_clients import (
+    ModelClient,
+    Outcome,
+    client_for,
+    transport_options,
+)
 from k2_verifier_adapter.evalscope_plugin.parameters import gate_options
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner, WorkItem
 from k2_verifier_adapter.evalscope_plugin.reviews import sample_score
@@ -96,6 +101,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
 
     benchmark: K2VerifierAdapter
     use_cache: str | None
+    planner: type[RequestPlanner] = RequestPlanner
+    files: type[SubsetFiles] = SubsetFiles
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -109,6 +116,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self._files: dict[str, SubsetFiles] = {}
         self._looks: dict[str, Looks] = {}
         self._failed_before: dict[RequestKey, FailedRequest] = {}
+        self._budget: Budget | None = None
         self._stored_answers = 0
         self._proven = False
         self._given_up: str | None = None
@@ -126,8 +134,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         with writing_alone(self._subset_paths()), self._opened:
             try:
                 report = super().eval()
-                summaries = self.benchmark.summaries
-                _say_verdicts([write_reports(self._files[subset], summaries[subset]) for subset in summaries])
+                _say_verdicts(self._write_reports())
                 if self._given_up is not None and self._left:
                     raise RunStoppedError(self.outputs.outputs_dir, self._given_up)
             except (OSError, StorageError) as error:
@@ -140,20 +147,27 @@ class K2VerifierEvaluator(DefaultEvaluator):
             return report
 
     def _subset_paths(self) -> list[RunPaths]:
-        run = Path(self.outputs.outputs_dir)
-        return [RunPaths(run, self.model_name, subset) for subset in self.benchmark.subset_list]
+        return [self._paths(subset) for subset in self.benchmark.subset_list]
+
+    def _paths(self, subset: str) -> RunPaths:
+        return RunPaths(Path(self.outputs.outputs_dir), self.model_name, subset, self.benchmark.name)
+
+    def _write_reports(self) -> list[str]:
+        """Write this package's own reports; give what is to be said last."""
+        summaries = self.benchmark.summaries
+        return [write_reports(self._files[subset], summaries[subset]) for subset in summaries]
 
     def _collect_work_items(self, dataset_dict: dict[str, Dataset]) -> PoolContext:
         """Match every sample with its stored answer; refuse answers to other requests."""
         self._datasets = dataset_dict
         self._client = client_for(self.model, self.task_config)
         user = planning.user_parameters(self.task_config, self._client.api)
-        self._planner = RequestPlanner(self._client.model_name, user, self._client.masker)
+        self._planner = self.planner(self._client.model_name, user, self._client.masker)
         self.benchmark.check_gate()
         collected: list[tuple[RunPaths, list[WorkItem]]] = []
         resume, repeats = bool(self.use_cache), self.benchmark.repeats
         for subset, dataset in dataset_dict.items():
-            paths = RunPaths(Path(self.outputs.outputs_dir), self.model_name, subset)
+            paths = self._paths(subset)
             rule = self.benchmark.stopping_rule(subset)
             items = planning.collect(self._planner, paths, dataset, repeats, resume=resume, rule=rule)
             collected.append((paths, items))
@@ -166,14 +180,35 @@ class K2VerifierEvaluator(DefaultEvaluator):
     def _open_files(self, paths: RunPaths, items: list[WorkItem]) -> None:
         subset = paths.subset
         cases = {item.case.index: item.case for item in items}
-        rows = self.benchmark.rows[subset]
         earlier = planning.earlier_facts(paths) if self.use_cache else None
         failed_before = read_failures(paths) if self.use_cache else []
         stored = [item for item in items if item.stored is not None]
         self._stored_answers += len(stored)
         self._proven |= bool(stored) and earlier is not None and earlier.endpoint_host == self._client.host
         self._failed_before.update({(subset, item.case_index, item.repeat): item for item in failed_before})
-        rule = self.benchmark.stopping_rule(subset)
+        facts = self._facts(subset, items, earlier.started_at if earlier else utc_now())
+        logger.info(f"{subset}: sent with {dict(facts.parameters)}")
+        in_order = [cases[index] for index in sorted(cases)]
+        if facts.stopping is not None:
+            self._looks[subset] = Looks(facts, facts.stopping, in_order)
+        waiting = {(item.case.index, item.repeat) for item in items if item.stored is None}
+        kept = [item for item in failed_before if (item.case_index, item.repeat) in waiting]
+        files = self.files(
+            paths,
+            self.cache_manager.get_review_cache_path(subset),
+            facts,
+            in_order,
+            resume=bool(self.use_cache),
+            # A run until its verdict is decided is judged by what was asked before the decision.
+            failed_before=kept if facts.stopping is None else (),
+        )
+        self._opened.callback(files.close)
+        self._files[subset] = files
+
+    def _facts(self, subset: str, items: list[WorkItem], started_at: str) -> RunFacts:
+        """Put together what is known of a subset's run before it is asked; warn of what it will bring."""
+        rows = self.benchmark.rows[subset]
+        cases = {item.case.index: item.case for item in items}
         facts = RunFacts(
             model=self.model_name,
             subset=subset,
@@ -181,7 +216,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
             rows=rows.info,
             planned=len(items),
             repeats=self.benchmark.repeats,
-            started_at=earlier.started_at if earlier else utc_now(),
+            started_at=started_at,
             finished_at=None,
             complete=False,
             endpoint_host=self._client.host,
@@ -190,33 +225,16 @@ class K2VerifierEvaluator(DefaultEvaluator):
             python=platform.python_version(),
             standard=rows.standard or preset_for(subset).standard,
             gate=gate_options(self.benchmark.parameters),
-            stopping=rule,
+            stopping=self.benchmark.stopping_rule(subset),
             profile=self.benchmark.parameters["profile"],
         )
-        logger.info(f"{subset}: sent with {dict(facts.parameters)}")
         lacking = lacking_reasoning(cases.values(), facts.model_profile)
         if lacking:
             logger.warning(
                 f"{subset}: {len(lacking)} rows have assistant messages without reasoning_content, which the "
                 f"API of {facts.model_profile.title} refuses while thinking is on; the first: {lacking[:10]}"
             )
-        reviews = self.cache_manager.get_review_cache_path(subset)
-        in_order = [cases[index] for index in sorted(cases)]
-        if rule is not None:
-            self._looks[subset] = Looks(facts, rule, in_order)
-        waiting = {(item.case.index, item.repeat) for item in items if item.stored is None}
-        kept = [item for item in failed_before if (item.case_index, item.repeat) in waiting]
-        files = SubsetFiles(
-            paths,
-            reviews,
-            facts,
-            in_order,
-            resume=bool(self.use_cache),
-            # A run until its verdict is decided is judged by what was asked before the decision.
-            failed_before=kept if rule is None else (),
-        )
-        self._opened.callback(files.close)
-        self._files[subset] = files
+        return facts
 
     def _run_pool(self, context: PoolContext) -> dict[str, list[tuple[None, SampleScore]]]:
         """Have everything answered, and judge it."""
@@ -236,20 +254,24 @@ class K2VerifierEvaluator(DefaultEvaluator):
                     self._bar.update(1)
             self._keep_decided(waiting)
             try:
-                stopped = self._answer(waiting) if waiting else {}
+                stopped = self._answer(waiting)
             except BaseException:
                 # On a full disk this fails, too; what ended the run is what the user must hear of.
                 with contextlib.suppress(StorageError):
                     self._finish(complete=False)
                 raise
         self._finish(complete=True, stopped=stopped)
-        self.benchmark.summaries = {
-            subset: summarize(files.facts, files.cases, files.items) for subset, files in self._files.items()
-        }
+        self._summarize()
         for subset in filter(self._decided, self._files):
             # EvalScope 1.14.1 calls a run incomplete that has fewer scores than samples.
             self._datasets[subset] = self._datasets[subset][: len(self._files[subset].items)]
         return {subset: [(None, score) for score in files.scores] for subset, files in self._files.items()}
+
+    def _summarize(self) -> None:
+        """Hand the adapter what it aggregates."""
+        self.benchmark.summaries = {
+            subset: summarize(files.facts, files.cases, files.items) for subset, files in self._files.items()
+        }
 
     def _keep_decided(self, waiting: list[WorkItem]) -> None:
         """Leave a verdict alone that was decided before, with requests that failed: none is sent again."""
@@ -266,11 +288,17 @@ class K2VerifierEvaluator(DefaultEvaluator):
 
     def _answer(self, waiting: list[WorkItem]) -> dict[str, str]:
         """Send all that has no answer; give why the session ended early, by subset left unfinished."""
+        if not waiting:
+            return {}
         parameters, concurrency = self.benchmark.parameters, self.task_config.eval_batch_size
         config = self.task_config.generation_config
         options = {
-            subset: transport_options(config, preset_for(subset), parameters) for subset in self._files
+            subset: transport_options(config, self.benchmark.preset(subset), parameters)
+            for subset in self._files
         }
+        if self._budget is None:
+            maxima = (parameters[name] for name in ("max_requests", "max_total_tokens", "max_minutes"))
+            self._budget = Budget(*maxima)
         session = _Session(
             FailFast(
                 len(waiting),
@@ -279,7 +307,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
                 before=self._failed_before,
                 raw=self._client.raw,
             ),
-            Budget(parameters["max_requests"], parameters["max_total_tokens"], parameters["max_minutes"]),
+            self._budget,
             {subset: one.timeout_s for subset, one in options.items()},
             Counter(item.subset for item in waiting),
         )
@@ -305,12 +333,9 @@ class K2VerifierEvaluator(DefaultEvaluator):
     async def _answer_item(self, session: _Session, item: WorkItem) -> None:
         if self._decided(item.subset):
             return
-        request = self._planner.request(item.subset, item.case)
         session.under_way += 1
         try:
-            outcome = await self._client.send(
-                request, item.case, item.repeat, session.timeouts_s[item.subset]
-            )
+            outcome = await self._ask(item, session.timeouts_s[item.subset])
         except BudgetSpentError:
             return  # Neither answered nor failed: left to the next session.
         finally:
@@ -327,6 +352,10 @@ class K2VerifierEvaluator(DefaultEvaluator):
             session.budget.close("decided")
         elif hopeless is not None:
             await self._give_up(session, hopeless)
+
+    async def _ask(self, item: WorkItem, timeout_s: float) -> Outcome:
+        request = self._planner.request(item.subset, item.case)
+        return await self._client.send(request, item.case, item.repeat, timeout_s)
 
     def _keep_answer(self, session: _Session, item: WorkItem, record: ResponseRecord) -> None:
         session.failfast.succeeded(record.duration_s)
@@ -368,9 +397,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
             self._record_failure(item.subset, judged)
             return {}
         judged = kept_of(judged, record.response)
-        self._files[item.subset].keep_review(
-            sample_score(item.sample.id, item.sample.group_id, item.case, judged), item.case, judged
-        )
+        score = sample_score(item.sample.id, item.sample.group_id, item.case, judged)
+        self._files[item.subset].keep_judged(judged, score, item.case)
         self._look(judged, item.subset)
         return judged.response.completion
 

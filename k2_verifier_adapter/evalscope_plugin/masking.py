@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from k2_verifier_adapter.core.secrets import Masker, replace_secrets, secrets_in
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.version import BENCHMARK
+from k2_verifier_adapter.version import BENCHMARKS
 
 if TYPE_CHECKING:
     from evalscope.config import TaskConfig
@@ -38,7 +38,7 @@ def masked_settings(to_dict: ToDict) -> ToDict:
 
     def masked_to_dict(task_config: TaskConfig) -> dict[str, Any]:
         dumped = to_dict(task_config)
-        if BENCHMARK in task_config.datasets:
+        if set(BENCHMARKS) & set(task_config.datasets):
             dumped = replace_secrets(dumped, lambda _name, _value: _SHOWN)
         return dumped
 

@@ -1,18 +1,20 @@
-"""The benchmark's own parameters, each declared once.
+"""The benchmarks' own parameters, each declared once.
 
 From this table come EvalScope's declaration (`extra_params`), the checks, the flags of `k2-verifier eval` and
-the table in docs/parameters.md, which a test compares. The command line imports it: it needs no EvalScope.
+the tables in docs/parameters.md and docs/conformance.md, which tests compare. The command line imports it: it
+needs no EvalScope.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from k2_verifier_adapter.core.model_profiles import model_profiles
 from k2_verifier_adapter.errors import UsageError
+from k2_verifier_adapter.version import BENCHMARK, CONFORMANCE
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.verdict import GateOptions
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter of `dataset_args.k2_verifier.extra_params`.
+    """One parameter of `dataset_args.BENCHMARK.extra_params`.
 
     Attributes:
         description: What it does, as EvalScope and docs/parameters.md show it.
@@ -28,7 +30,7 @@ class Parameter:
         choices: The texts that it may be; empty if it is no text.
         minimum: The least number that it may be, or None.
         maximum: The most that it may be, or None.
-        flag_help: Help of its flag of `k2-verifier eval`; None if it has no flag.
+        flag_help: Help of its flag of `k2-verifier eval` or `conform`; None if it has no flag.
         metavar: What the flag's help calls the value.
         of_session: Whether it says how fast and how far one session goes, or what decides in the end, and
             not what is asked: another session may go on with another value.
@@ -320,13 +322,65 @@ PARAMETERS = (
 )
 
 
+BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
+
+CONFORMANCE_PARAMETERS = (
+    replace(
+        BY_NAME["profile"],
+        description="The model whose contract is asked about. Without it, the model's name has to tell.",
+        flag_help="The model whose contract is asked about, where its name does not tell.",
+    ),
+    Parameter(
+        "modes",
+        str,
+        "both",
+        "How each probe is asked: `plain`, `stream`, or `both`, as far as it is for both.",
+        {"modes": "plain"},
+        choices=("both", "plain", "stream"),
+        flag_help="How each probe is asked; both ways without it.",
+    ),
+    Parameter(
+        "attempts",
+        int,
+        1,
+        "How often a probe is asked at most: one that fails is asked again until it passes. It is then shown "
+        "as flaky, not as passed.",
+        {"attempts": 3},
+        minimum=1,
+        flag_help="Ask a probe that fails up to N times; one that passes later is flaky, not passed.",
+        of_session=True,
+    ),
+    *(
+        BY_NAME[name]
+        for name in (
+            "max_response_mb",
+            "requests_per_minute",
+            "max_requests",
+            "max_total_tokens",
+            "max_minutes",
+        )
+    ),
+    replace(
+        BY_NAME["gate"],
+        description="What decides the exit code of `k2-verifier`: `strict`, every suite has to pass; `none`, "
+        "only whether every probe was answered.",
+        choices=("none", "strict"),
+        flag_help=None,
+    ),
+)
+
+PARAMETERS_OF: Mapping[str, tuple[Parameter, ...]] = {
+    BENCHMARK: PARAMETERS,
+    CONFORMANCE: CONFORMANCE_PARAMETERS,
+}
+
+
 def gate_options(values: Mapping[str, Any]) -> GateOptions:
     """Put the parameters together that say what decides the exit code; those not given are the defaults."""
     from k2_verifier_adapter.core.verdict import Gate, GateOptions, Requirements, WhenInconclusive
 
     def value(name: str) -> Any:
-        declared = next(parameter for parameter in PARAMETERS if parameter.name == name)
-        return values.get(name, declared.default)
+        return values.get(name, BY_NAME[name].default)
 
     inconclusive = value("inconclusive")
     return GateOptions(
@@ -343,14 +397,19 @@ def gate_options(values: Mapping[str, Any]) -> GateOptions:
     )
 
 
-def check_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Give every parameter's value, or its default; `UsageError` if one cannot be used or has no effect."""
-    values = {
+def checked_values(benchmark: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give every parameter's value, or its default; `UsageError` if one cannot be used."""
+    return {
         parameter.name: parameter.check(given.get(parameter.name, parameter.default))
-        for parameter in PARAMETERS
+        for parameter in PARAMETERS_OF[benchmark]
     }
+
+
+def check_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the values of `k2_verifier`'s; `UsageError` if one cannot be used or has no effect."""
+    values = checked_values(BENCHMARK, given)
     sample, seed = values["sample"], values["sample_seed"]
-    default_seed = next(parameter.default for parameter in PARAMETERS if parameter.name == "sample_seed")
+    default_seed = BY_NAME["sample_seed"].default
     stopping = values["stop_when_decided"]
     if sample != "stratified" and not stopping and seed != default_seed:
         raise UsageError(

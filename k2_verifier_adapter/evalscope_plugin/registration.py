@@ -1,4 +1,4 @@
-"""Take over the benchmark name `k2_verifier` in EvalScope, lazily and without ever breaking it.
+"""Take over the name `k2_verifier` in EvalScope and add `kimi_conformance`, without ever breaking it.
 
 EvalScope 1.14.1 has no plugin mechanism and reserves the names of its own benchmarks. What works in
 every lookup order: let its own module register first, then overwrite the entry. So a finder on
@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 
-from k2_verifier_adapter.version import BENCHMARK
+from k2_verifier_adapter.version import BENCHMARK, CONFORMANCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,9 +79,35 @@ def _describe() -> None:
     describe_everywhere()
 
 
-def _check_catalog() -> None:
-    """Notice an EvalScope whose benchmark lives elsewhere: the finder would wait for ever."""
+def _add_to_catalog() -> None:
+    """Add our second benchmark; notice a catalog without the first, for which we would wait for ever."""
     from importlib.util import find_spec
+
+    from evalscope import benchmarks
+    from evalscope.api.registry import BENCHMARK_REGISTRY
+
+    def load_one(name: str) -> bool:
+        if name != CONFORMANCE:
+            return bool(benchmarks.load_benchmark(name))
+        register(tell=True)
+        return bool(BENCHMARK_REGISTRY.is_materialized(CONFORMANCE))
+
+    def load_all() -> None:
+        benchmarks.load_all()
+        register(tell=False)
+
+    def register(*, tell: bool) -> None:
+        try:
+            if not BENCHMARK_REGISTRY.is_materialized(CONFORMANCE):
+                from k2_verifier_adapter.evalscope_plugin.conformance import conformance_meta
+
+                BENCHMARK_REGISTRY[CONFORMANCE] = conformance_meta()
+        except Exception as error:  # noqa: BLE001 - EvalScope must go on, whatever keeps us out
+            if tell:
+                _say(f"{CONFORMANCE} cannot be loaded", error)
+
+    # EvalScope 1.14.1 looks names up in an index of its own modules, and has no other way in.
+    BENCHMARK_REGISTRY.set_resolvers(load_one, load_all, benchmarks._INDEX.get)  # noqa: SLF001
 
     try:
         found = find_spec(_BUILT_IN) is not None
@@ -96,8 +122,12 @@ def _act_after(name: str) -> None:
     try:
         action()
     except Exception as error:  # noqa: BLE001 - EvalScope must go on, whatever keeps us out
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        sys.stderr.write(f"k2-verifier-adapter: {otherwise} ({reason})\n")
+        _say(otherwise, error)
+
+
+def _say(what: str, error: Exception) -> None:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    sys.stderr.write(f"k2-verifier-adapter: {what} ({reason})\n")
 
 
 _NOT_SERVED = f"EvalScope's own {BENCHMARK} benchmark is running, not this adapter"
@@ -106,7 +136,7 @@ _NOT_DESCRIBED = f"EvalScope's pages describe its own {BENCHMARK} benchmark"
 _AFTER_IMPORT = {
     _RESOURCES: (_describe, _NOT_DESCRIBED),
     _CONFIG: (_watch_settings, _NOT_HIDDEN),
-    _CATALOG: (_check_catalog, _NOT_SERVED),
+    _CATALOG: (_add_to_catalog, _NOT_SERVED),
     _BUILT_IN: (take_over, _NOT_SERVED),
 }
 

@@ -1,4 +1,4 @@
-"""What EvalScope's pages show of one judged response: its score, its messages, its review.
+"""What EvalScope's pages show of one judged response or probe: its score, its messages, its review.
 
 Messages of every shape are shown, with no schema that could refuse one.
 """
@@ -11,6 +11,7 @@ from typing import Any
 from evalscope.api.metric import SampleScore, Score
 
 from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.conformance.results import Outcome, ProbeResult
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
 from k2_verifier_adapter.core.judged import JudgedResponse
 from k2_verifier_adapter.core.judgement import Judgement
@@ -71,6 +72,45 @@ def review(score: SampleScore, case: Case, response: Response) -> dict[str, Any]
         "messages": messages,
         "agent_trace": None,
         "sample_score": score.model_dump(),
+    }
+
+
+def probe_score(result: ProbeResult) -> SampleScore:
+    """Convert what became of a probe, which was answered, to EvalScope's score."""
+    probe, unmet = result.case.probe, result.unmet
+    lines = [f"{probe.id}, {result.case.mode.value}: {result.outcome.value}"]
+    if unmet is not None:
+        lines += [f"expected {unmet.path}: {unmet.expected}", f"got {unmet.got}"]
+    if result.cause is not None:
+        lines += [result.cause.hypothesis, *result.cause.advice]
+    score = Score(
+        value={"passed": int(unmet is None), "passed_eventually": int(result.outcome is not Outcome.FAILED)},
+        prediction="",
+        extracted_prediction=result.outcome.value,
+        explanation=_printable("\n".join(lines)),
+        metadata={METADATA_KEY: result.as_json()},
+        main_score_name="passed",
+    )
+    index = result.case.case.index
+    metadata = {"probe": probe.id, "mode": result.case.mode.value}
+    return SampleScore(score=score, sample_id=index, group_id=index, sample_metadata=metadata)
+
+
+def probe_review(result: ProbeResult) -> dict[str, Any]:
+    """Give the line of a review file for a probe that was answered."""
+    answer = result.tries[0].answer
+    messages = display_messages(result.case.case.messages())
+    if answer.response is None:
+        refused = _printable(f"[HTTP {answer.status}]\n\n{answer.words}")
+        messages.append({"role": "assistant", "content": excerpt(refused, _ANSWER_LIMIT)})
+    else:
+        messages.append(display_answer(answer.response.message, answer.response.finish_reason))
+    return {
+        "index": result.case.case.index,
+        "target": [dumps_ascii(dict(result.case.probe.expect))],
+        "messages": messages,
+        "agent_trace": None,
+        "sample_score": probe_score(result).model_dump(),
     }
 
 

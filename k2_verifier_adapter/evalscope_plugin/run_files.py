@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from evalscope.api.metric import SampleScore
 from evalscope.config import TaskConfig
@@ -44,16 +46,16 @@ from k2_verifier_adapter.formats.runs import (
 from k2_verifier_adapter.offline.failed_cases import failed_cases_of_items
 from k2_verifier_adapter.offline.participants import held_against
 from k2_verifier_adapter.offline.stored import with_its_end
-from k2_verifier_adapter.reports.formats import FORMATS, RunReport
+from k2_verifier_adapter.reports.formats import FORMATS, Report, RunReport
 from k2_verifier_adapter.reports.wording import verdict_line
-from k2_verifier_adapter.version import BENCHMARK
+from k2_verifier_adapter.version import BENCHMARKS
 
 logger = get_logger()
 
 
 def begun(run: Path) -> bool:
     """Whether a session got as far as to this package."""
-    return (run / BENCHMARK).is_dir()
+    return any((run / benchmark).is_dir() for benchmark in BENCHMARKS)
 
 
 def nothing_to_resume(run: Path, subsets: Sequence[RunPaths]) -> bool:
@@ -66,8 +68,8 @@ def nothing_to_resume(run: Path, subsets: Sequence[RunPaths]) -> bool:
         return False
     if not begun(run):
         raise UsageError(
-            f"--use-cache {run}: no run of {BENCHMARK} was begun there; correct the path, or start one with "
-            "--work-dir"
+            f"--use-cache {run}: no run of {subsets[0].benchmark} was begun there; correct the path, or "
+            "start one with --work-dir"
         )
     return not any(paths.predictions.exists() for paths in subsets)
 
@@ -134,7 +136,8 @@ class SubsetFiles:
         self.paths, self.facts, self.cases = paths, facts, cases
         self.unsaved = 0
         self._reviews_path = Path(reviews)
-        self._reviews: list[tuple[SampleScore, Case, JudgedResponse]] = []
+        self._reviews: list[tuple[SampleScore, Callable[[], Mapping[str, Any]]]] = []
+        self._judged: list[JudgedResponse] = []
         self._failed: list[FailedRequest] = []
         self._failed_before = {(item.case_index, item.repeat): item for item in failed_before}
         for path in (paths.facts, paths.cases, self._reviews_path):
@@ -178,20 +181,21 @@ class SubsetFiles:
         self._failed.append(failed)
         self._failed_before.pop((failed.case_index, failed.repeat), None)
 
-    def keep_review(self, score: SampleScore, case: Case, judged: JudgedResponse) -> None:
-        """Keep what the review file will say of one sample."""
-        self._reviews.append((score, case, judged))
+    def keep_judged(self, judged: JudgedResponse, score: SampleScore, case: Case) -> None:
+        """Keep a judged response, and what the review file will say of it."""
+        self._judged.append(judged)
+        self._reviews.append((score, partial(review, score, case, judged.response)))
         self._failed_before.pop((judged.case_index, judged.repeat), None)
 
     @property
     def scores(self) -> list[SampleScore]:
         """EvalScope's scores of the judged responses."""
-        return [score for score, _, _ in self._reviews]
+        return [score for score, _ in self._reviews]
 
     @property
     def items(self) -> list[Item]:
         """What became of the requests: the judged responses and the failed requests, as they came."""
-        return [*(judged for _, _, judged in self._reviews), *self._failed, *self._failed_before.values()]
+        return [*self._judged, *self._failed, *self._failed_before.values()]
 
     @property
     def whole(self) -> bool:
@@ -203,9 +207,8 @@ class SubsetFiles:
         # A run that says it is complete has its answers on the device, even if the power fails now.
         self._predictions.sync()
         with atomic_write(self._reviews_path) as file:
-            for score, case, judged in sorted(self._reviews, key=lambda review: int(review[0].sample_id)):
-                line = json.dumps(review(score, case, judged.response), ensure_ascii=False)
-                file.write(line.encode("utf-8", "replace") + b"\n")
+            for _, line in sorted(self._reviews, key=lambda review: int(review[0].sample_id)):
+                file.write(json.dumps(line(), ensure_ascii=False).encode("utf-8", "replace") + b"\n")
         write_facts(self.paths, facts)
         self.facts = facts
 
@@ -221,19 +224,28 @@ def write_reports(files: SubsetFiles, summary: Summary) -> str:
     if summary.facts.gate.baseline is not None:
         summary = held_against(read_run(paths), files.items, summary)
     cases = {case.index: case for case in files.cases}
-    report = RunReport(summary, failed_cases_of_items(files.items, cases))
+    page = write_every_format(
+        RunReport(summary, failed_cases_of_items(files.items, cases)), paths.reports, paths.subset
+    )
+    return f"{verdict_line(summary)}; {page}"
+
+
+def write_every_format(report: Report, folder: Path, name: str) -> Path:
+    """Write a report in every format that it has; give the path of the page."""
     for form in FORMATS:
+        if not form.fits(report):
+            continue
         try:
             text = form.render(report)
         except Exception:
             # The answers are stored, and EvalScope's own reports are still to come.
-            logger.exception(f"{paths.subset}: the {form.name} report could not be written")
+            logger.exception(f"{name}: the {form.name} report could not be written")
             continue
-        path = paths.reports / f"{paths.subset}.{form.ending}"
+        path = folder / f"{name}.{form.ending}"
         remove_leftovers(path)
         with atomic_write(path) as file:
             file.write(text.encode("utf-8", "backslashreplace"))
-    return f"{verdict_line(summary)}; {paths.reports / paths.subset}.html"
+    return folder / f"{name}.html"
 
 
 def explain(error: StorageError, run: Path, opened: Iterable[SubsetFiles]) -> StorageError:

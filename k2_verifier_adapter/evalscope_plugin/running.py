@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evalscope.api.model.model import get_model_with_task_config
-from evalscope.api.registry import get_benchmark
+from evalscope.api.registry import EVALUATOR_REGISTRY, get_benchmark
 from evalscope.arguments import add_argument
 from evalscope.config import TaskConfig
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
@@ -44,13 +44,15 @@ def run_eval(
     arguments: Sequence[str],
     config: Mapping[str, Any] | None = None,
     parameters: Mapping[str, Any] | None = None,
+    benchmark: str = BENCHMARK,
 ) -> Path:
     """Run `evalscope eval` in this process.
 
     Args:
         arguments: Flags of `evalscope eval`; each overrides the value of that name in `config`.
         config: The content of a task file, or None.
-        parameters: Parameters of this benchmark, which override those of flags and config.
+        parameters: Parameters of the benchmark, which override those of flags and config.
+        benchmark: Which one of ours.
 
     Returns:
         The run directory.
@@ -65,7 +67,7 @@ def run_eval(
     task: TaskConfig | None = None
     try:
         with _refusals():
-            task = TaskConfig.from_dict(settings_of(arguments, config, parameters))
+            task = TaskConfig.from_dict(settings_of(arguments, config, parameters, benchmark))
             if task.use_cache:
                 check_regular(Path(task.use_cache))  # EvalScope is about to open its log in there.
             with storage_errors_told(task):
@@ -99,6 +101,7 @@ def estimate_eval(
     config: Mapping[str, Any] | None = None,
     parameters: Mapping[str, Any] | None = None,
     prices: Prices = NO_PRICES,
+    benchmark: str = BENCHMARK,
 ) -> list[Estimate]:
     """Say what `run_eval` would send with the same arguments; sends nothing and writes nothing.
 
@@ -107,23 +110,24 @@ def estimate_eval(
     require_active()
     check_environment()
     with _refusals():
-        task = TaskConfig.from_dict(settings_of(arguments, config, parameters))
+        task = TaskConfig.from_dict(settings_of(arguments, config, parameters, benchmark))
         asked.check_endpoint(task)
         masking.check_and_mask(task)
-        adapter = get_benchmark(BENCHMARK, task)
+        adapter = get_benchmark(benchmark, task)
         datasets = adapter.load_dataset()
         adapter.check_gate()
         client = client_for(get_model_with_task_config(task_config=task), task)
-        planner = RequestPlanner(client.model_name, planning.user_parameters(task, client.api), client.masker)
+        user = planning.user_parameters(task, client.api)
+        planner = EVALUATOR_REGISTRY[benchmark].planner(client.model_name, user, client.masker)
         found = []
         for subset, dataset in datasets.items():
-            paths = RunPaths(Path(task.use_cache or task.work_dir), task.model_id, subset)
+            paths = RunPaths(Path(task.use_cache or task.work_dir), task.model_id, subset, benchmark)
             rule, resume = adapter.stopping_rule(subset), bool(task.use_cache)
             items = planning.collect(planner, paths, dataset, adapter.repeats, resume=resume, rule=rule)
             shared = planner.shared_parameters(subset, [item.case for item in items])
             cost = planning.expected_cost(items)
             rows = adapter.rows[subset]
-            standard = rows.standard or preset_for(subset).standard
+            standard = rows.standard or adapter.preset(subset).standard
             requirements = gate_options(adapter.parameters).requirements
             verdicts = verdict_costs(
                 rows.cases, standard, requirements, cost, repeats=adapter.repeats, prices=prices
@@ -135,23 +139,26 @@ def estimate_eval(
 
 
 def settings_of(
-    arguments: Sequence[str], config: Mapping[str, Any] | None, parameters: Mapping[str, Any] | None
+    arguments: Sequence[str],
+    config: Mapping[str, Any] | None,
+    parameters: Mapping[str, Any] | None,
+    benchmark: str = BENCHMARK,
 ) -> dict[str, Any]:
     """Put config, flags and parameters together; `UsageError` for a flag that EvalScope lacks."""
     chosen = {**(config or {}), **explicit_flags(arguments)}
     chosen.pop("dry_run", None)  # EvalScope's own only prints the settings; see `estimate_eval`
-    chosen.setdefault("datasets", [BENCHMARK])
-    if chosen["datasets"] != [BENCHMARK]:
+    chosen.setdefault("datasets", [benchmark])
+    if chosen["datasets"] != [benchmark]:
         raise UsageError(
-            f"datasets is {chosen['datasets']!r}, expected [{BENCHMARK!r}]; for others use `evalscope eval`"
+            f"datasets is {chosen['datasets']!r}, expected [{benchmark!r}]; for others use `evalscope eval`"
         )
     if "generation_config" in chosen:
         chosen["generation_config"] = planning.explicit_defaults(chosen["generation_config"])
     if parameters:
         every = chosen.get("dataset_args") or {}
-        own = every.get(BENCHMARK) or {}
+        own = every.get(benchmark) or {}
         extra = {**(own.get("extra_params") or {}), **parameters}
-        chosen["dataset_args"] = {**every, BENCHMARK: {**own, "extra_params": extra}}
+        chosen["dataset_args"] = {**every, benchmark: {**own, "extra_params": extra}}
     return chosen
 
 

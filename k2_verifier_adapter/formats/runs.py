@@ -38,6 +38,7 @@ class RunPaths:
     run: Path
     model: str
     subset: str
+    benchmark: str = BENCHMARK
 
     def __post_init__(self) -> None:
         check_name("subset", self.subset)
@@ -47,7 +48,7 @@ class RunPaths:
     @property
     def folder(self) -> Path:
         """What is kept beside EvalScope's own files."""
-        return self.run / BENCHMARK / self.model / self.subset
+        return self.run / self.benchmark / self.model / self.subset
 
     @property
     def facts(self) -> Path:
@@ -60,6 +61,11 @@ class RunPaths:
         return self.folder / "cases.jsonl.gz"
 
     @property
+    def probes(self) -> Path:
+        """The probes of a suite, beside its cases."""
+        return self.folder / "probes.jsonl"
+
+    @property
     def failures(self) -> Path:
         """The failed requests of the last session."""
         return self.folder / "failures.jsonl"
@@ -67,12 +73,12 @@ class RunPaths:
     @property
     def reports(self) -> Path:
         """The folder of this package's own reports, inside of the one that EvalScope has for the model."""
-        return self.run / "reports" / self.model / BENCHMARK
+        return self.run / "reports" / self.model / self.benchmark
 
     @property
     def predictions(self) -> Path:
         """EvalScope's predictions."""
-        return self.run / "predictions" / self.model / f"{BENCHMARK}_{self.subset}.jsonl"
+        return self.run / "predictions" / self.model / f"{self.benchmark}_{self.subset}.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,24 +116,29 @@ def read_facts(paths: RunPaths) -> RunFacts | None:
         raise DataError(f"{paths.facts}: cannot be read: {error!r}") from None
 
 
-def find_runs(run: Path) -> list[RunPaths]:
+def find_runs(run: Path, benchmark: str = BENCHMARK) -> list[RunPaths]:
     """List what a run directory holds, by model and subset; a `DataError` says that it is no run."""
     run = Path(run)
     if not run.is_dir():
         raise DataError(f"{run}: no such directory; give the run directory that EvalScope printed")
-    folder = run / BENCHMARK
-    found = sorted(path for path in _files_of(run) if path.name == "run.json" and folder in path.parents)
+    folder = run / benchmark
+    found = sorted(
+        path for path in _files_of(run, benchmark) if path.name == "run.json" and folder in path.parents
+    )
     if not found:
         # With time stamps, the work directory holds one directory a run.
-        inside = sorted({path.parents[3] for path in run.glob(f"*/{BENCHMARK}/*/*/run.json")})
+        inside = sorted({path.parents[3] for path in run.glob(f"*/{benchmark}/*/*/run.json")})
         hint = f"; did you mean {inside[-1]}?" if inside else ""
-        raise DataError(f"{run}: holds no run of this benchmark (no {BENCHMARK}/MODEL/SUBSET/run.json){hint}")
-    return [RunPaths(run, path.parents[1].relative_to(folder).as_posix(), path.parent.name) for path in found]
+        raise DataError(f"{run}: holds no run of this benchmark (no {benchmark}/MODEL/SUBSET/run.json){hint}")
+    return [
+        RunPaths(run, path.parents[1].relative_to(folder).as_posix(), path.parent.name, benchmark)
+        for path in found
+    ]
 
 
-def _files_of(run: Path) -> Iterator[Path]:
+def _files_of(run: Path, benchmark: str) -> Iterator[Path]:
     """List what is read of a run, or raise `DataError` if anything in there is no regular file."""
-    for folder in (run / BENCHMARK, run / "predictions"):
+    for folder in (run / benchmark, run / "predictions"):
         if folder.is_symlink():
             raise DataError(f"{folder}: is a link, which a run does not hold; remove it")
         if folder.is_dir():

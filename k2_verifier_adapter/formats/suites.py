@@ -18,14 +18,17 @@ from typing import Any
 from k2_verifier_adapter.core.conformance.probes import (
     Mode,
     Probe,
+    ProbeCase,
     ProbeError,
     SchemaLeftOutError,
+    cases_of,
     decode_probe,
 )
 from k2_verifier_adapter.core.json_text import shown
 from k2_verifier_adapter.core.model_profiles import ModelProfile
 from k2_verifier_adapter.data import BUNDLED_SUITES, read_data
 from k2_verifier_adapter.errors import DataError, UsageError
+from k2_verifier_adapter.formats.files import atomic_write
 from k2_verifier_adapter.formats.lines import json_objects, open_lines, stem_of
 
 _MOST_SHOWN = 10
@@ -180,3 +183,32 @@ def _written_out(value: Mapping[str, Any]) -> Mapping[str, Any]:
         "why": value.get("description") or "the prompt is rendered as by the reference",
         "source": "KVV testdata/prompt_token_cases",
     }
+
+
+# --- of a run ------------------------------------------------------------------------------------
+
+
+def write_probes(path: Path, suite: Suite, cases: Iterable[ProbeCase]) -> None:
+    """Write down what a run asks: the suite's own facts, then one line for each case, in their order."""
+    head = {"source": suite.source, "sha256": suite.sha256, "left_out": dict(suite.left_out)}
+    with atomic_write(path) as file:
+        for value in (head, *({**case.probe.as_json(), "mode": case.mode.value} for case in cases)):
+            file.write(json.dumps(value).encode() + b"\n")
+
+
+def read_probes(path: Path, name: str, profile: ModelProfile) -> tuple[list[ProbeCase], Mapping[str, int]]:
+    """Read back what a run asked, and what it left out; a `DataError` if the file is damaged."""
+    try:
+        with open_lines(path) as lines:
+            read: list[Any] = [value for _, value in json_objects(lines)]
+        head, *values = read
+        left_out = {str(reason): int(number) for reason, number in head["left_out"].items()}
+        cases: list[ProbeCase] = []
+        for value in values:
+            mode = Mode(value.pop("mode"))
+            probe = decode_probe(value, name, profile)
+            (case,) = cases_of([probe], profile, [mode], first=len(cases))
+            cases.append(case)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: damaged: {error!r}") from None
+    return cases, left_out

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from k2_verifier_adapter.core.comparison.baseline import NotWorse
     from k2_verifier_adapter.core.comparison.compare import Comparison
     from k2_verifier_adapter.core.comparison.matrix import Matrix
+    from k2_verifier_adapter.core.conformance.results import Conformance
     from k2_verifier_adapter.core.summary import Summary
     from k2_verifier_adapter.reports.document import Document
     from k2_verifier_adapter.reports.failed_cases import FailedCase
@@ -84,7 +85,26 @@ class MatrixReport:
         return dump_json(matrix_as_json(self.matrix))
 
 
-Report: TypeAlias = RunReport | ComparisonReport | MatrixReport
+@dataclass(frozen=True, slots=True)
+class ConformanceReport:
+    """What the report on the probes of a run is made of."""
+
+    conformance: Conformance
+
+    def document(self) -> Document:
+        """Make what is laid out for people."""
+        from k2_verifier_adapter.reports.conformance_document import conformance_document
+
+        return conformance_document(self.conformance)
+
+    def as_json(self) -> str:
+        """Give the text for other programs."""
+        from k2_verifier_adapter.reports.conformance_json import dump_conformance
+
+        return dump_conformance(self.conformance)
+
+
+Report: TypeAlias = RunReport | ComparisonReport | MatrixReport | ConformanceReport
 
 
 def _text(report: Report) -> str:
@@ -106,10 +126,19 @@ def _html(report: Report) -> str:
 
 
 def _junit(report: Report) -> str:
-    from k2_verifier_adapter.reports.junit import render_junit
+    from k2_verifier_adapter.reports.junit import render_junit, render_probes
 
+    if isinstance(report, ConformanceReport):
+        return render_probes(report.conformance)
     assert isinstance(report, RunReport), "a comparison has no checks to count"
     return render_junit(report.summary)
+
+
+def _kvv(report: Report) -> str:
+    from k2_verifier_adapter.reports.conformance_json import dump_kvv
+
+    assert isinstance(report, ConformanceReport), "KVV's report is of schemas"
+    return dump_kvv(report.conformance)
 
 
 class Media(Enum):
@@ -128,14 +157,18 @@ class Format:
     """One form of a report.
 
     Attributes:
-        of_comparisons: Whether it can give a comparison as well as the report on a run.
+        of: The reports that it can give.
     """
 
     name: str
     ending: str
     media: Media
     render: Callable[[Report], str]
-    of_comparisons: bool = True
+    of: tuple[type[Report], ...] = (RunReport, ComparisonReport, MatrixReport, ConformanceReport)
+
+    def fits(self, report: Report) -> bool:
+        """Whether it can give this report."""
+        return isinstance(report, self.of)
 
 
 FORMATS = (
@@ -143,7 +176,8 @@ FORMATS = (
     Format("json", "json", Media.DOCUMENT, lambda report: report.as_json()),
     Format("markdown", "md", Media.DOCUMENT, _markdown),
     Format("html", "html", Media.PAGE, _html),
-    Format("junit", "junit.xml", Media.DOCUMENT, _junit, of_comparisons=False),
+    Format("junit", "junit.xml", Media.DOCUMENT, _junit, of=(RunReport, ConformanceReport)),
+    Format("kvv", "kvv.json", Media.DOCUMENT, _kvv, of=(ConformanceReport,)),
 )
 
 BY_NAME = {form.name: form for form in FORMATS}

@@ -7,10 +7,12 @@ undecided is skipped, with the reason: neither a success nor a failure.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from k2_verifier_adapter.core.conformance.results import Conformance, ProbeResult
 from k2_verifier_adapter.core.gate import required_coverage
 from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
 from k2_verifier_adapter.core.printable import percent, percent_beside, plural, points, printable
@@ -50,9 +52,7 @@ def render_junit(summary: Summary) -> str:
         *_checks(summary, options),
         *_margins(summary, options),
     ]
-    counts = {"tests": str(len(outcomes))}
-    for plural_name, element in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-        counts[plural_name] = str(sum(outcome.element == element for outcome in outcomes))
+    counts = _counts(outcomes)
     name = ", ".join(wording.name(text) for text in (summary.facts.model, summary.facts.subset) if text)
     suites = Element("testsuites", {"name": "k2-verifier", **counts, "time": "0"})
     suite = SubElement(suites, "testsuite", {"name": name, **counts, "time": "0"})
@@ -71,6 +71,48 @@ def render_junit(summary: Summary) -> str:
     )
     indent(suites)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(suites, encoding="unicode")}\n'
+
+
+def render_probes(found: Conformance) -> str:
+    """Give the probes of a run as JUnit XML: a suite for each suite, a case for each probe and mode."""
+    suites = Element("testsuites", {"name": "k2-verifier", "time": "0"})
+    totals: Counter[str] = Counter()
+    for one in found.suites:
+        outcomes = list(map(_probe, one.results))
+        counts = _counts(outcomes)
+        totals.update({name: int(count) for name, count in counts.items()})
+        suite = SubElement(suites, "testsuite", {"name": wording.name(one.name), **counts, "time": "0"})
+        properties = SubElement(suite, "properties")
+        for key, value in (("profile", found.profile.name), ("sha256", one.facts.rows.sha256)):
+            SubElement(properties, "property", {"name": key, "value": value})
+        for outcome in outcomes:
+            _add_case(suite, outcome, wording.name(one.name))
+    for name, total in totals.items():
+        suites.set(name, str(total))
+    indent(suites)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(suites, encoding="unicode")}\n'
+
+
+def _probe(result: ProbeResult) -> _Outcome:
+    """Give a probe as a case: a flaky one has failed, one without an answer is an error."""
+    name, unmet = result.case.name, result.unmet
+    if unmet is not None:
+        said = f"{unmet.path}: expected {unmet.expected}, got {unmet.got}"
+        if result.cause is not None:
+            said += f". {result.cause.hypothesis} {' '.join(result.cause.advice)}"
+        return _Outcome(name, "failure", f"{result.outcome.value}: {said}", unmet.path)
+    if result.tries:
+        return _Outcome(name, None, "passed")
+    failure = None if result.failed is None else result.failed.failure
+    said = "not asked" if failure is None else f"{failure.failure_class.value}: {failure.detail}"
+    return _Outcome(name, "error", said, "unanswered")
+
+
+def _counts(outcomes: Sequence[_Outcome]) -> dict[str, str]:
+    counts = {"tests": str(len(outcomes))}
+    for plural_name, element in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        counts[plural_name] = str(sum(outcome.element == element for outcome in outcomes))
+    return counts
 
 
 def _add_case(suite: Element, outcome: _Outcome, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
+from k2_verifier_adapter.core.conformance.results import Conformance, share_of
 from k2_verifier_adapter.core.gate import GATE_FAILED, INCONCLUSIVE, PASSED, exit_code
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
 from k2_verifier_adapter.core.metrics import CALL_SURPLUS
@@ -237,6 +238,28 @@ def behind_baseline(found: NotWorse) -> str:
     if found.status is Status.NONE:
         return f"{printable(found.reason or 'no check')}; baseline {held}"
     return f"{_WORSE[found.status]} by more than {points(found.margin)} points than {held}"
+
+
+def conformance(found: Conformance) -> str:
+    """Say what the probes of a run came to."""
+    passing = sum(suite.status is Status.PASS for suite in found.suites)
+    share = share_of(found.results)
+    said = (
+        f"{passing} of {plural(len(found.suites), 'suite')} passed, {share.passed:,} of "
+        f"{plural(share.total, 'probe')} at the first try"
+    )
+    later = share.eventually - share.passed
+    if later:
+        said += f", {later:,} later (flaky)"
+    unanswered = share.total - share.answered
+    return f"{said}, {unanswered:,} without an answer" if unanswered else said
+
+
+def conformance_line(found: Conformance) -> str:
+    """Give what the probes of a run came to in one line."""
+    failing = [suite.name for suite in found.suites if suite.status is Status.FAIL]
+    named = f"; failed: {', '.join(failing)}" if failing else ""
+    return f"{found.profile.title}: contract {found.status.value.upper()} ({conformance(found)}){named}"
 
 
 def verdict_line(summary: Summary) -> str:

@@ -27,6 +27,7 @@ EXPORTS = ["__version__", "install"]
 
 COMMANDS = {
     "compare": None,
+    "conform": None,
     "dataset": ["build", "check"],
     "demo": None,
     "doctor": None,

@@ -12,7 +12,12 @@ from enum import Enum
 from typing import Any
 
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case, OfficialAnswer
-from k2_verifier_adapter.core.conformance.schemas import SchemaLeftOutError, expectation_of, request_of
+from k2_verifier_adapter.core.conformance.schemas import (
+    SchemaLeftOutError,
+    expectation_of,
+    request_of,
+    selection_reason,
+)
 from k2_verifier_adapter.core.history import Repairs
 from k2_verifier_adapter.core.json_text import JsonTextError, dumps_strict, shown
 from k2_verifier_adapter.core.model_profiles import ModelProfile, model_profiles
@@ -50,6 +55,7 @@ class Probe:
         source: Where the expectation comes from.
         forced: Whether the model is made to call, in the way that its API allows.
         note: What the report is to say of how it is asked; empty if nothing.
+        selection: Of a probe that was made of a schema, why KVV's report lists it; else empty.
     """
 
     id: str
@@ -62,6 +68,7 @@ class Probe:
     modes: tuple[Mode, ...] = (Mode.PLAIN, Mode.STREAM)
     forced: bool = False
     note: str = ""
+    selection: str = ""
 
     def is_for(self, profile: ModelProfile) -> bool:
         """Whether it is for a model."""
@@ -80,6 +87,7 @@ class Probe:
             "why": self.why,
             "source": self.source,
             **({"note": self.note} if self.note else {}),
+            **({"selection": self.selection} if self.selection else {}),
         }
 
 
@@ -184,7 +192,20 @@ VOCABULARY: Mapping[str, tuple[Check, str]] = {
 """What may be expected, in the order in which it is looked at."""
 
 _FIELDS = frozenset(
-    {"id", "suite", "models", "modes", "request", "schema", "forced", "expect", "why", "source", "note"}
+    {
+        "expect",
+        "forced",
+        "id",
+        "models",
+        "modes",
+        "note",
+        "request",
+        "schema",
+        "selection",
+        "source",
+        "suite",
+        "why",
+    }
 )
 
 
@@ -201,11 +222,12 @@ def decode_probe(value: Mapping[str, Any], suite: str, profile: ModelProfile) ->
         if name not in _FIELDS:
             raise ProbeError(name, f"is unknown, expected one of {', '.join(sorted(_FIELDS))}")
     request, expect = value.get("request"), value.get("expect")
-    forced = value.get("forced", False)
+    forced, selection = value.get("forced", False), _text(value, "selection", "")
     if "schema" in value:
         if request is not None or expect is not None:
             raise ProbeError("schema", "stands in the place of 'request' and 'expect'; leave these out")
         request, expect, forced = request_of(value["schema"]), expectation_of(), True
+        selection = selection_reason(value["schema"])
     if not isinstance(request, dict):
         raise ProbeError("request", f"{shown(request, 60)} is not an object, expected the body of a request")
     for name in ("model", "stream"):
@@ -228,6 +250,7 @@ def decode_probe(value: Mapping[str, Any], suite: str, profile: ModelProfile) ->
         modes=_modes(value.get("modes", [mode.value for mode in Mode])),
         forced=forced,
         note=_text(value, "note", "") or (_note(profile) if forced else ""),
+        selection=selection,
     )
 
 
