@@ -53,7 +53,9 @@ ask() { # ask CODE URL RUN FLAG...: evaluate the endpoint.
 
 # One command.
 expect 0 demo --work-dir demo
-says "Verdict: none (synthetic rows: no verdict)"
+says "SIMULATED"
+says "PASS simulated-faithful, simulated (gate strict, exit code 0); report: demo/"
+says "FAIL simulated-broken, simulated (gate strict, exit code 1); report: demo/"
 
 # What the official API answered, which a user has as files: two runs of an official endpoint, exported.
 serve official
@@ -67,7 +69,7 @@ done
 rows='{"k2_verifier": {"local_path": "rows"}}'
 expect 0 dataset build --baseline official1.jsonl --baseline official2.jsonl --subset k2_thinking --output rows
 ask 0 "$official" vendor --dataset-args "$rows" --gate strict
-says "Verdict: PASS by the strict rule"
+says "PASS kimi-k2-simulated, k2_thinking (gate strict, exit code 0); report: vendor/"
 expect 0 report vendor --format html --output report.html
 grep -q '^<!DOCTYPE html>' report.html
 grep -q 'class="verdict pass"' report.html
@@ -75,4 +77,4 @@ grep -q 'class="verdict pass"' report.html
 # And a vendor that decides otherwise than the official API does not get by.
 serve over-triggering
 ask 1 "$url" other --dataset-args "$rows" --gate strict
-says "Verdict: FAIL by the strict rule"
+says "FAIL kimi-k2-simulated, k2_thinking (gate strict, exit code 1); report: other/"

@@ -1,4 +1,4 @@
-"""`k2-verifier demo`: bundled rows, simulated vendor, stock EvalScope, the whole chain."""
+"""`k2-verifier demo`: a simulated official API, two simulated vendors, stock EvalScope, two verdicts."""
 
 from __future__ import annotations
 
@@ -7,75 +7,150 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from k2_verifier_adapter.cli.output import print_report
-from k2_verifier_adapter.cli.simulate import MODEL, PROFILE_HELP, profile_of, vendor_rows
+from k2_verifier_adapter.cli.output import colour_wanted, columns, page_of
+from k2_verifier_adapter.cli.simulate import PROFILE_HELP, profile_of, vendor_rows
+
+if TYPE_CHECKING:
+    from k2_verifier_adapter.simulator import Profile
 
 SUBSET = "k2_thinking"
+SIMULATED = "simulated"
+"""Name of the subset, and the beginning of each model's name: it stands in all that the demo leaves."""
+
+_OFFICIAL_RUNS = (1, 2)
+"""Their seeds: the official API does not always decide alike, and neither does the faithful vendor."""
+_FAITHFUL_SEED = 5
+_UNDECIDED = {"missed_call": 0.01, "extra_call": 0.01}
 _LOG_TAIL = 15
 _TICK_S = 0.5
 _RETRIES = {"retries": 2, "retry_interval": 1}
 """The simulated vendor's faults are no overload that would pass: EvalScope's pauses from 10 s up would
 only make the demo slow."""
 
+_PARAMETERS = {"gate": "strict", "min_coverage": 0.95, "profile": SUBSET}
+"""Some requests to the broken vendor fail for good, and are not to keep it from its verdict."""
 
-@click.command(short_help="Bundled rows, simulated vendor, stock EvalScope: the whole chain.")
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A vendor that is judged: its name, and where its run is written."""
+
+    model: str
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "demo.log"
+
+
+@click.command(short_help="Simulated vendors against a simulated official API: two verdicts.")
 @click.option(
     "--profile",
     "profile_name",
     default="broken",
     show_default=True,
-    help=PROFILE_HELP,
+    help=f"Of the second vendor. {PROFILE_HELP}",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Number of rows; all by default.")
 @click.option(
     "--work-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the run is written.  [default: outputs/k2-verifier-demo/TIME]",
+    help="Where the runs are written.  [default: outputs/k2-verifier-demo/TIME]",
 )
 def demo(*, profile_name: str, limit: int | None, work_dir: Path | None) -> None:
-    """Show the whole chain on this machine: nothing is downloaded, no key is needed.
+    """Show the whole chain on this machine, to two verdicts: nothing is downloaded, no key is needed.
 
-    Starts a simulated vendor, runs the stock `evalscope eval` on the bundled synthetic rows against it,
-    prints the report and says where the files are.
+    Asks a simulated official API the bundled synthetic prompts and makes rows of its answers, as
+    `dataset build` does; runs the stock `evalscope eval` against a faithful vendor and a broken one, both
+    simulated; and judges them.
 
     \b
     k2-verifier demo
-    k2-verifier demo --profile noisy --limit 50
+    k2-verifier demo --profile leaky-parser
     """
-    from k2_verifier_adapter.errors import DataError
     from k2_verifier_adapter.formats.runs import choose_run, read_run
     from k2_verifier_adapter.offline.stored import summary_of
-    from k2_verifier_adapter.simulator import SimulatedVendor
+    from k2_verifier_adapter.reports.brief import last_line, render_brief
+    from k2_verifier_adapter.simulator import SimulatedVendor, profile_with
 
     profile = profile_of(profile_name, ())
     run = _unused_directory(work_dir)
     _require_start_up_hook()
     _make(run)
-    log = run / "demo.log"
-    vendor = SimulatedVendor(vendor_rows("bundled", SUBSET), profile, model=MODEL)
-    with vendor.running() as endpoint:
-        click.echo(f"Simulated vendor {profile.name!r} ({profile.description}) at {endpoint.url}", err=True)
-        command = evalscope_command(endpoint.url, run, limit)
-        click.echo(f"Running the stock 'evalscope eval' on the bundled rows; its log: {log}", err=True)
-        started = time.monotonic()
-        code = _run(command, log)
-    if code:
-        tail = _tail(log)
-        raise DataError(f"evalscope eval ended with exit code {code}; the end of {log}: {tail}")
-    click.echo(f"Done in {time.monotonic() - started:.0f} s.\n", err=True)
-    print_report(summary_of(read_run(choose_run(run))))
-    click.echo("\nFiles")
-    for name, path in _files(run):
-        click.echo(f"  {name:<18} {path}")
-    click.echo("\nNext")
+    faithful = profile_with(_UNDECIDED)
+    vendors = {"faithful": faithful, profile.name: profile}
+    rows = vendor_rows("bundled", SUBSET)[:limit]
+    started = time.monotonic()
+    click.echo("SIMULATED: every endpoint below is on this machine; no real vendor is asked or judged.\n")
+    _say("asking the simulated official API twice, for the rows to judge by")
+    _build_rows(run, rows, faithful)
+    runs = [_Run(f"{SIMULATED}-{name}", run / name) for name in vendors]
+    with ExitStack() as serving:
+        urls = []
+        for one, vendor in zip(runs, vendors.values(), strict=True):
+            seed = _FAITHFUL_SEED if vendor is faithful else 0
+            served = SimulatedVendor(rows, vendor, seed=seed, model=one.model).running()
+            urls.append(serving.enter_context(served).url)
+        _say(f"running the stock 'evalscope eval' against {' and '.join(one.model for one in runs)}")
+        _run_all([(one, evalscope_command(url, one, run)) for one, url in zip(runs, urls, strict=True)])
+    lines = []
+    for one in runs:
+        paths = choose_run(one.folder)
+        summary, page = summary_of(read_run(paths)), page_of(paths)
+        click.echo(render_brief(summary, (), colour=colour_wanted(), width=columns()))
+        lines.append(last_line(summary, None if page is None else str(page)))
+    click.echo(f"Done in {time.monotonic() - started:.0f} s, all of it SIMULATED. A real vendor:")
     click.echo("  k2-verifier doctor --api-url URL --model MODEL  one real row at your endpoint")
-    click.echo("  k2-verifier eval --api-url URL --model MODEL    the real verification")
+    click.echo("  k2-verifier eval --api-url URL --model MODEL    the real verification\n")
+    click.echo("\n".join(lines))
+
+
+def _say(what: str) -> None:
+    click.echo(f"k2-verifier: {what}", err=True)
+
+
+def _build_rows(run: Path, rows: Sequence[Mapping[str, Any]], official: Profile) -> None:
+    """Ask the simulated official API, keep its answers as upstream's files, and make rows of them."""
+    from k2_verifier_adapter.offline.dataset_build import build_subset
+    from k2_verifier_adapter.offline.official_runs import Source
+    from k2_verifier_adapter.simulator import SimulatedVendor
+
+    _make(run / "official")
+    logs = []
+    for seed in _OFFICIAL_RUNS:
+        logs.append(run / "official" / f"results{seed}.jsonl")
+        with SimulatedVendor(rows, official, seed=seed, model=f"{SIMULATED}-official").running() as endpoint:
+            logs[-1].write_text("".join(_answers(endpoint.url, rows)), encoding="utf-8")
+    build_subset(SIMULATED, run / "rows", None, [Source(log) for log in logs])
+
+
+def _answers(url: str, rows: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    """Ask one row after the other; give the lines of upstream's results file."""
+    from urllib.request import ProxyHandler, Request, build_opener
+
+    from k2_verifier_adapter.core.json_text import dumps_ascii
+
+    direct = build_opener(ProxyHandler({}))
+    for number, row in enumerate(rows, 1):
+        asked: dict[str, Any] = {"model": f"{SIMULATED}-official", "messages": json.loads(row["messages"])}
+        if row.get("tools"):
+            asked["tools"] = json.loads(row["tools"])
+        request = Request(  # noqa: S310 - our own server on loopback
+            f"{url}/chat/completions", dumps_ascii(asked).encode(), {"Content-Type": "application/json"}
+        )
+        with direct.open(request) as response:
+            answer = json.load(response)
+        line = {"data_index": number, "request": asked, "response": answer, "status": "success"}
+        yield f"{dumps_ascii(line)}\n"
 
 
 def _unused_directory(work_dir: Path | None) -> Path:
@@ -111,15 +186,18 @@ def _require_start_up_hook() -> None:
         )
 
 
-def evalscope_command(url: str, run: Path, limit: int | None) -> list[str]:
+def evalscope_command(url: str, run: _Run, folder: Path) -> list[str]:
     """Give the stock command; as a module, so that it is found without PATH."""
+    rows = {
+        "local_path": str(folder / "rows"),
+        "subset_list": [SIMULATED],
+        "extra_params": _PARAMETERS,
+    }
     command = [sys.executable, "-m", "evalscope.cli.cli", "eval"]
-    command += ["--model", MODEL, "--api-url", url, "--api-key", "sk-demo-no-secret"]
-    command += ["--datasets", "k2_verifier"]
-    command += ["--dataset-args", json.dumps({"k2_verifier": {"local_path": "bundled"}})]
+    command += ["--model", run.model, "--api-url", url, "--api-key", "sk-demo-no-secret"]
+    command += ["--datasets", "k2_verifier", "--dataset-args", json.dumps({"k2_verifier": rows})]
     command += ["--generation-config", json.dumps(_RETRIES)]
-    command += ["--eval-batch-size", "16", "--work-dir", str(run), "--no-timestamp"]
-    return command if limit is None else [*command, "--limit", str(limit)]
+    return [*command, "--eval-batch-size", "16", "--work-dir", str(run.folder), "--no-timestamp"]
 
 
 def direct_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -128,49 +206,57 @@ def direct_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.lower() not in away}
 
 
-def _run(command: list[str], log: Path) -> int:
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(  # noqa: S603 - our own command line
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=direct_environment(os.environ),
-        ) as process,
-    ):
+def _run_all(commands: Sequence[tuple[_Run, list[str]]]) -> None:
+    """Run some commands side by side, each with its log; `DataError` if one fails."""
+    from k2_verifier_adapter.errors import DataError
+
+    with ExitStack() as opened:
+        processes = []
+        for run, command in commands:
+            _make(run.folder)
+            processes.append(
+                opened.enter_context(_started(command, opened.enter_context(run.log.open("wb"))))
+            )
         try:
-            return _wait(process)
+            codes = _wait(processes)
         except BaseException:
-            process.terminate()
+            for process in processes:
+                process.terminate()
             raise
+    for (run, _), code in zip(commands, codes, strict=True):
+        if code:
+            raise DataError(
+                f"evalscope eval ended with exit code {code}; the end of {run.log}: {_tail(run.log)}"
+            )
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
+def _started(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own command line
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=direct_environment(os.environ),
+    )
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> list[int]:
     started = time.monotonic()
     live = sys.stderr.isatty()
-    while True:
-        try:
-            code = process.wait(_TICK_S)
-        except subprocess.TimeoutExpired:
-            if live:
-                click.echo(f"\r  {time.monotonic() - started:.0f} s ...", nl=False, err=True)
-            continue
-        if live:
-            click.echo("\r", nl=False, err=True)
-        return code
+    codes = []
+    for process in processes:
+        while True:
+            try:
+                codes.append(process.wait(_TICK_S))
+                break
+            except subprocess.TimeoutExpired:
+                if live:
+                    click.echo(f"\r  {time.monotonic() - started:.0f} s ...", nl=False, err=True)
+    if live:
+        click.echo("\r", nl=False, err=True)
+    return codes
 
 
 def _tail(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
     return " | ".join(line.strip() for line in lines[-_LOG_TAIL:] if line.strip())
-
-
-def _files(run: Path) -> Iterator[tuple[str, Path]]:
-    from k2_verifier_adapter.formats.runs import choose_run
-
-    paths = choose_run(run)
-    yield "run directory", run
-    yield "report", paths.reports / f"{paths.subset}.html"
-    yield "EvalScope's JSON", paths.reports.with_suffix(".json")
-    yield "EvalScope's HTML", run / "reports" / "report.html"

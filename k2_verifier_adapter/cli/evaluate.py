@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from k2_verifier_adapter.cli.flags import Finite, baseline_flags, gate_flags, parameter_flags
-from k2_verifier_adapter.cli.output import print_report, say
+from k2_verifier_adapter.cli.output import deliver_run, full_option, page_of
 from k2_verifier_adapter.errors import DataError, RunInterruptedError, UsageError
 from k2_verifier_adapter.version import BENCHMARK
 
@@ -71,6 +71,7 @@ _CLOCK_SLACK_S = 2.0
     metavar="X",
     help="Price of a million completion tokens, for --dry-run.",
 )
+@full_option
 @baseline_flags
 @gate_flags
 @click.argument("evalscope_flags", nargs=-1, type=click.UNPROCESSED, metavar="")
@@ -84,6 +85,7 @@ def evaluate(
     dry_run: bool,
     price_in: float | None,
     price_out: float | None,
+    full: bool,
     gate: Mapping[str, Any],
 ) -> None:
     """Verify an endpoint: run the benchmark through EvalScope, then report and gate.
@@ -124,9 +126,9 @@ def evaluate(
             click.echo(f"k2-verifier: {error}", err=True)
             with contextlib.suppress(DataError):
                 # Nothing to report if not even the rows were loaded.
-                report_all(Path(error.run), started)
+                report_all(Path(error.run), started, full=full)
             ctx.exit(INTERRUPTED)
-        ctx.exit(report_all(run, started))
+        ctx.exit(report_all(run, started, full=full))
 
 
 _DOCUMENT_END = "..."
@@ -237,24 +239,26 @@ def with_api_key(
     return config if key is None else {**(config or {}), "api_key": key}
 
 
-def report_all(run: Path, started: float) -> int:
+def report_all(run: Path, started: float, *, full: bool) -> int:
     """Report on every model and subset that a session wrote; give the worst exit code."""
     from k2_verifier_adapter.core.gate import exit_code, worst
     from k2_verifier_adapter.formats.runs import find_runs, read_run
     from k2_verifier_adapter.offline.participants import held_against
     from k2_verifier_adapter.offline.stored import judge_run, summary_of
+    from k2_verifier_adapter.reports.formats import RunReport
 
     codes = []
-    for paths in _written_since(find_runs(run), started):
+    for number, paths in enumerate(_written_since(find_runs(run), started)):
         stored = read_run(paths)
         items = judge_run(stored)
         summary = held_against(stored, items, summary_of(stored, items))
-        print_report(summary)
-        click.echo()
-        decision = exit_code(summary)
-        say(decision)
+        decision, page = exit_code(summary), page_of(paths)
+        places = [("run", str(run)), *([("report", str(page))] if page else ())]
+        places.append(("all of it", f"k2-verifier report {run} --full"))
+        if number:
+            click.echo()
+        deliver_run(RunReport(summary), "text", None, decision, full=full, places=places, page=page)
         codes.append(decision.code)
-    click.echo(f"k2-verifier: run directory {run}", err=True)
     return worst(codes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from k2_verifier_adapter.reports.formats import BY_NAME, FORMATS, ComparisonRepo
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.gate import Decision
-    from k2_verifier_adapter.core.summary import Summary
+    from k2_verifier_adapter.formats.runs import RunPaths
     from k2_verifier_adapter.reports.formats import Report
 
 _COLOUR = "k2_verifier_adapter.colour"
@@ -86,9 +86,65 @@ def columns() -> int:
     return min(80, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 80
 
 
-def print_report(summary: Summary) -> None:
-    """Print a text report to standard output."""
-    click.echo(_printed(RunReport(summary)), nl=False)
+full_option = click.option(
+    "--full",
+    is_flag=True,
+    help="Print the whole report, not the thirty lines of it that a terminal gets.",
+)
+
+
+def check_full(*, full: bool, form: str) -> None:
+    """Refuse `--full` where nothing is ever left out."""
+    if full and BY_NAME[form].media is not Media.TERMINAL:
+        raise click.UsageError(f"--full goes with text: --format {form} is always whole")
+
+
+def deliver_run(
+    report: RunReport,
+    form: str,
+    output: Path | None,
+    decision: Decision,
+    *,
+    full: bool,
+    places: Sequence[tuple[str, str]] = (),
+    page: Path | None = None,
+) -> None:
+    """Deliver the report on a run; the verdict stands in the last line of a terminal.
+
+    Args:
+        report: What to deliver, redacted already, if it is to be.
+        form: Name of the format.
+        output: The file to write, or None to print.
+        decision: What decides the exit code.
+        full: Whether all of a text is printed, and not thirty lines.
+        places: What a text names below: files and commands, with where they are.
+        page: The page that shows all of it and states the same verdict.
+    """
+    from k2_verifier_adapter.reports.brief import last_line, render_brief
+
+    if BY_NAME[form].media is Media.TERMINAL and _is_printed(output):
+        say(decision)
+        if full:
+            click.echo(f"{_printed(report)}\n", nl=False)
+        else:
+            shown = render_brief(report.summary, places, colour=colour_wanted(), width=columns())
+            click.echo(shown, nl=False)
+        click.echo(last_line(report.summary, None if page is None else str(page)))
+        return
+    deliver(report, form, output)
+    say(decision)
+    if output is not None and not _is_printed(output):
+        click.echo(f"k2-verifier: {last_line(report.summary, str(output))}", err=True)
+
+
+def page_of(paths: RunPaths) -> Path | None:
+    """Give the page that a run has left, which states the verdict of the run's own gate; None without one."""
+    page = paths.reports / f"{paths.subset}.html"
+    return page if page.is_file() else None
+
+
+def _is_printed(output: Path | None) -> bool:
+    return output is None or str(output) == "-"
 
 
 def _printed(report: Report) -> str:
@@ -144,17 +200,16 @@ def deliver(report: Report, form: str, output: Path | None) -> None:
     """Print a report, or write it to a file, whole or not at all."""
     from k2_verifier_adapter.errors import UsageError
 
-    printed = output is None or str(output) == "-"
     chosen = BY_NAME[form]
     if not chosen.fits(report):
         raise UsageError(
             f"--format {form}: is of another kind of report; take one of {', '.join(_fitting(report))}"
         )
-    if printed and chosen.media is Media.TERMINAL:
+    if _is_printed(output) and chosen.media is Media.TERMINAL:
         click.echo(_printed(report), nl=False)
         return
     content = chosen.render(report).encode("utf-8", "backslashreplace")
-    if output is None or printed:
+    if output is None or _is_printed(output):
         click.echo(content, nl=False)
         return
     from k2_verifier_adapter.core.printable import printable

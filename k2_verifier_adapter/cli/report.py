@@ -12,8 +12,12 @@ from k2_verifier_adapter.cli.flags import baseline_flags, gate_flags, profile_op
 from k2_verifier_adapter.cli.output import (
     any_format_option,
     check_destination,
+    check_full,
     deliver,
+    deliver_run,
+    full_option,
     output_option,
+    page_of,
     redact_option,
     say,
 )
@@ -32,6 +36,7 @@ from k2_verifier_adapter.version import BENCHMARK, BENCHMARKS, CONFORMANCE
 @profile_option
 @any_format_option
 @output_option
+@full_option
 @redact_option
 @baseline_flags
 @gate_flags
@@ -46,6 +51,7 @@ def report(
     profile: str | None,
     form: str,
     output: Path | None,
+    full: bool,
     redact: bool,
     gate: Mapping[str, Any],
 ) -> None:
@@ -56,6 +62,7 @@ def report(
 
     \b
     k2-verifier report outputs/20261122_101500
+    k2-verifier report outputs/20261122_101500 --full
     k2-verifier report outputs/20261122_101500 --format json --output report.json
     k2-verifier report outputs/20261122_101500 --format html --output report.html
     k2-verifier report outputs/20261122_101500 --redact \\
@@ -78,28 +85,34 @@ def report(
     from k2_verifier_adapter.reports.formats import RunReport
 
     check_destination(form, output)
+    check_full(full=full, form=form)
     probes_only = benchmark is None and not (run / BENCHMARK).is_dir()
     if holds_probes(run) and (benchmark == CONFORMANCE or probes_only):
+        if full:
+            raise click.UsageError("--full: the report on probes is always whole")
         if profile is not None:
             raise UsageError("--profile: probes were asked as one model's, and are judged as such")
         ctx.exit(_report_probes(run, model, subset, form, output, redact=redact, gate=gate))
     if benchmark is None and holds_probes(run):
         click.echo(f"k2-verifier: {run} asked probes, too: --benchmark {CONFORMANCE}", err=True)
     stored = read_run(choose_run(run, model, subset))
+    page = page_of(stored.paths)
     if profile is not None:
-        stored = replace(stored, facts=replace(stored.facts, profile=profile))
+        stored, page = replace(stored, facts=replace(stored.facts, profile=profile)), None
     items = judge_run(stored)
     asked = gate_options(gate) if gate else stored.facts.gate
     if gate and asked != stored.facts.gate:
         click.echo("k2-verifier: judged by this command's flags, not by the gate of the run", err=True)
+        page = None
     summary = held_against(stored, items, summary_of(stored, items, gate=asked))
     cases = failed_cases_of_run(stored, items)
     decision = exit_code(summary)
     if redact:
         cases = redacted_cases(cases, summary.tally.tools.by_name)
-        summary = redact_summary(summary)
-    deliver(RunReport(summary, cases), form, output)
-    say(decision)
+        summary, page = redact_summary(summary), None
+    places = [] if page is None else [("report", str(page))]
+    places.append(("all of it", f"k2-verifier report {run} --full, or --format html --output report.html"))
+    deliver_run(RunReport(summary, cases), form, output, decision, full=full, places=places, page=page)
     ctx.exit(decision.code)
 
 

@@ -12,12 +12,13 @@ import click
 from k2_verifier_adapter.cli.flags import gate_flags, profile_option
 from k2_verifier_adapter.cli.output import (
     check_destination,
-    deliver,
+    check_full,
+    deliver_run,
+    full_option,
     output_option,
     progress,
     redact_option,
     run_format_option,
-    say,
 )
 from k2_verifier_adapter.cli.verbosity import LOGGER
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 @profile_option
 @run_format_option
 @output_option
+@full_option
 @redact_option
 @gate_flags
 @click.pass_context
@@ -64,6 +66,7 @@ def score(
     profile: str | None,
     form: str,
     output: Path | None,
+    full: bool,
     redact: bool,
     gate: Mapping[str, Any],
 ) -> None:
@@ -102,6 +105,7 @@ def score(
     if (baseline is None) == (rows is None):
         raise UsageError("give the official answers, either by --baseline OFFICIAL.jsonl or by --rows ROWS")
     check_destination(form, output)
+    check_full(full=full, form=form)
     asked = gate_options(gate)
     rule = FailedRule.NO_CALL if failed_as_no_call else FailedRule.LEFT_OUT
     log = Log(find_result_files(results), subset, rule, profile)
@@ -130,8 +134,8 @@ def score(
     if redact:
         failed = redacted_cases(failed, summary.tally.tools.by_name)
         summary = redact_summary(summary)
-    deliver(RunReport(summary, failed), form, output)
-    say(decision)
+    places = [("all of it", "the same command with --full, or with --format html --output report.html")]
+    deliver_run(RunReport(summary, failed), form, output, decision, full=full, places=places)
     ctx.exit(decision.code)
 
 

@@ -42,6 +42,7 @@ from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter
 from k2_verifier_adapter.evalscope_plugin.client.failfast import FailFast, Hopeless, RequestKey
 from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, run_pool
 from k2_verifier_adapter.evalscope_plugin.client.transport import utc_now
+from k2_verifier_adapter.evalscope_plugin.console import REPEATED, bar_stream
 from k2_verifier_adapter.evalscope_plugin.model_clients import (
     ModelClient,
     Outcome,
@@ -246,6 +247,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
             logger=logger,
             log_interval=HEARTBEAT_INTERVAL_SEC,
             track_progress=True,
+            file=bar_stream(),
         ) as self._bar:
             waiting = [item for item in context.work_items if item.stored is None]
             for item in context.work_items:
@@ -442,7 +444,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
 def _say_verdicts(lines: Iterable[str]) -> None:
     """Log the verdicts; the stock command line says them once more as its last lines."""
     for line in lines:
-        logger.info(line)
+        logger.info(line, extra=REPEATED)
         program = Path(sys.argv[0])
         # `evalscope`, or `python -m evalscope.cli.cli`.
         if program.stem == "evalscope" or program.parts[-3:] == ("evalscope", "cli", "cli.py"):

@@ -30,6 +30,7 @@ from k2_verifier_adapter.errors import RunInterruptedError, UnknownFlagError, Us
 from k2_verifier_adapter.evalscope_plugin import asked, masking, planning
 from k2_verifier_adapter.evalscope_plugin.client.environment import check_environment
 from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
+from k2_verifier_adapter.evalscope_plugin.console import quiet
 from k2_verifier_adapter.evalscope_plugin.costs import verdict_costs
 from k2_verifier_adapter.evalscope_plugin.model_clients import client_for, raw_endpoint, transport_options
 from k2_verifier_adapter.evalscope_plugin.parameters import check_parameters, gate_options
@@ -66,7 +67,7 @@ def run_eval(
     check_environment()
     task: TaskConfig | None = None
     try:
-        with _refusals():
+        with _refusals(), quiet():
             task = TaskConfig.from_dict(settings_of(arguments, config, parameters, benchmark))
             if task.use_cache:
                 check_regular(Path(task.use_cache))  # EvalScope is about to open its log in there.
@@ -109,7 +110,7 @@ def estimate_eval(
     """
     require_active()
     check_environment()
-    with _refusals():
+    with _refusals(), quiet():
         task = TaskConfig.from_dict(settings_of(arguments, config, parameters, benchmark))
         asked.check_endpoint(task)
         masking.check_and_mask(task)

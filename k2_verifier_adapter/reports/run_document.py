@@ -78,7 +78,7 @@ def _lead(summary: Summary) -> Iterator[doc.Block]:
 
 def _verdict_blocks(summary: Summary, verdict: Verdict) -> Iterator[doc.Block]:
     if verdict.checks:
-        yield _checks(verdict)
+        yield checks_table(verdict)
     yield doc.Paragraph(wording.requests_and_cost(summary), "Requests")
     if incomplete := wording.incomplete(summary):
         yield doc.Notes((incomplete,), Status.INCONCLUSIVE)
@@ -105,7 +105,8 @@ def _verdict_blocks(summary: Summary, verdict: Verdict) -> Iterator[doc.Block]:
         yield doc.Paragraph(f"{said}{vendor}", "The official model against itself")
 
 
-def _checks(verdict: Verdict) -> Table:
+def checks_table(verdict: Verdict) -> Table:
+    """Lay out the checks of a verdict."""
     columns = (
         Column("check", Kind.IDENTIFIER),
         Column("result"),

@@ -79,7 +79,10 @@ class TestReport:
     @pytest.mark.parametrize("form", ["text", "json"])
     def test_output_file(self, run, tmp_path, form):
         """--output writes what would have been printed, and says so on standard error."""
-        printed = invoke("report", run, "--format", form).stdout
+        full = ["--full"] if form == "text" else []
+        printed = invoke("report", run, "--format", form, *full).stdout
+        if full:
+            printed = printed.rpartition("\nINCONCLUSIVE")[0]
         target = tmp_path / "new" / "report"
         result = invoke("report", run, "--format", form, "--output", target)
         assert result.stdout == ""
@@ -479,13 +482,15 @@ class TestDemo:
         assert "is not empty" in result.stderr
 
     def test_stock_command(self):
-        """The command is the stock one, in a directory of its own, with the bundled rows."""
-        command = demo_module.evalscope_command("http://127.0.0.1:1/v1", Path("run"), 7)
+        """The command is the stock one, over the rows of the simulated official API, gated."""
+        run = demo_module._Run("simulated-x", Path("demo/x"))
+        command = demo_module.evalscope_command("http://127.0.0.1:1/v1", run, Path("demo"))
         assert command[:4] == [sys.executable, "-m", "evalscope.cli.cli", "eval"]
         flags = dict(zip(command[4::2], command[5::2], strict=False))
-        assert flags["--datasets"] == "k2_verifier"
-        assert json.loads(flags["--dataset-args"]) == {"k2_verifier": {"local_path": "bundled"}}
-        assert command[-2:] == ["--limit", "7"]
+        assert (flags["--model"], flags["--datasets"]) == ("simulated-x", "k2_verifier")
+        rows = json.loads(flags["--dataset-args"])["k2_verifier"]
+        assert (rows["local_path"], rows["subset_list"]) == ("demo/rows", ["simulated"])
+        assert rows["extra_params"]["gate"] == "strict"
         assert "--no-timestamp" in command
 
     def test_refuses_without_start_up_file(self, tmp_path, monkeypatch):
@@ -516,21 +521,30 @@ class TestDemo:
         if "SystemExit" in code:
             assert "the last words" in result.stderr
 
-    def test_whole_chain_from_a_finished_run(self, tmp_path, monkeypatch):
-        """The report, the files and the next steps are printed; progress goes to standard error."""
+    def test_two_verdicts_over_rows_of_the_official_api(self, tmp_path, monkeypatch):
+        """Both vendors are judged, the verdicts are the last lines, and all of it says that it is simulated."""
         monkeypatch.setattr(demo_module, "_require_start_up_hook", lambda: None)
 
-        def stand_in(_url, run, _limit):
-            write_run(run, [make_row()], [calling()])
+        def stand_in(_url, run, _folder):
+            rows = [make_row(f"question {number}", call=number % 2 == 0) for number in range(200)]
+            wrong = "broken" in run.model
+            answers = [answering() if wrong or number % 2 else calling() for number in range(200)]
+            write_run(run.folder, rows, answers, gate=GateOptions(Gate.STRICT))
             return [sys.executable, "-c", ""]
 
         monkeypatch.setattr(demo_module, "evalscope_command", stand_in)
-        result = invoke("demo", "--profile", "official", "--work-dir", tmp_path / "new")
-        assert result.exit_code == 0
-        assert result.stdout.startswith("K2 vendor verification")
-        assert f"run directory      {tmp_path / 'new'}" in result.stdout
-        assert "k2-verifier doctor --api-url" in result.stdout
-        assert "Simulated vendor 'official'" in result.stderr
+        result = invoke("demo", "--work-dir", tmp_path / "new")
+        assert result.exit_code == 0, result.stderr
+        lines = result.stdout.splitlines()
+        assert lines[0].startswith("SIMULATED")
+        assert [line.split()[0] for line in lines[-2:]] == ["PASS", "FAIL"]
+        assert "k2-verifier eval --api-url URL --model MODEL" in result.stdout
+        assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+            "broken",
+            "faithful",
+            "official",
+            "rows",
+        ]
 
     def test_the_demo_needs_no_proxy(self):
         """What the environment says of proxies and certificates does not reach the run on the loopback."""
@@ -597,7 +611,7 @@ class TestStart:
     def test_output_that_cannot_be_encoded(self, tmp_path):
         """On a terminal without Unicode, a character is shown as its escape, not as an error."""
         run = write_run(tmp_path / "run", [make_row()], [calling(model="模型")])
-        result = command_line("report", run, env={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
+        result = command_line("report", run, "--full", env={"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"})
         assert result.returncode == 0
         assert "\\u6a21\\u578b" in result.stdout
 

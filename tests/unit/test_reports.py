@@ -38,6 +38,7 @@ from k2_verifier_adapter.core.verdict import (
     WhenInconclusive,
 )
 from k2_verifier_adapter.errors import DataError, UsageError
+from k2_verifier_adapter.reports.brief import MOST_LINES, last_line, render_brief
 from k2_verifier_adapter.reports.failed_cases import answered_case
 from k2_verifier_adapter.reports.formats import FORMATS, RunReport
 from k2_verifier_adapter.reports.json_report import dump_report, report_as_json
@@ -671,3 +672,45 @@ class TestGate:
     def test_worst(self, codes, code):
         """Of several reports, unusable comes before failed, failed before inconclusive."""
         assert worst(codes) == code
+
+
+class TestBrief:
+    """The thirty lines that a terminal gets."""
+
+    def test_everything_at_once(self):
+        """Verdict, checks, the two metrics, requests, causes with advice, and below where the rest is."""
+        rows = [make_row(f"question {number}") for number in range(40)]
+        markup = "<|tool_calls_section_begin|>functions.get_weather:0"
+        summary = summary_of(rows, [calling()] * 20 + [answering(markup)] * 20)
+        text = render_brief(summary, [("report", "a/long path/report.html")])
+        assert text.splitlines()[1].startswith("Verdict: ")
+        for check in summary.verdict.checks:
+            assert re.search(rf"^{check.metric} +\(?{check.status.value}", text, re.MULTILINE)
+        counts = summary.tally.counts
+        assert f"both call {counts.tp}, vendor alone {counts.fp}, official alone {counts.fn}" in text
+        assert f"Requests: {summary.total} total" in text
+        first = summary.findings[0]
+        assert words(first.hypothesis) in words(text)
+        assert words(first.checks[0])[:60] in words(text)
+        assert text.endswith("\nreport      a/long path/report.html\n")
+
+    @pytest.mark.parametrize("width", [80, 120])
+    def test_thirty_lines_at_most(self, width):
+        """However much there is to say, the last of thirty lines is left for the verdict."""
+        for summary in (hostile_summary(), mixed_summary(), faithful_summary()):
+            lines = render_brief(summary, [("report", "x" * 300)] * 3, width=width).splitlines()
+            assert len(lines) < MOST_LINES
+            assert all(len(line) <= width for line in lines[:-3])
+
+    @pytest.mark.parametrize(
+        ("gate", "expected"),
+        [
+            (Gate.NONE, r"INCONCLUSIVE .* \(no gate, exit code 3\); report: page\.html"),
+            (Gate.STRICT, r"INCONCLUSIVE .* \(gate strict, exit code 3\); report: page\.html"),
+        ],
+    )
+    def test_the_verdict_with_its_exit_code(self, gate, expected):
+        """The last line says the verdict, gate or not, what the exit code is, and where the page is."""
+        summary = mixed_summary(gate=GateOptions(gate))
+        assert re.fullmatch(expected, last_line(summary, "page.html"))
+        assert last_line(summary, None).endswith("exit code 3)")

@@ -670,9 +670,13 @@ class TestCommand:
         results, official = files
         result = invoke("score", results, "--baseline", official, "--subset", SUBSET)
         assert result.stdout.startswith("K2 vendor verification: kimi-k2, k2_thinking\nVerdict: INCONCLUSIVE")
+        last = result.stdout.splitlines()[-1]
+        assert last == "INCONCLUSIVE kimi-k2, k2_thinking (no gate, exit code 0)"
+        full = invoke("score", results, "--baseline", official, "--subset", SUBSET, "--full").stdout
         to_file = tmp_path / "report.txt"
-        invoke("score", results, "--baseline", official, "--subset", SUBSET, "--output", to_file)
-        assert to_file.read_text() == result.stdout
+        written = invoke("score", results, "--baseline", official, "--subset", SUBSET, "--output", to_file)
+        assert full == f"{to_file.read_text()}\n{last}\n"
+        assert written.stderr.endswith(f"{last}; report: {to_file}\n")
 
     def test_gate(self, files):
         """The gate flags decide the exit code as they do for `report`."""
