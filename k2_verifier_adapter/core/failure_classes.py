@@ -92,6 +92,7 @@ class FailureClass(str, Enum):
     STREAM_ERROR_EVENT = "stream_error_event"
     NOT_A_COMPLETION = "not_a_completion"
     RESPONSE_TOO_LARGE = "response_too_large"
+    OTHER_PROVIDER = "other_provider"
 
     @property
     def group(self) -> Group:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from k2_verifier_adapter.core.json_text import shown
+
 _HEADERS: tuple[tuple[str, str, str], ...] = (
     ("x-litellm-", "", "LiteLLM"),
     ("x-openrouter-", "", "OpenRouter"),
@@ -49,6 +51,9 @@ _WORDS: tuple[tuple[str, str], ...] = (
 )
 """Words that are a gateway's own, as its source and public reports have them."""
 
+_NAMED_OTHERWISE = {"google": "googlevertex"}
+"""Titles of OpenRouter that do not begin with their slug, as letters, and that slug."""
+
 _NAMES = (*dict.fromkeys(begin for begin, _, _ in _HEADERS), "via")
 
 _COMPILED = tuple((re.compile(pattern, re.IGNORECASE), name) for pattern, name in _WORDS)
@@ -86,3 +91,37 @@ def router_of(completion: Mapping[str, Any]) -> str | None:
     choice = choices[0] if isinstance(choices, list) and choices else None
     native = isinstance(choice, Mapping) and "native_finish_reason" in choice
     return "OpenRouter" if native and isinstance(completion.get("provider"), str) else None
+
+
+def pinned_providers(parameters: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Name the providers that a request lets a router choose from; none where it may fall back to any.
+
+    It is OpenRouter's `provider` object: `only`, or `order` with `allow_fallbacks: false`.
+    """
+    routing = (parameters or {}).get("provider")
+    if not isinstance(routing, Mapping):
+        return ()
+    named = routing.get("only") or (routing.get("order") if routing.get("allow_fallbacks") is False else None)
+    return tuple(name for name in named if isinstance(name, str)) if isinstance(named, list) else ()
+
+
+def other_provider(parameters: Mapping[str, Any] | None, completion: Mapping[str, Any]) -> str | None:
+    """Say that another provider answered than a request pins; None if none is pinned, or none is named.
+
+    Requests name providers by a slug, with a variant behind a slash (`novita/fp8`), answers by a title
+    (`NovitaAI`), of which the slug is the beginning.
+    """
+    pinned = pinned_providers(parameters)
+    served = completion.get("provider")
+    if not pinned or not isinstance(served, str) or not served:
+        return None
+    title = _letters(served)
+    title = _NAMED_OTHERWISE.get(title, title)
+    slugs = (_letters(slug.partition("/")[0]) for slug in pinned)
+    if any(slug and title.startswith(slug) for slug in slugs):
+        return None
+    return f"answered by {shown(served, 60)}, but the request pins {shown(', '.join(pinned), 120)}"
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.lower()))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from k2_verifier_adapter.core.cases import Case, CaseLike
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
+from k2_verifier_adapter.core.gateways import other_provider
 from k2_verifier_adapter.core.json_text import cut_to
 from k2_verifier_adapter.core.judgement import FailedRequest, Judgement
 from k2_verifier_adapter.core.judging.judge import judge
@@ -72,7 +73,7 @@ def judge_response(
     gateways: tuple[str, ...] = (),
     profile: ModelProfile | None = None,
 ) -> Item:
-    """Judge what was answered to a request; what is no completion is a failed request.
+    """Judge what was answered; what is no completion, or another provider's, is a failed request.
 
     The arguments by name are what `JudgedResponse` and `Judgement` keep of them; `parameters` are those of
     the request, None if they are not known. What EvalScope's other APIs make of a token limit is not, so no
@@ -82,6 +83,9 @@ def judge_response(
         failure = Failure(response.failure_class, response.reason)
         status = _STATUS_OF_ANSWERS if raw else None
         return FailedRequest(case.index, failure, status, attempts, repeat, duration_s or 0.0)
+    if (said := other_provider(parameters, response.completion)) is not None:
+        failure = Failure(FailureClass.OTHER_PROVIDER, said)
+        return FailedRequest(case.index, failure, _STATUS_OF_ANSWERS, attempts, repeat, duration_s or 0.0)
     token_limit = token_limit_of(parameters) if raw else None
     judgement = judge(case, response, stream_anomalies, token_limit=token_limit, profile=profile)
     return JudgedResponse(

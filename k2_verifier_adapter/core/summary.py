@@ -14,6 +14,7 @@ from k2_verifier_adapter.core.diagnosis.measures import Context
 from k2_verifier_adapter.core.diagnosis.rules import RULES
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.forecast import Forecast, of_rows
+from k2_verifier_adapter.core.gateways import pinned_providers
 from k2_verifier_adapter.core.json_text import dumps_ascii
 from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.judgement import FailedRequest
@@ -206,6 +207,12 @@ def build_summary(
         warnings.append(f"{broken} responses were judged against a tool schema that is itself broken.")
     if differing:
         warnings.append(_said_of(differing))
+    nameless = tally.counts.completed - observed.providers.total()
+    if nameless > 0 and pinned_providers(facts.parameters):
+        warnings.append(
+            f"The requests pin a provider, but {plural(nameless, 'response')} name none: which one answered "
+            "these is not known."
+        )
     void_reason = SYNTHETIC_REASON if facts.rows.synthetic else mixed or masked or void_reason
     total = max(facts.planned, tally.counts.completed + tally.failed)
     barred = None if log is None else log.bars(missing_is_fine=facts.gate.requirements.coverage is not None)

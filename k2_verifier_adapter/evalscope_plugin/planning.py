@@ -14,6 +14,7 @@ from evalscope.models.utils.openai import openai_completion_params
 from evalscope.utils.logger import get_logger
 
 from k2_verifier_adapter.core.cases import NOT_PARAMETERS, Case
+from k2_verifier_adapter.core.gateways import other_provider, pinned_providers
 from k2_verifier_adapter.core.json_text import JsonTextError, dumps_strict, json_object, loads_strict
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
@@ -321,4 +322,11 @@ def _stored_records(paths: RunPaths) -> Mapping[tuple[int, int], ResponseRecord]
             f"{paths.predictions}: {damaged} lines are damaged or not this adapter's; their samples are "
             "sent again"
         )
-    return {(record.case_index, record.repeat): record for record in records}
+    return {(record.case_index, record.repeat): record for record in records if not _is_void(record)}
+
+
+def _is_void(record: ResponseRecord) -> bool:
+    """Whether an answer is another provider's than its request pins; earlier versions stored such."""
+    parameters = record.request.parameters
+    response = parse_completion(record.response) if pinned_providers(parameters) else None
+    return isinstance(response, Response) and other_provider(parameters, response.completion) is not None

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 
 import pytest
+from support.asking import PINNED
 from support.runs import (
     EVALSCOPES_WARNINGS,
     bundled_rows,
     evaluate,
     judged,
     report_of,
+    resume,
     stored,
     values_of,
     write_rows,
 )
 
 from k2_verifier_adapter.core.failure_classes import FailureClass, Group
+from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor, profile_with, shape_names
 from k2_verifier_adapter.simulator.faults import FAULTS, TransportFault
 
@@ -57,6 +61,7 @@ def _run(run, rows, profile, *, seed=6, **generation):
         ROWS, profile, seed=seed, retry_after_s=0, oversized_bytes=8 << 20, drip_interval_s=0.02
     )
     generation = {"retries": 2, "retry_interval": 0, "timeout": 30.0, "stream": True, **generation}
+    generation["extra_body"] = PINNED
     with vendor.running() as endpoint:
         evaluate(
             endpoint.url,
@@ -143,3 +148,27 @@ def test_what_lasts_fails_its_own_requests_only(tmp_path, rows, undisturbed):
     assert report_of(tmp_path).execution_summary.errored == len(expected)
     untouched = {key: value for key, value in judged(undisturbed).items() if key[0] not in expected}
     assert judged(tmp_path) == untouched
+
+
+def test_what_another_provider_answered_is_asked_for_again(tmp_path, rows, undisturbed):
+    """Where a router does not keep to the pin, the rows fail; a rerun asks again, also for what was stored of such."""
+    vendor = SimulatedVendor(ROWS, profile_with({"other_provider@1": 0.3}), seed=1)
+    options = {"generation_config": {"stream": True, "extra_body": PINNED}}
+    with vendor.running() as endpoint:
+        evaluate(endpoint.url, tmp_path, rows, **options)
+        failed = stored(tmp_path).failed
+        assert len(failed) > 8
+        assert {item.failure.failure_class for item in failed} == {FailureClass.OTHER_PROVIDER}
+        asked = len(vendor.truth.answers)
+        assert asked == len(ROWS)
+        # As a version stored it that did not look at the pin.
+        (path,) = (tmp_path / "predictions").rglob("*.jsonl")
+        first, *others = path.read_text().splitlines(keepends=True)
+        line = json.loads(first)
+        record = line["model_output"]["metadata"]["k2_verifier"]
+        record["response"] = json.dumps({**json.loads(record["response"]), "provider": "Other"})
+        path.write_text("".join([json.dumps(line) + "\n", *others]))
+        assert summary_of(stored(tmp_path)).tally.failed == len(failed) + 1
+        resume(endpoint.url, tmp_path, rows, **options)
+    assert len(vendor.truth.answers) == asked + len(failed) + 1
+    assert judged(tmp_path) == judged(undisturbed)

@@ -32,11 +32,17 @@ def response_of(outcome: Outcome) -> Response:
     return response
 
 
-def requests_of(rows: Iterable[Mapping[str, Any]], *, stream: bool) -> list[Request]:
+PINNED = {"provider": {"only": ["simulated"], "allow_fallbacks": False}}
+"""Pins the provider: without that, the answer of another one is an answer."""
+
+
+def requests_of(
+    rows: Iterable[Mapping[str, Any]], *, stream: bool, more: Mapping[str, Any] = PINNED
+) -> list[Request]:
     """Build the requests of rows; a stream is asked for its usage, as by default."""
     parameters = {"stream": True, "stream_options": {"include_usage": True}} if stream else {"stream": False}
     return [
-        build_request(decode_row(row, number, HistoryOptions()), "kimi", parameters)
+        build_request(decode_row(row, number, HistoryOptions()), "kimi", {**parameters, **more})
         for number, row in enumerate(rows)
     ]
 

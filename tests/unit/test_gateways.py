@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from k2_verifier_adapter.core.gateways import gateway_in_words, gateways_of, router_of
+from k2_verifier_adapter.core.gateways import (
+    gateway_in_words,
+    gateways_of,
+    other_provider,
+    pinned_providers,
+    router_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +55,52 @@ def test_a_router_is_told_by_its_fields():
     assert router_of({"provider": "Someone", "choices": [choice]}) == "OpenRouter"
     assert router_of({"provider": "Someone", "choices": [{}]}) is None
     assert router_of({"choices": [choice]}) is None
+
+
+@pytest.mark.parametrize(
+    ("routing", "pinned"),
+    [
+        ({"only": ["a", "b/fp8"]}, ("a", "b/fp8")),
+        ({"order": ["a"], "allow_fallbacks": False}, ("a",)),
+        ({"only": ["a"], "order": ["b"], "allow_fallbacks": False}, ("a",)),
+        ({"order": ["a"]}, ()),
+        ({"order": ["a"], "allow_fallbacks": True}, ()),
+        ({"order": ["a"], "allow_fallbacks": 0}, ()),
+        ({"sort": "price"}, ()),
+        ({"only": "a"}, ()),
+        ({"only": [1, None]}, ()),
+        ("novita", ()),
+        (None, ()),
+    ],
+)
+def test_what_pins_a_provider(routing, pinned):
+    """A list of those allowed, or an order without fallbacks, pins; whatever else `provider` holds does not."""
+    assert pinned_providers({"provider": routing}) == pinned
+    assert pinned_providers({}) == pinned_providers(None) == ()
+
+
+@pytest.mark.parametrize(
+    ("pinned", "served", "is_other"),
+    [
+        ("moonshotai", "Moonshot AI", False),
+        ("novita/fp8", "NovitaAI", False),
+        ("google-vertex", "Google", False),
+        ("z-ai", "Z.AI", False),
+        ("Fireworks", "Fireworks", False),
+        ("google-ai-studio", "Google", True),
+        ("google-vertex", "Google AI Studio", True),
+        ("moonshotai", "DeepInfra", True),
+        ("", "DeepInfra", True),
+        ("/fp8", "DeepInfra", True),
+        ("novita", "", False),
+        ("novita", None, False),
+        ("novita", 3, False),
+    ],
+)
+def test_who_answered_in_the_place_of_the_pinned(pinned, served, is_other):
+    """A slug is the beginning of its provider's title; an answer that names none cannot be another's."""
+    said = other_provider({"provider": {"only": [pinned, "elsewhere"]}}, {"provider": served})
+    assert (said is not None) is is_other
+    if is_other:
+        assert f"answered by '{served}'" in said
+    assert other_provider({}, {"provider": served}) is None

@@ -1062,3 +1062,30 @@ def test_bar_only_on_a_terminal(monkeypatch, tmp_path):
         "official answers": (size, size),
         "scoring": (size, size),
     }
+
+
+def test_a_pin_that_was_not_kept_counts_alike_in_report_and_score(tmp_path):
+    """The answers of another provider than the pinned are failed requests in the run and in its export."""
+    pin = {"provider": {"only": ["moonshotai"], "allow_fallbacks": False}}
+    rows = [make_row(f"question {number}", parameters=pin) for number in range(8)]
+    served = ["Moonshot AI"] * 5 + ["DeepInfra"] * 3
+    run = write_run(tmp_path / "run", rows, [calling(provider=name) for name in served])
+    log, official = tmp_path / "results.jsonl", tmp_path / "rows.jsonl"
+    official.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert invoke("export", run, "--output", log).exit_code == 0
+    scored = invoke("score", log, "--rows", official, "--format", "json")
+    for result in (invoke("report", run, "--format", "json"), scored):
+        found = json.loads(result.stdout)
+        assert (found["requests"]["completed"], found["requests"]["failed"]) == (5, 3)
+        assert [(item["class"], item["count"]) for item in found["failures"]] == [("other_provider", 3)]
+        assert found["provenance"]["served"]["providers"] == {"Moonshot AI": 5}
+        assert "provider" not in (found["verdict"]["reason"] or "")
+
+
+def test_a_pin_that_no_answer_confirms_is_told(tmp_path):
+    """Where answers name no provider, a warning says that the pin could not be checked."""
+    rows = [make_row(parameters={"provider": {"only": ["moonshotai"]}})]
+    facts = {"parameters": {**PARAMETERS, **rows[0]["parameters"]}}
+    run = write_run(tmp_path / "run", rows, [calling()], **facts)
+    warnings = json.loads(invoke("report", run, "--format", "json").stdout)["warnings"]
+    assert any("pin a provider, but 1 response name none" in line for line in warnings), warnings

@@ -886,6 +886,18 @@ RULES: tuple[Rule, ...] = (
         counted=Measure.OTHERS_SERVED,
         refuted_by="Refuted if the names are aliases of one deployment.",
     ),
+    Rule(
+        "pin_not_kept",
+        (C.OTHER_PROVIDER,),
+        Base.REQUESTS,
+        "The router does not keep to the provider that the requests pin; these answers count for none.",
+        "{count} of {base} were answered by another provider.",
+        (
+            "Forbid fallbacks (OpenRouter: provider.only, provider.allow_fallbacks) and check the slug.",
+            "Verify the provider at its own endpoint.",
+        ),
+        refuted_by="Refuted if the name in the answers is another one of the same provider.",
+    ),
     # rows that cannot be judged by
     Rule(
         "rows_with_unusable_schemas",

@@ -46,6 +46,7 @@ _ADVICE: Mapping[int | FailureClass | RefusalReason | None, str] = {
     407: "the proxy of the environment (HTTP_PROXY, HTTPS_PROXY) wants other credentials",
     422: "the endpoint refuses the parameters",
     FailureClass.CONNECTION_FAILED: "check the API URL (--api-url); is the server running?",
+    FailureClass.OTHER_PROVIDER: "the router does not keep to the pinned provider: check extra_body.provider",
     _NO_API: "is this the URL of an OpenAI-compatible API, up to and including /v1?",
 }
 """What to do, by the server's words, else by status, else by class."""

@@ -141,7 +141,7 @@ def is_refusal(failure_class: FailureClass, status: int | None, reason: RefusalR
         return status not in _RETRIED_STATUSES and reason not in OF_THE_ACCOUNT and not of_others
     if failure_class is FailureClass.HTTP_5XX:
         return status == 500 and reason in OF_THE_REQUEST
-    return failure_class is FailureClass.RESPONSE_TOO_LARGE
+    return failure_class in (FailureClass.RESPONSE_TOO_LARGE, FailureClass.OTHER_PROVIDER)
 
 
 def retry_after_seconds(value: str | None, now: float) -> float | None:

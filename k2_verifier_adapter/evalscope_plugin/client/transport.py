@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
-from k2_verifier_adapter.core.gateways import gateways_of
+from k2_verifier_adapter.core.gateways import gateways_of, other_provider, pinned_providers
 from k2_verifier_adapter.core.json_text import excerpt
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.printable import plural, printable
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.refusals import RefusalReason, sort_refusal
 from k2_verifier_adapter.core.requests import Request
-from k2_verifier_adapter.core.responses import judged_alike
+from k2_verifier_adapter.core.responses import Response, judged_alike, parse_completion, reported_tokens
 from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.evalscope_plugin.client.environment import environment_proxy, explained
 from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget, BudgetSpentError, Pacer
@@ -183,6 +183,8 @@ class Transport:
                 self._answered += 1
                 self._pacer.answered()
                 text = self._masker.json_text(outcome.text)
+                if (void := self._void(request, text)) is not None:
+                    return FailedRequest(case_index, void, 200, attempts, repeat, time.monotonic() - first)
                 return ResponseRecord(
                     case_index=case_index,
                     repeat=repeat,
@@ -228,6 +230,18 @@ class Transport:
                 self._pacer.rate_limited(delay, started)
             else:
                 await self._budget.pause(delay)
+
+    def _void(self, request: Request, text: str) -> Failure | None:
+        """Say why an answer is another provider's than the request pins, or None; its tokens are spent."""
+        parameters = request.identity.parameters
+        response = parse_completion(text) if pinned_providers(parameters) else None
+        if not isinstance(response, Response):
+            return None
+        said = other_provider(parameters, response.completion)
+        if said is None:
+            return None
+        self._budget.use(reported_tokens(response.completion, "total_tokens"))
+        return Failure(FailureClass.OTHER_PROVIDER, printable(said))
 
     @property
     def _nothing_else_to_send(self) -> bool:

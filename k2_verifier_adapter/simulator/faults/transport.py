@@ -208,6 +208,15 @@ async def _error_event(exchange: Exchange) -> web.StreamResponse:
     return response
 
 
+async def _by_another(exchange: Exchange) -> web.StreamResponse:
+    """Answer in the name of another provider than any that a request pins."""
+    named = {"provider": "Fallback of the Simulator"}
+    if exchange.stream is None:
+        return await exchange.wire.send_body(to_json({**exchange.completion, **named}))
+    chunks = exchange.stream.chunks(exchange.completion, exchange.wire.shapes)
+    return await exchange.wire.send_events([*events([{**chunk, **named} for chunk in chunks]), DONE])
+
+
 async def _begin(exchange: Exchange, *last_events: bytes) -> web.StreamResponse:
     """Send about half of the answer."""
     if exchange.stream is None:
@@ -266,4 +275,5 @@ FAULTS = (
     _wrong_body("empty_choices", lambda completion: json.dumps({**completion, "choices": []})),
     TransportFault(C.NOT_A_COMPLETION, _redirect, "not_a_completion_redirect", 307),
     TransportFault(C.RESPONSE_TOO_LARGE, _send_oversized),
+    TransportFault(C.OTHER_PROVIDER, _by_another),
 )
