@@ -411,6 +411,7 @@ NEARLY = {
     ),
     "needs_retries": lambda: judged(call()),
     "router_falls_back": lambda: judged(call()),
+    "pin_not_kept": lambda: refused("No endpoints found that match your provider routing", 404),
     "rows_with_unusable_schemas": lambda: judged(call("{}", "other")),
 }
 

@@ -890,7 +890,7 @@ RULES: tuple[Rule, ...] = (
         "pin_not_kept",
         (C.OTHER_PROVIDER,),
         Base.REQUESTS,
-        "The router does not keep to the provider that the requests pin; these answers count for none.",
+        "The router probably does not keep to the provider that the requests pin.",
         "{count} of {base} were answered by another provider.",
         (
             "Forbid fallbacks (OpenRouter: provider.only, provider.allow_fallbacks) and check the slug.",
