@@ -29,6 +29,7 @@
     sequential    what it costs to stop when it is decided
     peeking       what happens without a design
     forecasts     how often a forecast comes true
+    history       how often a vendor that never changes is said to have changed, and how soon a change is seen
 
 The tables of docs/statistics.md are its last output. Everything is drawn with a fixed seed; the vectorised
 formulas are held against those of the package before anything else.
@@ -45,6 +46,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import calibration_history
 import calibration_sequential
 import calibration_verdict
 import numpy as np
@@ -88,6 +90,7 @@ OVER_CASES = {
         "luck",
     ),
     **_parts(calibration_sequential, "sequential", "peeking", "forecasts"),
+    **_parts(calibration_history, "history"),
 }
 PARTS: Mapping[str, Part] = {
     "intervals": (intervals, intervals_tables),

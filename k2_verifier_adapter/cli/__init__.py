@@ -17,6 +17,7 @@ from k2_verifier_adapter.cli import (
     evaluate,
     export,
     matrix,
+    history,
     report,
     score,
     simulate,
@@ -52,6 +53,7 @@ main.add_command(conform.conform)
 main.add_command(report.report)
 main.add_command(compare.compare)
 main.add_command(matrix.matrix)
+main.add_command(history.history)
 main.add_command(score.score)
 main.add_command(export.export)
 main.add_command(dataset.dataset)

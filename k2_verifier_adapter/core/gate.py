@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from k2_verifier_adapter.core.comparison.baseline import DEFAULT_MARGIN, NotWorse
 from k2_verifier_adapter.core.comparison.compare import Comparison, not_worse
+from k2_verifier_adapter.core.comparison.history import History
 from k2_verifier_adapter.core.presets import Standard
 from k2_verifier_adapter.core.printable import percent_beside, plural, points
 from k2_verifier_adapter.core.summary import Summary
@@ -193,6 +195,34 @@ def _too_little_completed(comparison: Comparison) -> str | None:
             f"fewer than {DEFAULT_MIN_COVERAGE:.0%}"
         )
     return None
+
+
+class HistoryGate(str, Enum):
+    """Which changes of a history fail the gate."""
+
+    NONE = "none"
+    NO_CHANGE = "no-change"
+    NO_NEW_CHANGE = "no-new-change"
+
+
+def by_history(history: History, gate: HistoryGate) -> Decision:
+    """Decide the exit code of a history: any change fails, or one that its last run has shown."""
+    if gate is HistoryGate.NONE:
+        return Decision(PASSED)
+    last, tested = len(history.runs) - 1, history.tested
+    new_only = gate is HistoryGate.NO_NEW_CHANGE
+    counting = [change for change in history.changes if not new_only or change.seen_at == last]
+    said = f"gate {gate.value}"
+    if counting:
+        changes = "; ".join(history.in_words(change) for change in counting)
+        return Decision(GATE_FAILED, f"{said}: failed: {changes}")
+    newest = history.runs[last]
+    if newest.untested is not None or not newest.complete:
+        why = newest.untested or "it did not come to its end"
+        return Decision(INCONCLUSIVE, f"{said}: inconclusive: the last run: {why}")
+    if len(tested) < 2:
+        return Decision(INCONCLUSIVE, f"{said}: inconclusive: no run before the last can be held against it")
+    return Decision(PASSED, f"{said}: passed after {plural(len(tested) - 1, 'look')}")
 
 
 def _inconclusive(gate: str, settled: str, means: WhenInconclusive | None) -> Decision:

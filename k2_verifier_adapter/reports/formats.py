@@ -5,17 +5,19 @@ Nothing but a format that is asked for is imported, so that a command starts fas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.comparison.baseline import NotWorse
     from k2_verifier_adapter.core.comparison.compare import Comparison
     from k2_verifier_adapter.core.comparison.matrix import Matrix
     from k2_verifier_adapter.core.conformance.results import Conformance
+    from k2_verifier_adapter.core.comparison.history import History
     from k2_verifier_adapter.core.summary import Summary
+    from k2_verifier_adapter.reports.bundle_document import Recount
     from k2_verifier_adapter.reports.document import Document
     from k2_verifier_adapter.reports.failed_cases import FailedCase
 
@@ -104,7 +106,51 @@ class ConformanceReport:
         return dump_conformance(self.conformance)
 
 
-Report: TypeAlias = RunReport | ComparisonReport | MatrixReport | ConformanceReport
+@dataclass(frozen=True, slots=True)
+class HistoryReport:
+    """What the report on one vendor over time is made of."""
+
+    history: History
+
+    def document(self) -> Document:
+        """Make what is laid out for people."""
+        from k2_verifier_adapter.reports.history_document import history_document
+
+        return history_document(self.history)
+
+    def as_json(self) -> str:
+        """Give the text for other programs."""
+        from k2_verifier_adapter.reports.history_json import dump_history
+
+        return dump_history(self.history)
+
+
+@dataclass(frozen=True, slots=True)
+class BundleReport:
+    """What can be told of a redacted bundle: its recount, what cannot be checked, and its own report."""
+
+    recount: Recount
+    uncheckable: Sequence[str]
+    report: Mapping[str, Any]
+
+    def document(self) -> Document:
+        """Make what is laid out for people."""
+        from k2_verifier_adapter.reports.bundle_document import bundle_document
+
+        return bundle_document(self.recount, self.uncheckable, self.report)
+
+    def as_json(self) -> str:
+        """Give its own report, which says in its warnings what could not be checked."""
+        from k2_verifier_adapter.reports.comparison_json import dump_json
+
+        lines = [f"Redacted bundle, which cannot show {line}." for line in self.uncheckable]
+        report = {**self.report, "warnings": [*lines, *self.report.get("warnings", ())]}
+        return dump_json(report)
+
+
+Report: TypeAlias = (
+    RunReport | ComparisonReport | MatrixReport | HistoryReport | ConformanceReport | BundleReport
+)
 
 
 def _text(report: Report) -> str:
@@ -130,7 +176,7 @@ def _junit(report: Report) -> str:
 
     if isinstance(report, ConformanceReport):
         return render_probes(report.conformance)
-    assert isinstance(report, RunReport), "a comparison has no checks to count"
+    assert isinstance(report, RunReport), "only a run has checks to count"
     return render_junit(report.summary)
 
 
@@ -164,7 +210,7 @@ class Format:
     ending: str
     media: Media
     render: Callable[[Report], str]
-    of: tuple[type[Report], ...] = (RunReport, ComparisonReport, MatrixReport, ConformanceReport)
+    of: tuple[type[Report], ...] = get_args(Report)
 
     def fits(self, report: Report) -> bool:
         """Whether it can give this report."""

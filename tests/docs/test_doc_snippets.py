@@ -87,6 +87,7 @@ _GATED = {
     "report": ("--gate", "--min-", "--baseline"),
     "score": ("--gate", "--min-"),
     "compare": ("--gate",),
+    "history": ("--gate",),
 }
 """What lets a command end with 1 or 3."""
 
@@ -201,8 +202,19 @@ def check_declared(words: Sequence[str]) -> None:
             assert not given or (ROOT / word).exists(), word
 
 
+def filled_in(word: str) -> list[str]:
+    """Fill in the runs that a pattern of a shell stands for, of which a reader has two."""
+    if not re.fullmatch(r"outputs/[\w.-]+\*", word):
+        return [word]
+    names = [word.replace("*", number) for number in "12"]
+    for name, run_of in zip(names, ("RUN", "OTHER_RUN"), strict=True):
+        shutil.copytree(f"outputs/{run_of}", name, dirs_exist_ok=True)
+    return names
+
+
 def run_k2_verifier(words: Sequence[str]) -> bytes:
     """Run `k2-verifier`; it has to end well, or as a gate may end. Runs that a reader has are put in place."""
+    words = [name for word in words for name in filled_in(word)]
     for before, word in pairwise(words):
         if _ANY_RUN.fullmatch(word) and before != "--work-dir" and not Path(word).exists():
             shutil.copytree("outputs/OTHER_RUN", word)

@@ -34,6 +34,7 @@ COMMANDS = {
     "eval": None,
     "export": None,
     "matrix": None,
+    "history": None,
     "report": None,
     "score": None,
     "simulate": None,

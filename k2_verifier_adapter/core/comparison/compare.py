@@ -250,7 +250,11 @@ def letter(place: int) -> str:
 
 def setup_differences(summaries: Sequence[Summary]) -> list[SetupDifference]:
     """List everything in which runs were made differently, in a fixed order."""
-    setups = [_setup(summary) for summary in summaries]
+    return differing_setups([setup_of(summary) for summary in summaries])
+
+
+def differing_setups(setups: Sequence[Mapping[str, Any]]) -> list[SetupDifference]:
+    """List everything that is not the same in all setups, in a fixed order."""
     names = {name: None for setup in setups for name in setup}
     found = []
     for name in names:
@@ -260,7 +264,8 @@ def setup_differences(summaries: Sequence[Summary]) -> list[SetupDifference]:
     return found
 
 
-def _setup(summary: Summary) -> Mapping[str, Any]:
+def setup_of(summary: Summary) -> dict[str, Any]:
+    """Give what a run was made with, by name."""
     facts = summary.facts
     setup: dict[str, Any] = {
         "model": facts.model,

@@ -187,8 +187,21 @@ def surplus_test(table: DecisionTable) -> Surplus:
 
     distribution = np.ones(1)
     for (total, answers, ours), count in groups.items():
-        distribution = np.convolve(distribution, _many(_hypergeometric(total, answers, ours), count))
-    return Surplus(float(distribution[calls:].sum()), float(distribution[: calls + 1].sum()))
+        if answers > _MANY_ANSWERS:
+            least, single = _likely(total, answers, ours)
+            calls -= count * least
+        else:
+            single = _hypergeometric(total, answers, ours)
+        distribution = np.convolve(distribution, _many(single, count))
+    more, less = distribution[max(calls, 0) :], distribution[: max(calls + 1, 0)]
+    return Surplus(float(more.sum()), float(less.sum()))
+
+
+_MANY_ANSWERS = 500
+"""Answers to one case beyond which whole numbers get too large: only sums over cases have so many."""
+
+_NEGLIGIBLE = 1e-30
+"""A number of calls less likely than this, against the likeliest, is left out of such a sum."""
 
 
 def _hypergeometric(total: int, answers: int, ours: int) -> list[float]:
@@ -197,7 +210,20 @@ def _hypergeometric(total: int, answers: int, ours: int) -> list[float]:
     return [comb(total, x) * comb(answers - total, ours - x) / ways for x in range(ours + 1)]
 
 
-def _many(single: list[float], count: int) -> Any:
+def _likely(total: int, answers: int, ours: int) -> tuple[int, Any]:
+    """Give the same from the least number that is likely at all, and that number."""
+    import numpy as np
+
+    least = max(0, total + ours - answers)
+    x = np.arange(least, min(total, ours), dtype=float)
+    steps = np.log((total - x) * (ours - x) / ((x + 1) * (answers - total - ours + x + 1)))
+    logs = np.concatenate(([0.0], steps.cumsum()))
+    shares = np.exp(logs - logs.max())
+    kept = np.flatnonzero(shares > _NEGLIGIBLE)
+    return least + int(kept[0]), shares[kept[0] : kept[-1] + 1] / shares.sum()
+
+
+def _many(single: Any, count: int) -> Any:
     """Give the distribution of the sum of so many independent numbers, by repeated squaring."""
     import numpy as np
 

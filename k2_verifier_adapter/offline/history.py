@@ -1,0 +1,141 @@
+"""From run directories, reports and results files to the runs of a history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from k2_verifier_adapter.core.comparison.history import (
+    SHOWN_METRICS,
+    HistoryRun,
+    Sums,
+    run_of,
+    void_of,
+)
+from k2_verifier_adapter.core.json_text import json_object, number, text, text_or_none, whole
+from k2_verifier_adapter.core.metrics import Metric
+from k2_verifier_adapter.core.statistics.intervals import Interval
+from k2_verifier_adapter.errors import DataError, UsageError
+from k2_verifier_adapter.formats.files import read_small
+from k2_verifier_adapter.offline.official import OfficialAnswers
+from k2_verifier_adapter.offline.participants import participant_of_results, participants_of_run
+
+REPORT_SUFFIX = ".json"
+_MOST_REQUESTS = 10_000_000
+
+
+def read_history(
+    paths: Sequence[Path],
+    official: Callable[[], OfficialAnswers] | None = None,
+    *,
+    model: str | None = None,
+    subset: str | None = None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> list[HistoryRun]:
+    """Read runs, in the order given; `official` gives what results files are held against.
+
+    Raises:
+        DataError: If a run, report or results file cannot be read.
+        UsageError: If one is given twice, holds no such model or subset, or if results files have nothing to
+            be held against.
+    """
+    known: dict[Path, Path] = {}
+    runs: list[HistoryRun] = []
+    answers: OfficialAnswers | None = None
+    for path in paths:
+        if path.resolve() in known:
+            raise UsageError(f"{path}: is given twice; give each run once")
+        known[path.resolve()] = path
+        if not path.is_file():
+            found = [run_of(participant) for participant in participants_of_run(path, subset)]
+        elif path.name.endswith(REPORT_SUFFIX):
+            found = [run_of_report(path)]
+        elif official is None:
+            raise UsageError(
+                f"{path}: is a results file; give the official answers to hold it against, "
+                "by --baseline OFFICIAL.jsonl or by --rows ROWS"
+            )
+        else:
+            answers = answers or official()
+            found = [run_of(participant_of_results(path, answers, str(path), subset))]
+        named = [run for run in found if model in (None, run.model)]
+        if not named:
+            held = ", ".join(sorted({run.model for run in found}))
+            raise UsageError(f"{path}: holds no model {model!r}, only: {held}")
+        runs += named
+        advance(1)
+    return runs
+
+
+def run_of_report(path: Path) -> HistoryRun:
+    """Read what `report --format json` wrote, or raise `DataError`; of single cases it tells nothing."""
+    try:
+        return _run_of(json_object(json.loads(read_small(path))), str(path))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{path}: is no report as 'k2-verifier report --format json' writes it: {error!r}"
+        ) from None
+
+
+def _run_of(report: dict[str, Any], source: str) -> HistoryRun:
+    provenance, requests = report["provenance"], report["requests"]
+    served = provenance["served"]
+    several = next((what for what in ("models", "providers") if len(served[what]) > 1), None)
+    return HistoryRun(
+        source=source,
+        model=text(report["model"]),
+        subset=text_or_none(report["subset"]) or "",
+        started_at=text_or_none(provenance["started_at"]),
+        complete=bool(report["complete"]),
+        completed=_count(requests["completed"]),
+        failed=_count(requests["failed"]),
+        metrics={name: _metric(name, report["metrics"][name]) for name in SHOWN_METRICS},
+        setup={
+            "model": text(report["model"]),
+            "subset": text_or_none(report["subset"]),
+            "endpoint": text_or_none(provenance["endpoint_host"]),
+            "served_models": sorted(served["models"]),
+            "rows_sha256": text(provenance["rows"]["sha256"]),
+            "repeats": whole(provenance["repeats"]),
+            "adapter": text(provenance["adapter"]),
+            "evalscope": text_or_none(provenance["evalscope"]),
+            **{
+                f"parameters.{name}": value
+                for name, value in sorted(json_object(report["parameters"]).items())
+                if name != "model"
+            },
+            "providers": sorted(served["providers"]),
+            "system_fingerprints": sorted(served["system_fingerprints"]),
+        },
+        void=f"several {several} answered under one name"
+        if several
+        else void_of(report["verdict"]["reason"]),
+        warnings=[text(line) for line in report["warnings"]],
+        cases=None,
+        sums=_sums(report),
+    )
+
+
+def _sums(report: dict[str, Any]) -> Sums:
+    tp, fn, fp, tn = (_count(report["confusion"][name]) for name in ("tp", "fn", "fp", "tn"))
+    valid = _count(report["counts"]["count_successful_tool_call"])
+    if valid > tp + fp:
+        raise ValueError(f"{valid} valid calls are more than the {tp + fp} calls")
+    return Sums(tp, fn, fp, tn, valid)
+
+
+def _count(value: Any) -> int:
+    """Give a number of requests; a ValueError says that it is none, or more than any run makes."""
+    if not 0 <= whole(value) <= _MOST_REQUESTS:
+        raise ValueError(f"{value} is no number of requests")
+    return whole(value)
+
+
+def _metric(name: str, value: dict[str, Any]) -> Metric:
+    n, found = whole(value["n"]), value["value"]
+    interval = None
+    if value["low"] is not None:
+        interval = Interval(number(value["low"]), number(value["high"]), text(value["method"]), n)
+    return Metric(name, None if found is None else number(found), n, interval)
