@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -13,17 +13,22 @@ from k2_verifier_adapter.cli.flags import gate_flags, profile_option
 from k2_verifier_adapter.cli.output import (
     check_destination,
     check_full,
+    deliver,
     deliver_run,
     full_option,
     output_option,
     progress,
     redact_option,
     run_format_option,
+    say,
 )
 from k2_verifier_adapter.cli.verbosity import LOGGER
 
 if TYPE_CHECKING:
-    from k2_verifier_adapter.offline.scoring import OpenEngine
+    from k2_verifier_adapter.core.verdict import GateOptions
+    from k2_verifier_adapter.offline.bundle import Bundle
+    from k2_verifier_adapter.offline.official import OfficialAnswers
+    from k2_verifier_adapter.offline.scoring import Log, OpenEngine
 
 
 @click.command(short_help="Judge upstream results files offline.")
@@ -70,10 +75,13 @@ def score(
     redact: bool,
     gate: Mapping[str, Any],
 ) -> None:
-    """Judge RESULTS, the results.jsonl of upstream's tool or of `export`, old or new.
+    """Judge RESULTS, the results.jsonl of upstream's tool or of `export`, or a bundle.
 
     Every response is judged again from its raw form; nothing is sent. Lines are joined with the
     official answers by data_index, all of which count. Of several lines of one data_index the newest counts.
+
+    A bundle of `export --bundle` is verified to the last byte, and judged like the files in it, against its
+    own rows unless others are given.
 
     Several files are one log, and so is what lies in a directory: .jsonl, .jsonl.gz and .parquet files,
     by name. In a parquet file, request and response are columns of JSON text.
@@ -88,32 +96,80 @@ def score(
     k2-verifier score results.jsonl --baseline official.jsonl --format html \\
         --output report.html
     k2-verifier score logs/ --baseline official.jsonl --engine ray
+    k2-verifier score vendor.zip --rows rows/ --gate strict
     """
+    from k2_verifier_adapter.core.log_facts import FailedRule
+    from k2_verifier_adapter.errors import UsageError
+    from k2_verifier_adapter.evalscope_plugin.parameters import gate_options
+    from k2_verifier_adapter.formats.bundles import SUFFIX
+    from k2_verifier_adapter.formats.upstream import find_result_files
+    from k2_verifier_adapter.offline.bundle import open_bundle
+    from k2_verifier_adapter.offline.official import load_official
+    from k2_verifier_adapter.offline.scoring import Log
+
+    is_bundle = any(path.suffix == SUFFIX for path in results)
+    if (baseline is None) == (rows is None) and not (is_bundle and rows is None):
+        raise UsageError("give the official answers, either by --baseline OFFICIAL.jsonl or by --rows ROWS")
+    if is_bundle and len(results) > 1:
+        raise UsageError(f"{results[0]}: a bundle is a run of its own; score one at a time")
+    check_destination(form, output)
+    check_full(full=full, form=form)
+    destination = _Destination(form, output, redact, full)
+    asked = gate_options(gate)
+    rule = FailedRule.NO_CALL if failed_as_no_call else FailedRule.LEFT_OUT
+    if not is_bundle:
+        log = Log(find_result_files(results), subset, rule, profile)
+        with _bar("official answers", [baseline or Path(str(rows))]) as read:
+            official = load_official(baseline, rows, subset, read)
+        _score(ctx, log, official, destination, gate=asked, engine=engine)
+        return
+    with open_bundle(results[0]) as bundle:
+        click.echo(
+            f"k2-verifier: bundle verified, SHA-256 of its manifest {bundle.manifest_sha256}", err=True
+        )
+        if bundle.redacted:
+            _recount(ctx, bundle, baseline, rows, destination, gated=asked.decides)
+            return
+        subset, profile = subset or bundle.facts.subset, profile or bundle.facts.profile
+        official = bundle.official()
+        if baseline is not None or rows is not None:
+            official = load_official(baseline, rows, subset)
+        log = Log([bundle.results], subset, rule, profile)
+        _score(ctx, log, official, destination, gate=asked, engine=engine, bundle=bundle)
+
+
+class _Destination(NamedTuple):
+    """What becomes of the report."""
+
+    form: str
+    output: Path | None
+    redact: bool
+    full: bool
+
+
+def _score(
+    ctx: click.Context,
+    log: Log,
+    official: OfficialAnswers,
+    destination: _Destination,
+    *,
+    gate: GateOptions,
+    engine: str,
+    bundle: Bundle | None = None,
+) -> None:
+    """Score a log, deliver the report, and end with the exit code of its gate."""
     import logging
 
     from k2_verifier_adapter.core.gate import exit_code, refuse_undecidable
-    from k2_verifier_adapter.core.log_facts import FailedRule
     from k2_verifier_adapter.core.redaction import redact_summary
-    from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.evalscope_plugin.parameters import gate_options
-    from k2_verifier_adapter.formats.upstream import find_result_files
+    from k2_verifier_adapter.offline.bundle import held_against_its_report
     from k2_verifier_adapter.offline.failed_cases import redacted_cases
-    from k2_verifier_adapter.offline.official import load_official
-    from k2_verifier_adapter.offline.scoring import Log, score_log
+    from k2_verifier_adapter.offline.scoring import score_log
     from k2_verifier_adapter.reports.formats import BY_NAME, Media, RunReport
 
-    if (baseline is None) == (rows is None):
-        raise UsageError("give the official answers, either by --baseline OFFICIAL.jsonl or by --rows ROWS")
-    check_destination(form, output)
-    check_full(full=full, form=form)
-    asked = gate_options(gate)
-    rule = FailedRule.NO_CALL if failed_as_no_call else FailedRule.LEFT_OUT
-    log = Log(find_result_files(results), subset, rule, profile)
-    with _bar("official answers", [baseline or Path(str(rows))]) as read:
-        official = load_official(baseline, rows, subset, read)
     refuse_undecidable(
-        asked,
-        subset or "a log without --subset",
+        gate,
+        log.subset or "a log without --subset",
         official.standard,
         synthetic=official.info.synthetic,
         several_runs=official.several_runs,
@@ -123,20 +179,50 @@ def score(
         summary, failed = score_log(
             log,
             official,
-            gate=asked,
+            gate=gate,
             advance=read,
             open_engine=_engine(engine),
-            keep_failed=BY_NAME[form].media is Media.PAGE,
+            keep_failed=BY_NAME[destination.form].media is Media.PAGE,
         )
     logging.getLogger(LOGGER).debug("%d lines in %d files scored", summary.total, len(log.files))
-
+    if bundle is not None:
+        summary = held_against_its_report(summary, bundle, official)
     decision = exit_code(summary)
-    if redact:
+    if destination.redact:
         failed = redacted_cases(failed, summary.tally.tools.by_name)
         summary = redact_summary(summary)
     places = [("all of it", "the same command with --full, or with --format html --output report.html")]
-    deliver_run(RunReport(summary, failed), form, output, decision, full=full, places=places)
+    report = RunReport(summary, failed)
+    deliver_run(report, destination.form, destination.output, decision, full=destination.full, places=places)
     ctx.exit(decision.code)
+
+
+def _recount(
+    ctx: click.Context,
+    bundle: Bundle,
+    baseline: Path | None,
+    rows: str | None,
+    destination: _Destination,
+    *,
+    gated: bool,
+) -> None:
+    """Tell what can be told of a redacted bundle; no gate can be decided by it."""
+    from k2_verifier_adapter.core.gate import INCONCLUSIVE, Decision
+    from k2_verifier_adapter.errors import UsageError
+    from k2_verifier_adapter.reports.formats import BY_NAME, BundleReport
+
+    if baseline is not None:
+        raise UsageError("a redacted bundle holds no answers to judge: hold its digests against --rows ROWS")
+    if BundleReport not in BY_NAME[destination.form].of:
+        raise UsageError(f"--format {destination.form}: a redacted bundle has no checks to count")
+    recount = bundle.recount(rows)
+    deliver(BundleReport(recount, bundle.uncheckable, bundle.report), destination.form, destination.output)
+    if gated:
+        decision = Decision(
+            INCONCLUSIVE, "gate: no verdict possible: a redacted bundle cannot be judged again"
+        )
+        say(decision)
+        ctx.exit(decision.code)
 
 
 def _engine(name: str) -> OpenEngine | None:

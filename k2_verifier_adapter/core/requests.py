@@ -122,11 +122,16 @@ def build_request(case: Case, model: str, parameters: Mapping[str, Any]) -> Requ
     if case.tools_json is not None:
         parts += [b',"tools":', case.tools_json]
     body = b"".join([*parts, b"," if rest else b"", tail])
-    row_digest = hashlib.sha256(case.messages_json)
-    row_digest.update(b"\0")
-    row_digest.update(case.tools_json or b"")
-    identity = RequestIdentity(hashlib.sha256(body).hexdigest(), row_digest.hexdigest(), sent)
+    identity = RequestIdentity(hashlib.sha256(body).hexdigest(), row_sha256(case), sent)
     return Request(body, bool(parameters.get("stream")), identity)
+
+
+def row_sha256(case: Case) -> str:
+    """Give the digest of the messages and tools of a case, as they are sent."""
+    digest = hashlib.sha256(case.messages_json)
+    digest.update(b"\0")
+    digest.update(case.tools_json or b"")
+    return digest.hexdigest()
 
 
 _NOT_OF_THE_ANSWER = NOT_PARAMETERS | {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from k2_verifier_adapter.core.messages import tools_in
 from k2_verifier_adapter.core.presets import Standard, preset_for
 from k2_verifier_adapter.core.requests import official_parameters
 from k2_verifier_adapter.core.responses import Response, read_completion
-from k2_verifier_adapter.core.run_facts import RowsInfo, RunPlan, StoppingRule
+from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts, RunPlan, StoppingRule
 from k2_verifier_adapter.core.sampling import stratified_order
 from k2_verifier_adapter.errors import DataError
 from k2_verifier_adapter.formats.lines import Advance, open_lines
@@ -179,6 +179,15 @@ def official_of_rows(path: Path | str, subset: str) -> OfficialAnswers:
         official.cases[case.data_index] = _of_row(official, case, subset)
     official.facts.rows = len(official.cases)
     official.info = RowsInfo(str(path), digest.hexdigest(), synthetic)
+    return official
+
+
+def official_of_cases(cases: Iterable[Case], facts: RunFacts) -> OfficialAnswers:
+    """Take the official answers from the cases of a run."""
+    official = OfficialAnswers(facts.rows, facts.standard, has_rows=True)
+    for case in cases:
+        official.cases[case.data_index] = _of_row(official, case, facts.subset)
+    official.facts.rows = len(official.cases)
     return official
 
 

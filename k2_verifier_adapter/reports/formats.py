@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, get_args
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.comparison.baseline import NotWorse
     from k2_verifier_adapter.core.comparison.compare import Comparison
+    from k2_verifier_adapter.core.comparison.history import History
     from k2_verifier_adapter.core.comparison.matrix import Matrix
     from k2_verifier_adapter.core.conformance.results import Conformance
-    from k2_verifier_adapter.core.comparison.history import History
     from k2_verifier_adapter.core.summary import Summary
     from k2_verifier_adapter.reports.bundle_document import Recount
     from k2_verifier_adapter.reports.document import Document
