@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from operator import attrgetter
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -94,19 +93,19 @@ def matrix(
     with contextlib.redirect_stdout(sys.stderr), _quiet_log(ctx):
         shared = shared_settings(evalscope_flags, config, {**parameters, **gate})
         runs = [VendorRun(vendor, shared, work_dir) for vendor in vendors]
-    for run in runs:
-        click.echo(f"k2-verifier: {run.vendor.name}: {run.estimate.cost}", err=True)
     if dry_run:
         for run in runs:
-            click.echo(f"{run.vendor.name}, {run.vendor.model}:")
+            click.echo(f"{run.vendor.name}:")
             print_estimates([run.estimate])
         click.echo(DRY_RUN)
         return
+    for run in runs:
+        click.echo(f"k2-verifier: {run.vendor.name}: {run.estimate.cost}", err=True)
     with _interrupts_passed_on(runs) as interrupted:
         _run_all(runs, interrupted)
         found = matrix_of([_result(run) for run in runs])
         page = MatrixReport(found)
-        for form in filter(attrgetter("of_comparisons"), FORMATS):
+        for form in (form for form in FORMATS if form.fits(page)):
             with atomic_write(work_dir / f"{PAGE}.{form.ending}") as file:
                 file.write(form.render(page).encode("utf-8", "backslashreplace"))
         deliver(page, "text", None)
