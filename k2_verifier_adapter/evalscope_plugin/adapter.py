@@ -31,6 +31,7 @@ from k2_verifier_adapter.core.metrics import (
 from k2_verifier_adapter.core.presets import Preset, preset_for
 from k2_verifier_adapter.core.run_facts import StoppingRule
 from k2_verifier_adapter.core.sampling import in_stratified_order
+from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.core.statistics.sequential import plan
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.evalscope_plugin import loading, single_samples
@@ -41,6 +42,7 @@ from k2_verifier_adapter.evalscope_plugin.parameters import (
     check_parameters,
     gate_options,
 )
+from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.formats.rows import LoadedRows
 from k2_verifier_adapter.formats.runs import find_runs, read_run
 from k2_verifier_adapter.reports.json_report import verdict_as_json
@@ -123,6 +125,10 @@ class K2VerifierAdapter(FunctionCallAdapter):
         if gate.baseline is not None:
             for paths in find_runs(Path(gate.baseline)):
                 read_run(paths)
+
+    def planner(self, model: str, user: Mapping[str, Any], masker: Masker) -> RequestPlanner:
+        """Give what plans the requests, with the parameters that the user set."""
+        return RequestPlanner(model, user, masker)
 
     def preset(self, subset: str) -> Preset:
         """Give the preset of a subset."""

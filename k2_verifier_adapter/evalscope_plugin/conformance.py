@@ -7,7 +7,7 @@ wants to know whether it always does, and what is aggregated are probes passed.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -22,8 +22,9 @@ from evalscope.api.registry import register_evaluator
 from evalscope.constants import Tags
 from evalscope.utils.logger import get_logger
 
-from k2_verifier_adapter.core.conformance.judging import OK, answer_of
-from k2_verifier_adapter.core.conformance.probes import STATUSES, Mode, ProbeCase, cases_of
+from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.conformance.judging import OK, Answer, answer_of
+from k2_verifier_adapter.core.conformance.probes import STATUSES, Mode, ProbeCase, cases_of, continued
 from k2_verifier_adapter.core.conformance.results import Conformance, Outcome, SuiteResult, judge_suite
 from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.judgement import FailedRequest
@@ -31,9 +32,10 @@ from k2_verifier_adapter.core.model_profiles import ModelProfile, model_profiles
 from k2_verifier_adapter.core.presets import Preset
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.refusals import OF_THE_REQUEST, sort_refusal
-from k2_verifier_adapter.core.requests import merge_parameters
+from k2_verifier_adapter.core.requests import Request, merge_parameters
 from k2_verifier_adapter.core.responses import NotACompletion
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
+from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.core.verdict import Gate
 from k2_verifier_adapter.data import BUNDLED_SUITES
 from k2_verifier_adapter.errors import UsageError
@@ -98,6 +100,10 @@ class ConformanceAdapter(FunctionCallAdapter):
         self.suites: dict[str, tuple[Suite, list[ProbeCase]]] = {}
         self.results: dict[str, SuiteResult] = {}
         keep_identity(self.benchmark_meta, CONFORMANCE_PARAMETERS, self.parameters)
+
+    def planner(self, model: str, user: Mapping[str, Any], masker: Masker) -> ProbePlanner:
+        """Give what plans the requests, with the parameters that the user set."""
+        return ProbePlanner(self.suites, model, user, masker)
 
     def check_gate(self) -> None:
         """Any gate can be decided."""
@@ -193,7 +199,43 @@ class ConformanceAdapter(FunctionCallAdapter):
 
 
 class ProbePlanner(RequestPlanner):
-    """Let a probe's own parameters stand: the user's only add to them."""
+    """Let a probe's own parameters stand: the user's only add to them; and send answers back."""
+
+    def __init__(
+        self,
+        suites: Mapping[str, tuple[Suite, list[ProbeCase]]],
+        model: str,
+        user: Mapping[str, Any],
+        masker: Masker,
+    ) -> None:
+        super().__init__(model, user, masker)
+        self._suites = suites
+        self._continued: dict[tuple[str, int], Case] = {}
+
+    def learn(self, subset: str, records: Iterable[ResponseRecord]) -> None:
+        """Make the requests that send the first answers of other probes back."""
+        probe_cases = self._suites[subset][1]
+        cases = {(one.probe.id, one.mode): one.case for one in probe_cases}
+        first = {record.case_index: record for record in records if record.repeat == 0}
+        for one in probe_cases:
+            before = cases.get((one.probe.continues, one.mode))
+            record = None if before is None else first.get(before.index)
+            if before is None or record is None:
+                continue
+            answer = answer_of(record)
+            if isinstance(answer, Answer) and answer.response is not None and answer.response.message:
+                made = continued(one.case, before, answer.response.message)
+                self._continued[subset, one.case.index] = made
+
+    def waits(self, subset: str, case: Case) -> bool:
+        """Whether a probe sends an answer back that has not come."""
+        return (subset, case.index) not in self._continued and any(
+            one.probe.continues for one in self._suites[subset][1] if one.case.index == case.index
+        )
+
+    def request(self, subset: str, case: Case) -> Request:
+        """Build the request of a probe."""
+        return super().request(subset, self._continued.get((subset, case.index), case))
 
     def parameters(self, subset: str, own: Mapping[str, Any]) -> dict[str, Any]:
         """Merge the parameters of a probe."""
@@ -252,8 +294,8 @@ class ConformanceEvaluator(K2VerifierEvaluator):
     """Ask the probes, the failing ones again if that is wanted, and judge suite by suite."""
 
     benchmark: ConformanceAdapter
-    planner = ProbePlanner
     files = SuiteFiles
+    _planner: ProbePlanner
 
     @property
     def _suites(self) -> Mapping[str, SuiteFiles]:
@@ -288,7 +330,13 @@ class ConformanceEvaluator(K2VerifierEvaluator):
                 files.keep_record(record)
 
     def _answer(self, waiting: list[WorkItem]) -> dict[str, str]:
-        stopped = super()._answer(waiting)
+        waits = self._planner.waits
+        later = [item for item in waiting if waits(item.subset, item.case)]
+        stopped = super()._answer([item for item in waiting if not waits(item.subset, item.case)])
+        for suite, files in self._suites.items():
+            self._planner.learn(suite, files.records)
+        ready = [item for item in later if not waits(item.subset, item.case)]
+        stopped = stopped or super()._answer(ready)
         for attempt in range(1, self.benchmark.parameters["attempts"]):
             again = [] if stopped else self._failing(attempt)
             self._bar.total += len(again)

@@ -50,7 +50,7 @@ from k2_verifier_adapter.evalscope_plugin.model_clients import (
     transport_options,
 )
 from k2_verifier_adapter.evalscope_plugin.parameters import gate_options
-from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner, WorkItem
+from k2_verifier_adapter.evalscope_plugin.planning import WorkItem
 from k2_verifier_adapter.evalscope_plugin.reviews import sample_score
 from k2_verifier_adapter.evalscope_plugin.run_files import SubsetFiles, write_reports, writing_alone
 from k2_verifier_adapter.formats.runs import RunPaths, read_failures
@@ -102,7 +102,6 @@ class K2VerifierEvaluator(DefaultEvaluator):
 
     benchmark: K2VerifierAdapter
     use_cache: str | None
-    planner: type[RequestPlanner] = RequestPlanner
     files: type[SubsetFiles] = SubsetFiles
 
     def __init__(self, **kwargs: Any) -> None:
@@ -111,7 +110,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         # EvalScope dumps and logs the settings right behind this.
         masking.check_and_mask(self.task_config)
         self._client: ModelClient
-        self._planner: RequestPlanner
+        self._planner: planning.RequestPlanner
         self._bar: TqdmLogging
         self._datasets: dict[str, Dataset] = {}
         self._files: dict[str, SubsetFiles] = {}
@@ -163,7 +162,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self._datasets = dataset_dict
         self._client = client_for(self.model, self.task_config)
         user = planning.user_parameters(self.task_config, self._client.api)
-        self._planner = self.planner(self._client.model_name, user, self._client.masker)
+        self._planner = self.benchmark.planner(self._client.model_name, user, self._client.masker)
         self.benchmark.check_gate()
         collected: list[tuple[RunPaths, list[WorkItem]]] = []
         resume, repeats = bool(self.use_cache), self.benchmark.repeats

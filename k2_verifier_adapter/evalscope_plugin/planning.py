@@ -57,6 +57,9 @@ class RequestPlanner:
         """Merge the parameters of a row."""
         return merge_parameters(preset_for(subset).parameters, own, self._user)
 
+    def learn(self, subset: str, records: Iterable[ResponseRecord]) -> None:
+        """Take in answers on which later requests depend; of rows, none does."""
+
     def request(self, subset: str, case: Case) -> Request:
         """Build the request of a case; its identity shows no secret."""
         request = build_request(case, self._model, self.parameters(subset, case.parameters))
@@ -196,6 +199,7 @@ def collect(
     stored = _stored_records(paths) if resume else {}
     if stored:
         _check_looks(paths, rule)
+        planner.learn(paths.subset, stored.values())
     items = []
     differing = []
     for sample in dataset:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evalscope.api.model.model import get_model_with_task_config
-from evalscope.api.registry import EVALUATOR_REGISTRY, get_benchmark
+from evalscope.api.registry import get_benchmark
 from evalscope.arguments import add_argument
 from evalscope.config import TaskConfig
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
@@ -119,7 +119,7 @@ def estimate_eval(
         adapter.check_gate()
         client = client_for(get_model_with_task_config(task_config=task), task)
         user = planning.user_parameters(task, client.api)
-        planner = EVALUATOR_REGISTRY[benchmark].planner(client.model_name, user, client.masker)
+        planner = adapter.planner(client.model_name, user, client.masker)
         found = []
         for subset, dataset in datasets.items():
             paths = RunPaths(Path(task.use_cache or task.work_dir), task.model_id, subset, benchmark)

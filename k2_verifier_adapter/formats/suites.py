@@ -111,18 +111,28 @@ def load_suite(name: str, source: str, profile: ModelProfile) -> Suite:
     others = len(probes) - len(asked)
     if others:
         left_out[f"for other models than {profile.title}"] = others
-    _check_twins(name, asked)
+    _check_named(name, asked)
     text = "\n".join(json.dumps(probe.as_json(), sort_keys=True) for probe in asked)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Suite(name, source, asked, digest, dict(left_out))
 
 
-def _check_twins(name: str, probes: Iterable[Probe]) -> None:
-    asked = {probe.id: probe.expect.get("same_as") for probe in probes}
-    for probe_id, twin in asked.items():
-        if twin is not None and twin not in asked:
+def _check_named(name: str, probes: Iterable[Probe]) -> None:
+    """Refuse a probe that names one that is not asked, or that continues one which continues another."""
+    asked = {probe.id: probe for probe in probes}
+    for probe in asked.values():
+        for field, named in (
+            ("expect.same_as", probe.expect.get("same_as")),
+            ("continues", probe.continues or None),
+        ):
+            if named is not None and named not in asked:
+                raise DataError(
+                    f"suite {name!r}: {probe.id}: field {field!r}: {named!r} is no probe of the suite; "
+                    "nothing was sent"
+                )
+        if probe.continues and asked[probe.continues].continues:
             raise DataError(
-                f"suite {name!r}: {probe_id}: field 'expect.same_as': {twin!r} is no probe of the suite; "
+                f"suite {name!r}: {probe.id}: field 'continues': {probe.continues!r} continues another one; "
                 "nothing was sent"
             )
 

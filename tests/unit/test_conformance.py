@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from k2_verifier_adapter.core.conformance.probes import (
     ProbeError,
     SchemaLeftOutError,
     cases_of,
+    continued,
     decode_probe,
 )
 from k2_verifier_adapter.core.conformance.schemas import request_of, wrap
@@ -304,8 +306,17 @@ def unmet_of(name: str, *faults: str) -> list[tuple[ProbeCase, Answer, tuple[Unm
     endpoint = FaithfulEndpoint(profile, faults)
     for suite in BUNDLED_SUITES:
         cases = cases_of(load_suite(suite, suite, profile).probes, profile, Mode)
-        answers = {case.name: ask(endpoint, case) for case in cases}
+        answers = {case.name: ask(endpoint, case) for case in cases if not case.probe.continues}
+        named = {case.name: case for case in cases}
         for case in cases:
+            before = f"{case.probe.continues} [{case.mode.value}]"
+            response = answers[before].response if before in named else None
+            if response is not None and response.message is not None:
+                sent = continued(case.case, named[before].case, response.message)
+                answers[case.name] = ask(endpoint, replace(case, case=sent))
+        for case in cases:
+            if case.name not in answers:
+                continue  # there is no answer to send back
             twin = answers.get(f"{case.probe.expect.get('same_as')} [plain]")
             unmet = judge_probe(case, answers[case.name], twin)
             if unmet:

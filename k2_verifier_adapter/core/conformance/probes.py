@@ -7,7 +7,7 @@ one tool whose only argument has that schema (`core.conformance.schemas`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -20,6 +20,7 @@ from k2_verifier_adapter.core.conformance.schemas import (
 )
 from k2_verifier_adapter.core.history import Repairs
 from k2_verifier_adapter.core.json_text import JsonTextError, dumps_strict, shown
+from k2_verifier_adapter.core.messages import calls_of
 from k2_verifier_adapter.core.model_profiles import ModelProfile, model_profiles
 from k2_verifier_adapter.core.streams.frames import FRAME_FAULTS
 
@@ -55,6 +56,7 @@ class Probe:
         source: Where the expectation comes from.
         forced: Whether the model is made to call, in the way that its API allows.
         note: What the report is to say of how it is asked; empty if nothing.
+        continues: The id of the probe whose answer is sent back, before this one's own messages; or empty.
         selection: Of a probe that was made of a schema, why KVV's report lists it; else empty.
     """
 
@@ -68,6 +70,7 @@ class Probe:
     modes: tuple[Mode, ...] = (Mode.PLAIN, Mode.STREAM)
     forced: bool = False
     note: str = ""
+    continues: str = ""
     selection: str = ""
 
     def is_for(self, profile: ModelProfile) -> bool:
@@ -87,6 +90,7 @@ class Probe:
             "why": self.why,
             "source": self.source,
             **({"note": self.note} if self.note else {}),
+            **({"continues": self.continues} if self.continues else {}),
             **({"selection": self.selection} if self.selection else {}),
         }
 
@@ -135,6 +139,22 @@ def _case(probe: Probe, mode: Mode, index: int, profile: ModelProfile) -> ProbeC
         repairs=Repairs(),
     )
     return ProbeCase(probe, mode, case)
+
+
+def continued(case: Case, before: Case, message: Mapping[str, Any]) -> Case:
+    """Send the answer to a probe back: that one's messages, the answer as it came, and the case's own ones.
+
+    Behind the answer stand results of its calls; of one without calls, a further message of the user's.
+    """
+    results = [
+        {"role": "tool", "tool_call_id": call.get("id"), "content": _RESULT} for call in calls_of(message)
+    ]
+    behind = results or [{"role": "user", "content": "Thank you. Say it in one word."}]
+    messages = [*before.messages(), dict(message), *behind, *case.messages()]
+    return replace(case, messages_json=dumps_strict(messages).encode())
+
+
+_RESULT = '{"weather": "sunny, 21 degrees"}'
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -193,6 +213,7 @@ VOCABULARY: Mapping[str, tuple[Check, str]] = {
 
 _FIELDS = frozenset(
     {
+        "continues",
         "expect",
         "forced",
         "id",
@@ -250,6 +271,7 @@ def decode_probe(value: Mapping[str, Any], suite: str, profile: ModelProfile) ->
         modes=_modes(value.get("modes", [mode.value for mode in Mode])),
         forced=forced,
         note=_text(value, "note", "") or (_note(profile) if forced else ""),
+        continues=_text(value, "continues", ""),
         selection=selection,
     )
 

@@ -294,12 +294,13 @@ def _twin(case: ProbeCase, twins: Mapping[tuple[str, Mode], Answer]) -> Answer |
 def recorded_tokens(conformance: Conformance) -> Iterator[dict[str, Any]]:
     """Give the prompts with the tokens that the endpoint counted, as KVV's prompt-token cases.
 
-    One for each probe of which an answer says them: of an official endpoint, what others are held to.
+    One for each probe of which an answer says them, but for those that send an answer back: of an official
+    endpoint, what others are held to.
     """
     seen = set()
     for result in conformance.results:
         probe, tokens = result.case.probe, prompt_tokens_of(result)
-        if not tokens or probe.id in seen:
+        if not tokens or probe.id in seen or probe.continues:
             continue
         seen.add(probe.id)
         yield {

@@ -255,6 +255,34 @@ def test_a_probe_that_passes_later_is_flaky(tmp_path):
     assert "passed at try 2 (of all tries, 1.26% to 97.50% pass)" in " ".join(text.split())
 
 
+def test_an_answer_is_sent_back_as_it_came(tmp_path):
+    """The vendor's own message, with fields that only it writes, comes back to it, also in a later session."""
+    call = {
+        "id": "x:1",
+        "type": "function",
+        "function": {"name": "f", "arguments": '{"a":  1e0}'},
+        "index": 0,
+    }
+    message = {"role": "assistant", "content": None, "refusal": None, "\u00e9": [1.50], "tool_calls": [call]}
+    completion = {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+
+    async def handler(_arrival: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply(json.dumps(completion).encode()))
+
+    asked = {"messages": [{"role": "user", "content": "Go."}], "max_tokens": 5}
+    first = {"id": "first", "request": asked, "expect": {"status": 200}}
+    behind = {"id": "back", "continues": "first", "request": {"messages": []}, "expect": {"status": 200}}
+    suite, run = write_rows(tmp_path / "own.jsonl", [behind, first]), tmp_path / "run"
+    with RawServer(handler).in_thread() as server:
+        conform(server.url, run, [str(suite)], parameters={**PLAIN, "max_requests": 1})
+        assert outcomes(reported(run)[0]) == {"passed": 1, "unanswered": 1}
+        for _ in range(2):
+            conform(server.url, run, [str(suite)], parameters=PLAIN, use_cache=str(run))
+    assert outcomes(reported(run)[0]) == {"passed": 2}
+    one, two = [arrival.json()["messages"] for arrival in server.arrivals]
+    assert two == [*one, message, {"role": "tool", "tool_call_id": "x:1", "content": two[2]["content"]}]
+
+
 def test_a_wrong_key_stops_the_run(tmp_path):
     """What says nothing of the contract is never taken for a refusal."""
     with (
@@ -318,6 +346,7 @@ def test_a_users_schemas_go_as_moonshots_suite_sends_them(tmp_path):
 BAD = {
     "an unknown word": ({"expect": {"statsu": 200}}, "expect.statsu"),
     "no expectation": ({"expect": {}}, "'expect'"),
+    "no text": ({"continues": 3}, "'continues'"),
 }
 
 
