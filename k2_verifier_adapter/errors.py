@@ -32,7 +32,8 @@ class UnknownFlagError(UsageError):
     def __init__(self, flag: str, known: list[str]) -> None:
         self.flag = flag
         self.known = known
-        super().__init__(f"unknown flag {flag!r}; see `k2-verifier eval --help`, `evalscope eval --help`")
+        what = "unknown flag" if flag.startswith("-") else "belongs to no flag:"
+        super().__init__(f"{what} {flag!r}; see `k2-verifier eval --help`, `evalscope eval --help`")
 
 
 class DataError(K2VerifierError):

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import click
 
-from k2_verifier_adapter.cli.evaluate import INTERRUPTED
+from k2_verifier_adapter.cli.evaluate import INTERRUPTED, TYPED
 from k2_verifier_adapter.cli.output import decide_colour, reader_is_gone, ready_streams, silence
 from k2_verifier_adapter.cli.verbosity import is_verbose, say_defect, verbose_option
 from k2_verifier_adapter.errors import K2VerifierError, UnknownFlagError
@@ -31,6 +31,11 @@ class Failure(click.ClickException):
 
 class Commands(click.Group):
     """The commands; errors end in one line, an interruption as incomplete."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep what was typed, of which a command may say how to go on."""
+        ctx.meta[TYPED] = list(args)
+        return super().parse_args(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Give a command with what all of them have."""
@@ -73,7 +78,15 @@ class Commands(click.Group):
             ctx.exit(Failure.exit_code)
 
     def _flag_meant(self, ctx: click.Context, error: UnknownFlagError) -> str:
-        """Suggest one of EvalScope's flags or one of the command's own."""
+        """Suggest one of EvalScope's flags or one of the command's own, or what there is in its place."""
+        from k2_verifier_adapter.cli.flags import SAMPLES_HINT, UPSTREAMS_FLAGS
+
+        if error.flag in UPSTREAMS_FLAGS:
+            return f" {UPSTREAMS_FLAGS[error.flag]}"
+        if ".jsonl" in error.flag:
+            return f" {SAMPLES_HINT}"
+        if not error.flag.startswith("-"):
+            return ""
         command = self.commands[ctx.invoked_subcommand or ""]
         return did_you_mean(
             error.flag, [*error.known, *(name for param in command.params for name in param.opts)]

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from k2_verifier_adapter.cli.flags import Finite, baseline_flags, gate_flags, parameter_flags
+from k2_verifier_adapter.cli.flags import Finite, baseline_flags, gate_flags, parameter_flags, request_flags
 from k2_verifier_adapter.cli.output import deliver_run, full_option, page_of
 from k2_verifier_adapter.errors import DataError, RunInterruptedError, UsageError
 from k2_verifier_adapter.version import BENCHMARK
@@ -27,10 +28,16 @@ if TYPE_CHECKING:
 KEY_VARIABLES = ("K2_VERIFIER_API_KEY", "OPENAI_API_KEY")
 """Where the API key comes from if no flag and no config file gives it, in this order."""
 
+_KEY_FLAGS = ("--api-k", "--api-ke", "--api-key")
+"""EvalScope's parser takes abbreviations."""
+
 INTERRUPTED = 3
 """Exit code of an interrupted run: incomplete."""
 
 DRY_RUN = "Dry run: nothing was sent, nothing was written."
+
+TYPED = "k2_verifier_adapter.typed"
+"""Where the arguments of `k2-verifier` are kept."""
 
 _AT_ONCE = 5
 """Interrupts that are one more than an impatient user's: whoever sends so many waits for nothing."""
@@ -52,6 +59,7 @@ _CLOCK_SLACK_S = 2.0
     help="A task file, YAML or JSON; ${NAME} and ${NAME:-default} come from the environment. Flags "
     "override it. - reads it from a program: YAML on standard input.",
 )
+@request_flags
 @parameter_flags
 @click.option(
     "--dry-run",
@@ -81,6 +89,7 @@ def evaluate(
     *,
     config_file: Path | None,
     evalscope_flags: tuple[str, ...],
+    typed: Mapping[str, Any],
     parameters: Mapping[str, Any],
     dry_run: bool,
     price_in: float | None,
@@ -99,7 +108,7 @@ def evaluate(
         --api-url https://api.example.com/v1 --datasets k2_verifier \\
         --eval-batch-size 32 --gate strict
     """
-    if config_file is None and not evalscope_flags:
+    if config_file is None and not evalscope_flags and not typed:
         raise click.UsageError("nothing to run: give --config FILE, or --model and --api-url", ctx)
     config = None
     if config_file is not None:
@@ -110,7 +119,7 @@ def evaluate(
 
     parameters = {**parameters, **gate}
     if dry_run or (config or {}).get("dry_run"):
-        say_estimate(list(evalscope_flags), config, parameters, (price_in, price_out))
+        say_estimate(list(evalscope_flags), config, parameters, (price_in, price_out), typed=typed)
         return
     if (price_in, price_out) != (None, None):
         raise click.UsageError("--price-in and --price-out go with --dry-run: they say what it would cost")
@@ -121,14 +130,17 @@ def evaluate(
     with patient_interrupts():
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                run = run_eval(list(evalscope_flags), config, parameters)
+                run = run_eval(list(evalscope_flags), config, parameters, typed=typed)
         except RunInterruptedError as error:
             click.echo(f"k2-verifier: {error}", err=True)
-            with contextlib.suppress(DataError):
+            again = resume_command(ctx, Path(error.run))
+            try:
+                report_all(Path(error.run), started, again, full=full)
+            except DataError:
                 # Nothing to report if not even the rows were loaded.
-                report_all(Path(error.run), started, full=full)
+                click.echo(f"k2-verifier: go on with: {again}", err=True)
             ctx.exit(INTERRUPTED)
-        ctx.exit(report_all(run, started, full=full))
+        ctx.exit(report_all(run, started, resume_command(ctx, run), full=full))
 
 
 _DOCUMENT_END = "..."
@@ -197,13 +209,17 @@ def say_estimate(
     parameters: Mapping[str, Any],
     prices: tuple[float | None, float | None] = (None, None),
     benchmark: str = BENCHMARK,
+    *,
+    typed: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Print what a run would send, and what a verdict will probably cost."""
     from k2_verifier_adapter.core.observed import Prices
     from k2_verifier_adapter.evalscope_plugin.running import estimate_eval
 
     with contextlib.redirect_stdout(sys.stderr):
-        estimates = estimate_eval(evalscope_flags, config, parameters, Prices(*prices), benchmark)
+        estimates = estimate_eval(
+            evalscope_flags, config, parameters, Prices(*prices), benchmark, typed=typed
+        )
     print_estimates(estimates)
     for name, value in parameters.items():
         click.echo(f"  {name}: {value:g}" if isinstance(value, float) else f"  {name}: {value}")
@@ -231,16 +247,37 @@ def with_api_key(
     config: dict[str, Any] | None, flags: Sequence[str], environment: Mapping[str, str]
 ) -> dict[str, Any] | None:
     """Fill the API key in from the environment where neither a flag nor the config gives it."""
-    # EvalScope's parser takes abbreviations: `--api-k` is enough for it.
-    given = any(flag.split("=")[0] in ("--api-k", "--api-ke", "--api-key") for flag in flags)
+    given = any(flag.split("=")[0] in _KEY_FLAGS for flag in flags)
     if given or (config is not None and config.get("api_key")):
         return config
     key = next((environment[name] for name in KEY_VARIABLES if environment.get(name)), None)
     return config if key is None else {**(config or {}), "api_key": key}
 
 
-def report_all(run: Path, started: float, *, full: bool) -> int:
-    """Report on every model and subset that a session wrote; give the worst exit code."""
+def resume_command(ctx: click.Context, run: Path) -> str:
+    """Give the whole command that goes on with a run, without the values that may be keys."""
+    from k2_verifier_adapter.core.printable import printable
+    from k2_verifier_adapter.evalscope_plugin.masking import masked_message
+
+    words, typed = ["k2-verifier"], iter(ctx.find_root().meta.get(TYPED, ()))
+    for word in typed:
+        flag, _, value = word.partition("=")
+        if flag == "--use-cache":
+            _ = value or next(typed, None)
+        elif flag in ("--header", *_KEY_FLAGS):
+            given = value or next(typed, "")
+            hidden = f"{given.partition(':')[0]}:..." if flag == "--header" else f"${KEY_VARIABLES[0]}"
+            words += [flag, shlex.quote(hidden) if flag == "--header" else f'"{hidden}"']
+        else:
+            words.append(shlex.quote(masked_message(word)))
+    return printable(" ".join([*words, "--use-cache", shlex.quote(str(run))]))
+
+
+def report_all(run: Path, started: float, again: str, *, full: bool) -> int:
+    """Report on every model and subset that a session wrote; give the worst exit code.
+
+    `again` is the command that goes on with the run, said where something is left to ask.
+    """
     from k2_verifier_adapter.core.gate import exit_code, worst
     from k2_verifier_adapter.formats.runs import find_runs, read_run
     from k2_verifier_adapter.offline.participants import held_against
@@ -254,7 +291,9 @@ def report_all(run: Path, started: float, *, full: bool) -> int:
         summary = held_against(stored, items, summary_of(stored, items))
         decision, page = exit_code(summary), page_of(paths)
         places = [("run", str(run)), *([("report", str(page))] if page else ())]
-        places.append(("all of it", f"k2-verifier report {run} --full"))
+        places.append(("all of it", f"k2-verifier report {shlex.quote(str(run))} --full"))
+        if summary.missing or summary.tally.failed:
+            places.append(("go on", again))
         if number:
             click.echo()
         deliver_run(RunReport(summary), "text", None, decision, full=full, places=places, page=page)

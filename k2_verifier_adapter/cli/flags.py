@@ -6,8 +6,9 @@ The gate flags belong to `eval`, `report` and `score`; a baseline run is for the
 from __future__ import annotations
 
 import functools
+import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import click
 
 from k2_verifier_adapter.core.model_profiles import model_profiles
 from k2_verifier_adapter.evalscope_plugin.parameters import CONFORMANCE_PARAMETERS, PARAMETERS, Parameter
+from k2_verifier_adapter.version import BENCHMARK
 
 
 class Finite(click.FloatRange):
@@ -36,6 +38,117 @@ margin_option = click.option(
     metavar="X",
     help="How much worse than the baseline a run may be, as a share; 0.03 unless set.",
 )
+
+_REQUEST_OPTIONS = (
+    click.option("--rows", help="The rows: a file, a directory, or 'bundled'; the hub's without it."),
+    click.option("--subset", "subsets", multiple=True, help="The subset of the rows; may be repeated."),
+    click.option("--base-url", metavar="URL", help="The same as --api-url, as upstream's tool names it."),
+    click.option(
+        "--concurrency", type=click.IntRange(min=1), metavar="N", help="Requests in flight at a time."
+    ),
+    click.option(
+        "--header",
+        "headers",
+        multiple=True,
+        metavar="NAME:VALUE",
+        help="A header of every request; may be repeated.",
+    ),
+    click.option(
+        "--extra-body", metavar="JSON", help="Members for the body of every request, as a JSON object."
+    ),
+    click.option(
+        "--provider",
+        "providers",
+        multiple=True,
+        metavar="NAME",
+        help="The only provider that a router such as OpenRouter may ask; may be repeated.",
+    ),
+    click.option("--temperature", type=Finite(min=0), metavar="X", help="Instead of the rows' own."),
+    click.option("--max-tokens", type=click.IntRange(min=1), metavar="N", help="Instead of the rows' own."),
+    click.option(
+        "--timeout",
+        type=Finite(min=0, min_open=True),
+        metavar="S",
+        help="Seconds without progress of an attempt.",
+    ),
+    click.option("--retries", type=click.IntRange(min=0), metavar="N", help="Attempts after the first."),
+)
+_IN_GENERATION_CONFIG = ("temperature", "max_tokens", "timeout", "retries")
+
+
+def request_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that say what is asked, as people type it; the command gets them as one `typed`.
+
+    They are settings by EvalScope's names, and stand above those of its own flags and of a task file.
+    """
+
+    @functools.wraps(command)
+    def with_typed(
+        *args: Any,
+        rows: str | None,
+        subsets: tuple[str, ...],
+        base_url: str | None,
+        concurrency: int | None,
+        headers: tuple[str, ...],
+        extra_body: str | None,
+        providers: tuple[str, ...],
+        **kwargs: Any,
+    ) -> Any:
+        body = {} if extra_body is None else _json_object("--extra-body", extra_body)
+        if providers:
+            body["provider"] = {**(body.get("provider") or {}), "only": list(providers)}
+        chosen = {name: kwargs.pop(name) for name in _IN_GENERATION_CONFIG}
+        generation = {**chosen, "extra_headers": dict(map(_name_and_value, headers)), "extra_body": body}
+        dataset = _given({"local_path": rows, "subset_list": list(subsets)})
+        every = {
+            "api_url": base_url,
+            "eval_batch_size": concurrency,
+            "dataset_args": _given({BENCHMARK: dataset}),
+            "generation_config": _given(generation),
+        }
+        return command(*args, typed=_given(every), **kwargs)
+
+    for option in reversed(_REQUEST_OPTIONS):
+        with_typed = option(with_typed)
+    return with_typed
+
+
+UPSTREAMS_FLAGS = {
+    "--output": "k2-verifier export RUN --output results.jsonl writes upstream's file",
+    "--summary": "k2-verifier export RUN --output results.jsonl --summary summary.json writes its files",
+    "--incremental": "--use-cache RUN sends only what has no stored answer",
+    "--use_raw_completions": "requests are chat completions",
+    "--tokenizer-model": "requests are chat completions, which need no tokenizer",
+}
+"""What this tool has for flags of upstream's `tool_calls_eval.py` that it does not take."""
+
+SAMPLES_HINT = (
+    "rows are given by --rows; of upstream's samples and an official results file, "
+    "'k2-verifier dataset build --samples samples.jsonl --baseline results.jsonl' makes some"
+)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None and value not in ({}, [])}
+
+
+def _name_and_value(header: str) -> tuple[str, str]:
+    # The value may be a key, and is not shown.
+    name, colon, value = header.partition(":")
+    if not colon or not name.strip():
+        raise click.BadParameter("expected NAME:VALUE, such as 'X-Team: verifier'", param_hint="--header")
+    return name.strip(), value.strip()
+
+
+def _json_object(flag: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise click.BadParameter(f"is no JSON: {error}", param_hint=flag) from None
+    if not isinstance(value, dict):
+        raise click.BadParameter("is no JSON object, such as '{\"top_p\": 0.9}'", param_hint=flag)
+    return value
+
 
 profile_option = click.option(
     "--profile",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from k2_verifier_adapter.cli.evaluate import DRY_RUN, INTERRUPTED, print_estimates
-from k2_verifier_adapter.cli.flags import baseline_flags, gate_flags, parameter_flags
+from k2_verifier_adapter.cli.flags import baseline_flags, gate_flags, parameter_flags, request_flags
 from k2_verifier_adapter.cli.output import deliver, progress_of_many
 from k2_verifier_adapter.cli.verbosity import is_verbose
 from k2_verifier_adapter.reports.formats import FORMATS, MatrixReport
@@ -51,6 +51,7 @@ _LOOK_EVERY_S = 0.2
     type=click.Path(path_type=Path, dir_okay=False),
     help="A task file, as for eval, of which all vendors share everything but model, URL and key.",
 )
+@request_flags
 @parameter_flags
 @click.option(
     "--dry-run", is_flag=True, help="Only say what each run would send, and what a verdict will cost."
@@ -67,6 +68,7 @@ def matrix(
     only: tuple[str, ...],
     config_file: Path | None,
     evalscope_flags: tuple[str, ...],
+    typed: Mapping[str, Any],
     parameters: Mapping[str, Any],
     dry_run: bool,
     gate: Mapping[str, Any],
@@ -91,7 +93,7 @@ def matrix(
     vendors = _chosen(read_vendors(vendor_file), only, vendor_file)
     config = None if config_file is None else load_config(config_file, without=OF_THE_VENDOR)
     with contextlib.redirect_stdout(sys.stderr), _quiet_log(ctx):
-        shared = shared_settings(evalscope_flags, config, {**parameters, **gate})
+        shared = shared_settings(evalscope_flags, config, {**parameters, **gate}, typed)
         runs = [VendorRun(vendor, shared, work_dir) for vendor in vendors]
     if dry_run:
         for run in runs:

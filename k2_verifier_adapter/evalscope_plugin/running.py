@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evalscope.api.model.model import get_model_with_task_config
 from evalscope.api.registry import get_benchmark
 from evalscope.arguments import add_argument
-from evalscope.config import TaskConfig
+from evalscope.config import TaskConfig, load_task_config_snapshot
 from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from evalscope.run import run_task
 
@@ -33,12 +35,15 @@ from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 from k2_verifier_adapter.evalscope_plugin.console import quiet
 from k2_verifier_adapter.evalscope_plugin.costs import verdict_costs
 from k2_verifier_adapter.evalscope_plugin.model_clients import client_for, raw_endpoint, transport_options
-from k2_verifier_adapter.evalscope_plugin.parameters import check_parameters, gate_options
+from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, check_parameters, gate_options
 from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
 from k2_verifier_adapter.evalscope_plugin.run_files import begun, check_regular, storage_errors_told
 from k2_verifier_adapter.evalscope_plugin.takeover import require_active
 from k2_verifier_adapter.formats.runs import RunPaths
 from k2_verifier_adapter.version import BENCHMARK
+
+_OTHER_SETTINGS = "Cached evaluation identity does not match"
+"""EvalScope 1.14.1 goes on with two digests, which tell nobody what differs."""
 
 
 def run_eval(
@@ -46,6 +51,8 @@ def run_eval(
     config: Mapping[str, Any] | None = None,
     parameters: Mapping[str, Any] | None = None,
     benchmark: str = BENCHMARK,
+    *,
+    typed: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
     """Run `evalscope eval` in this process.
 
@@ -54,6 +61,7 @@ def run_eval(
         config: The content of a task file, or None.
         parameters: Parameters of the benchmark, which override those of flags and config.
         benchmark: Which one of ours.
+        typed: Settings that override all of the others, member by member.
 
     Returns:
         The run directory.
@@ -68,9 +76,10 @@ def run_eval(
     task: TaskConfig | None = None
     try:
         with _refusals(), quiet():
-            task = TaskConfig.from_dict(settings_of(arguments, config, parameters, benchmark))
+            task = TaskConfig.from_dict(settings_of(arguments, config, parameters, benchmark, typed=typed))
             if task.use_cache:
                 check_regular(Path(task.use_cache))  # EvalScope is about to open its log in there.
+                let_limit_grow(task)
             with storage_errors_told(task):
                 run_task(task)
     except KeyboardInterrupt:
@@ -103,6 +112,8 @@ def estimate_eval(
     parameters: Mapping[str, Any] | None = None,
     prices: Prices = NO_PRICES,
     benchmark: str = BENCHMARK,
+    *,
+    typed: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Estimate]:
     """Say what `run_eval` would send with the same arguments; sends nothing and writes nothing.
 
@@ -111,7 +122,7 @@ def estimate_eval(
     require_active()
     check_environment()
     with _refusals(), quiet():
-        task = TaskConfig.from_dict(settings_of(arguments, config, parameters, benchmark))
+        task = TaskConfig.from_dict(settings_of(arguments, config, parameters, benchmark, typed=typed))
         asked.check_endpoint(task)
         masking.check_and_mask(task)
         adapter = get_benchmark(benchmark, task)
@@ -144,9 +155,11 @@ def settings_of(
     config: Mapping[str, Any] | None,
     parameters: Mapping[str, Any] | None,
     benchmark: str = BENCHMARK,
+    *,
+    typed: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Put config, flags and parameters together; `UsageError` for a flag that EvalScope lacks."""
-    chosen = {**(config or {}), **explicit_flags(arguments)}
+    chosen = _merged({**(config or {}), **explicit_flags(arguments)}, typed)
     chosen.pop("dry_run", None)  # EvalScope's own only prints the settings; see `estimate_eval`
     chosen.setdefault("datasets", [benchmark])
     if chosen["datasets"] != [benchmark]:
@@ -163,6 +176,47 @@ def settings_of(
     return chosen
 
 
+def _merged(settings: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Put settings above others; what both hold as mappings is put together."""
+    merged = dict(settings)
+    for name, value in above.items():
+        below = merged.get(name)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[name] = _merged(below, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def let_limit_grow(task: TaskConfig) -> None:
+    """Let a run go on with more rows than it was begun with, which EvalScope 1.14.1 takes for another run.
+
+    A stored answer to another request than today's is refused all the same.
+    """
+    path = Path(str(task.use_cache)) / "configs" / "task_config.yaml"
+    before = load_task_config_snapshot(str(path)) or {}
+    most, limit = before.get("limit"), task.limit
+    if most is None or limit == most or task.rerun_review:
+        return
+    if limit is not None and (limit < most or isinstance(limit, float) is not isinstance(most, float)):
+        raise UsageError(
+            f"limit is {limit:g}, but {task.use_cache} was begun with {most:g}: a run goes on with as many "
+            "rows or more; give that limit or a larger one, or start a new run without --use-cache"
+        )
+    task.rerun_review = _chooses_rows(before) == _chooses_rows(task.to_dict())
+
+
+def _chooses_rows(settings: Mapping[str, Any]) -> list[Any]:
+    """Give the settings that say which rows are asked, and how often, but for the limit."""
+    of_session = {parameter.name for parameter in PARAMETERS if parameter.of_session}
+    rows = []
+    for name, own in sorted((settings.get("dataset_args") or {}).items()):
+        extra = (own.get("extra_params") or {}).items()
+        chosen = {key: value for key, value in extra if key not in of_session}
+        rows.append((name, {**own, "extra_params": chosen}))
+    return [rows, settings.get("repeats"), settings.get("seed"), settings.get("model_id")]
+
+
 @contextmanager
 def _refusals() -> Iterator[None]:
     """Raise `UsageError`, of one line, in the place of what EvalScope raises about a setting."""
@@ -172,6 +226,12 @@ def _refusals() -> Iterator[None]:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if frame.f_globals.get("__name__", "").partition(".")[0] not in ("evalscope", "pydantic"):
             raise  # what this package raises is clear already, and its bugs keep their traceback
+        if _OTHER_SETTINGS in str(error):
+            raise UsageError(
+                "the run that --use-cache names was begun with other settings, which its "
+                "configs/task_config.yaml holds; restore them, or add --rerun-review, with which stored "
+                "answers count wherever they are to today's requests"
+            ) from error
         message = masking.masked_message(str(error))
         lines = [line.strip() for line in message.splitlines() if line.strip()]
         kept = [line for line in lines if not line.startswith("For further information")]
@@ -193,13 +253,21 @@ def explicit_flags(arguments: Sequence[str]) -> dict[str, Any]:
         raise UsageError(f"{named!r} cannot be parsed; see `evalscope eval --help`") from None
     if unknown:
         known = [name for action in parser._actions for name in action.option_strings]  # noqa: SLF001 - see above
-        raise UnknownFlagError(_flag_name(unknown[0]), known)
+        raise UnknownFlagError(_unknown_name(unknown[0]), known)
     return vars(parsed)
 
 
 def _flag_name(argument: str) -> str:
     """Give an argument as a message may show it: a flag by its name, for a value may be a key."""
     return argument.partition("=")[0] if argument.startswith("--") else "..."
+
+
+_HARMLESS = re.compile(r"-[A-Za-z]|[A-Za-z]{1,19}|.*\.(?:jsonl?|ya?ml|parquet|gz|txt|html|md)", re.DOTALL)
+
+
+def _unknown_name(argument: str) -> str:
+    """Give what belongs to no flag: a short word or the name of a file is no key."""
+    return argument if _HARMLESS.fullmatch(argument) else _flag_name(argument)
 
 
 @dataclass(frozen=True, slots=True)

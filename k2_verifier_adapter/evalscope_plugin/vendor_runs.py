@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -37,10 +38,13 @@ _PREFIX = "k2-verifier: error: "
 
 
 def shared_settings(
-    flags: Sequence[str], config: Mapping[str, Any] | None, parameters: Mapping[str, Any]
+    flags: Sequence[str],
+    config: Mapping[str, Any] | None,
+    parameters: Mapping[str, Any],
+    typed: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Put together what all runs share, or raise `UsageError` for a flag that the vendor file replaces."""
-    given = settings_of(flags, None, {})
+    given = settings_of(flags, None, {}, typed=typed)
     for name in (*OF_THE_VENDOR, *_OF_THE_MATRIX):
         if name in given:
             where = (
@@ -49,7 +53,7 @@ def shared_settings(
                 else "the matrix sets it"
             )
             raise UsageError(f"--{name.replace('_', '-')} does not go with a matrix: {where}")
-    shared = settings_of(flags, config, parameters)
+    shared = settings_of(flags, config, parameters, typed=typed)
     return {name: value for name, value in shared.items() if name not in (*OF_THE_VENDOR, *_OF_THE_MATRIX)}
 
 

@@ -7,6 +7,7 @@ import socket
 from collections import Counter
 
 import pytest
+from evalscope import TaskConfig
 from filelock import FileLock
 from support.runs import (
     EVALSCOPES_WARNINGS,
@@ -25,7 +26,9 @@ from support.runs import (
 from k2_verifier_adapter.core.cases import decode_row
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.errors import CacheMismatchError, UsageError
+from k2_verifier_adapter.evalscope_plugin.running import let_limit_grow
 from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor, profile_with
+from k2_verifier_adapter.version import BENCHMARK
 
 pytestmark = EVALSCOPES_WARNINGS
 
@@ -242,6 +245,31 @@ def test_a_smoke_run_is_extended(tmp_path, rows, place):
     assert _asked(vendor) == dict.fromkeys(range(len(ROWS)), 1)
     assert full.execution_summary.succeeded == len(ROWS)
     _same(run, _undisturbed(tmp_path, rows, place))
+
+
+def test_a_larger_limit_adds_rows_to_a_run(tmp_path):
+    """`eval --use-cache RUN` takes a larger limit, or none, but neither a smaller one nor another draw."""
+    begun = {"limit": 5, "dataset_args": {BENCHMARK: {"local_path": "rows.jsonl"}}, "seed": 42, "repeats": 1}
+    place = tmp_path / "configs" / "task_config.yaml"
+    place.parent.mkdir()
+    place.write_text(json.dumps({**begun, "model_id": MODEL}))
+
+    def waived(**changes):
+        task = TaskConfig(
+            **{"model": MODEL, "datasets": [BENCHMARK], "use_cache": str(tmp_path), **begun, **changes}
+        )
+        let_limit_grow(task)
+        return task.rerun_review
+
+    assert [waived(limit=limit) for limit in (5, 6, None)] == [False, True, True]
+    drawn = {BENCHMARK: {"local_path": "rows.jsonl", "extra_params": {"sample": "stratified"}}}
+    gated = {BENCHMARK: {"local_path": "rows.jsonl", "extra_params": {"gate": "strict", "max_requests": 9}}}
+    assert not waived(limit=6, dataset_args=drawn)
+    assert waived(limit=6, dataset_args=gated)
+    for smaller in (4, 0.5):
+        with pytest.raises(UsageError, match="was begun with 5"):
+            waived(limit=smaller)
+        assert waived(limit=smaller, rerun_review=True)
 
 
 def test_a_smaller_rerun_counts_what_it_was_asked_for(tmp_path, rows, place):

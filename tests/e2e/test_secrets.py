@@ -639,7 +639,7 @@ def test_a_model_that_was_made_with_a_key(place, kind, logged, capfd):
 
 FLAGS = {
     "unknown flag": (["--apikey=" + PASSWORD], "unknown flag '--apikey'"),
-    "value without flag": (["--model", "m", PASSWORD], "unknown flag '...'"),
+    "value without flag": (["--model", "m", PASSWORD], "belongs to no flag: '...'"),
     "wrong type": (["--generation-config", json.dumps({"extra_headers": PASSWORD})], "extra_headers"),
     "misplaced": ({"extra_headers": {"X-Key": PASSWORD}}, "extra_headers"),
     "wrong key": ({"api_key": [PASSWORD]}, "api_key"),

@@ -356,9 +356,9 @@ def fake_running(monkeypatch):
     module.calls = []
     module.outcome = None
 
-    def run_eval(arguments, config=None, pace=None):
+    def run_eval(arguments, config=None, pace=None, *, typed):
         module.calls.append((list(arguments), config))
-        module.pace = pace
+        module.pace, module.typed = pace, typed
         sys.stdout.write("EvalScope prints this\n")
         if isinstance(module.outcome, BaseException):
             raise module.outcome
@@ -389,6 +389,70 @@ class TestEval:
         invoke("eval", "--max-requests", "9", "--model", "m", "--requests-per-minute", "0.5")
         assert fake_running.calls == [(["--model", "m"], None)]
         assert fake_running.pace == {"max_requests": 9, "requests_per_minute": 0.5}
+
+    def test_flags_as_people_type_them(self, fake_running, run):
+        """Rows, headers, body members, the pin and upstream's flags go to the run by EvalScope's names."""
+        fake_running.outcome = run
+        typed = ["--rows", "rows", "--subset", "k2_0905", "--base-url", "https://h/v1", "--concurrency", "32"]
+        typed += [
+            "--header",
+            "X-A: b:c",
+            "--header",
+            "X-B:d",
+            "--extra-body",
+            '{"provider": {"sort": "price"}}',
+        ]
+        typed += ["--provider", "novita", "--temperature", "0", "--max-tokens", "9", "--timeout", "5.5"]
+        invoke("eval", "--model", "m", *typed, "--retries", "0")
+        assert fake_running.calls == [(["--model", "m"], None)]
+        assert fake_running.typed == {
+            "api_url": "https://h/v1",
+            "eval_batch_size": 32,
+            "dataset_args": {"k2_verifier": {"local_path": "rows", "subset_list": ["k2_0905"]}},
+            "generation_config": {
+                "extra_headers": {"X-A": "b:c", "X-B": "d"},
+                "extra_body": {"provider": {"sort": "price", "only": ["novita"]}},
+                "temperature": 0.0,
+                "max_tokens": 9,
+                "timeout": 5.5,
+                "retries": 0,
+            },
+        }
+
+    @pytest.mark.parametrize(
+        ("flags", "said"),
+        [
+            (["--header", "sk-without-colon"], "expected NAME:VALUE"),
+            (["--extra-body", "{"], "is no JSON"),
+            (["--extra-body", "[1]"], "is no JSON object"),
+        ],
+    )
+    def test_typed_flags_that_cannot_be_read(self, fake_running, flags, said):
+        """What cannot be read is refused, and a header's value is not shown."""
+        result = invoke("eval", "--model", "m", *flags)
+        assert result.exit_code == 2
+        assert said in result.stderr
+        assert "sk-without-colon" not in result.stderr
+        assert not fake_running.calls
+
+    def test_the_resume_hint_is_the_whole_command(self, fake_running, run):
+        """A run that is not whole ends with the command that goes on with it; keys are left out of it."""
+        fake_running.outcome = run
+        flags = [
+            "--model",
+            "m",
+            "--api-key",
+            "sk-mine",
+            "--header",
+            "X-Key: sk-mine",
+            "--use-cache",
+            "old",
+            "--limit",
+            "6",
+        ]
+        result = invoke("eval", *flags)
+        expected = f"""k2-verifier eval --model m --api-key "$K2_VERIFIER_API_KEY" --header X-Key:... --limit 6 --use-cache {run}"""
+        assert f"go on       {expected}\n" in result.stdout
 
     def test_config_and_key(self, fake_running, run, tmp_path, monkeypatch):
         """The task file is expanded, and the key comes from the environment."""

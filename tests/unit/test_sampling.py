@@ -235,7 +235,7 @@ def test_the_flags_of_eval_are_handed_over(tmp_path, monkeypatch):
     write_run(tmp_path, [make_row()], [answering()])
     seen = []
 
-    def run_eval(_flags, _config, extra_params):
+    def run_eval(_flags, _config, extra_params, *, typed):
         seen.append(dict(extra_params))
         return tmp_path
 
