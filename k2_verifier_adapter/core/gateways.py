@@ -35,7 +35,7 @@ _HEADERS: tuple[tuple[str, str, str], ...] = (
     ("x-oneapi-request-id", "", "One API"),
     ("x-new-api-version", "", "New API"),
 )
-"""Beginning of a header's name, of its value, and who sends it, as their documentation has it."""
+"""A header, or its beginning up to a hyphen; the beginning of its value; who sends it, as documented."""
 
 _WORDS: tuple[tuple[str, str], ...] = (
     (r"\blitellm\.|\bReceived Model Group=", "LiteLLM"),
@@ -72,7 +72,8 @@ def gateways_of(headers: Mapping[str, str]) -> tuple[str, ...]:
             continue
         said = value.strip().lower()
         for begin, of_value, gateway in _HEADERS:
-            if name.startswith(begin) and said.startswith(of_value):
+            whole = name.startswith(begin) if begin.endswith("-") else name == begin
+            if whole and said.startswith(of_value):
                 found[gateway] = None
         if name == "via" and said:
             found[f"via {value.strip()[:_LONGEST_VIA]}"] = None

@@ -21,6 +21,7 @@ from k2_verifier_adapter.core.gateways import (
         ({"server": "nginx/1.22.1", "x-litellm-version": "1.80"}, ("nginx", "LiteLLM")),
         ({"Via": "1.1 varnish", "X-Envoy-Upstream-Service-Time": "12"}, ("via 1.1 varnish", "Envoy")),
         ({"X-Server": "nginx", "X-Via": "1.1 a", "X-Litellm": "1"}, ()),
+        ({"Server-Timing": "nginx;dur=1", "CF-Ray-Status": "x"}, ()),
         ({"Via": " "}, ()),
     ],
 )
