@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from itertools import product
 from typing import Any
 
 import numpy as np
-from candidates import Array
 from sampling import Draws
 from tables import error_of, percent, table
 from vendors import FAITHFUL, SUBSETS, Kind, tempered
 
 from k2_verifier_adapter.core.comparison.history import Measure
-from k2_verifier_adapter.core.statistics.changes import ERROR, ChangePoint, find_changes
+from k2_verifier_adapter.core.statistics.changes import ERROR, ChangePoint, changes_of
 
 Cells = list[dict[str, Any]]
 
+CASES = SUBSETS[0].cases()
 ROWS = (100, 200, 500, 2_000)
 NIGHTS = 100
 CHANGED = 19
@@ -25,7 +24,7 @@ CHANGED = 19
 PATIENCE = 40
 """Nights from the change on in which it is looked for."""
 
-MOST_ANSWERS = 20_000_000
+MOST_ANSWERS = 100_000_000
 """Answers drawn for one cell: fewer histories of many rows."""
 
 KINDS = (
@@ -78,26 +77,20 @@ def history(draws: Draws) -> Cells:
 
 def _changes(rng: np.random.Generator, rows: int, kind: Kind, nights: int) -> list[ChangePoint]:
     """Draw one history, and look for changes of everything that a history looks at."""
-    p = rng.choice(SUBSETS[0].cases(), rows)
+    p = rng.choice(CASES, rows)
     official = rng.random(rows) < p
-    later = kind.decide(p)
-    series: dict[Measure, list[dict[Hashable, tuple[int, int]]]] = {measure: [] for measure in Measure}
-    for night in range(nights):
-        changed = night >= CHANGED
-        calls = rng.random(rows) < (later if changed else p)
-        valid = rng.random(rows) < (kind.accuracy if changed else 1.0)
-        called = np.flatnonzero(calls)
-        for measure, yes, cases in (
-            (Measure.CALLS, calls, range(rows)),
-            (Measure.AGREEMENT, calls == official, range(rows)),
-            (Measure.VALIDITY, valid[called], called.tolist()),
-        ):
-            series[measure].append(dict(zip(cases, _answers(yes), strict=True)))
-    return [change for each in series.values() for change in find_changes(each, ERROR / len(Measure))]
-
-
-def _answers(yes: Array) -> list[tuple[int, int]]:
-    return [(int(each), 1) for each in yes.tolist()]
+    likely = np.where(np.arange(nights)[:, None] < CHANGED, p, kind.decide(p))
+    accuracy = np.where(np.arange(nights)[:, None] < CHANGED, 1.0, kind.accuracy)
+    calls = rng.random((nights, rows)) < likely
+    valid = calls & (rng.random((nights, rows)) < accuracy)
+    asked = np.ones((nights, rows))
+    measures = {
+        Measure.CALLS: (calls, asked),
+        Measure.AGREEMENT: (calls == official, asked),
+        Measure.VALIDITY: (valid, calls),
+    }
+    found = (changes_of(np.array(counts, dtype=float), ERROR / len(Measure)) for counts in measures.values())
+    return [change for changes in found for change in changes]
 
 
 def history_tables(found: Cells) -> list[str]:

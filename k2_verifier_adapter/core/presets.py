@@ -34,11 +34,17 @@ class SelfAgreement:
 
     @classmethod
     def from_json(cls, value: Any) -> SelfAgreement | None:
-        """Read the stored form back; None for None. A KeyError or TypeError says that it is neither."""
+        """Read the stored form back; None for None.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is neither.
+        """
         if value is None:
             return None
-        error = value.get("standard_error")
-        return cls(number(value["lowest"]), number(value["mean"]), None if error is None else number(error))
+        lowest, mean, error = number(value["lowest"]), number(value["mean"]), value.get("standard_error")
+        if not (0 <= lowest <= 1 and 0 < mean <= 1):
+            raise ValueError(f"lowest {lowest} and mean {mean} are no shares")
+        return cls(lowest, mean, None if error is None else number(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +70,18 @@ class Standard:
 
     @classmethod
     def from_json(cls, value: Any) -> Standard | None:
-        """Read the stored form back; None for None. A KeyError or TypeError says that it is neither."""
+        """Read the stored form back; None for None.
+
+        Raises:
+            KeyError, TypeError, ValueError: If it is neither.
+        """
         if value is None:
             return None
-        threshold = value["threshold"]
+        threshold = None if value["threshold"] is None else number(value["threshold"])
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"threshold {threshold} is no share")
         return cls(
-            threshold=None if threshold is None else number(threshold),
+            threshold=threshold,
             self_agreement=SelfAgreement.from_json(value["self_agreement"]),
             source=text(value["source"]),
         )

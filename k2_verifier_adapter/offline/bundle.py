@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from k2_verifier_adapter.core.cases import Case
+from k2_verifier_adapter.core.cases import Case, RowError, decode_row
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import dumps_ascii, json_object, shown, text, whole
 from k2_verifier_adapter.core.judged import Item
@@ -30,7 +30,8 @@ from k2_verifier_adapter.formats.bundles import pack_bundle, unpack_bundle
 from k2_verifier_adapter.formats.files import read_small
 from k2_verifier_adapter.formats.lines import json_objects, open_lines
 from k2_verifier_adapter.formats.rows import load_cases
-from k2_verifier_adapter.formats.runs import StoredRun, read_cases, write_cases
+from k2_verifier_adapter.formats.runs import StoredRun, case_as_json, read_cases, write_cases
+from k2_verifier_adapter.formats.upstream import data_index_of
 from k2_verifier_adapter.offline.export import SUCCESS, write_results
 from k2_verifier_adapter.offline.official import OfficialAnswers, official_of_cases
 from k2_verifier_adapter.offline.stored import summary_of
@@ -179,9 +180,17 @@ class Bundle:
                 f"{self.path}: {CASES} holds the cases of {plural(planned, 'request')}, {RUN} says "
                 f"{self.facts.planned:,}"
             )
+        for case in cases.values():
+            self._check_row(case)
         by_number = {case.data_index: case for case in cases.values()}
         self._check_lines(lambda line, digests: _check_digests(by_number[line["data_index"]], line, digests))
         return official_of_cases(cases.values(), self.facts)
+
+    def _check_row(self, case: Case) -> None:
+        try:
+            decode_row(case_as_json(case), case.index, HistoryOptions())
+        except RowError as error:
+            raise DataError(f"{self.path}: {CASES}: data_index {case.data_index}: {error}") from None
 
     def recount(self, rows: str | None = None) -> Recount:
         """Count the decisions of a redacted bundle again, and hold its report and one's own rows against it.
@@ -192,9 +201,11 @@ class Bundle:
         decisions: dict[int, bool] = {}
         with open_lines(self.folder / CASES) as lines:
             for number, value in json_objects(lines):
-                if isinstance(value, ValueError) or type(value.get("should_call_tool")) is not bool:
+                found = value if isinstance(value, dict) else {}
+                data_index, decision = data_index_of(found), found.get("should_call_tool")
+                if data_index is None or not isinstance(decision, bool):
                     raise DataError(f"{self.path}: {CASES}: line {number} is no redacted case")
-                decisions[value.get("data_index", 0)] = value["should_call_tool"]
+                decisions[data_index] = decision
         own = {} if rows is None else _own_rows(rows, self.facts.subset)
         counts = dict.fromkeys(("tp", "fp", "fn", "tn", "valid", "failed"), 0)
         seen: set[tuple[int, int]] = set()

@@ -59,15 +59,22 @@ def find_changes(series: Series, error: float = ERROR) -> list[ChangePoint]:
     import numpy as np
 
     cases = {case: place for place, case in enumerate(dict.fromkeys(case for run in series for case in run))}
-    totals = np.zeros((2, len(series) + 1, len(cases)))
-    for run, answers in enumerate(series, 1):
+    counts = np.zeros((2, len(series), len(cases)))
+    for run, answers in enumerate(series):
         places = [cases[case] for case in answers]
-        totals[:, run, places] = np.array(list(answers.values()), dtype=float).reshape(-1, 2).T
-    totals = totals.cumsum(axis=1)
+        counts[:, run, places] = np.array(list(answers.values()), dtype=float).reshape(-1, 2).T
+    return changes_of(counts, error)
+
+
+def changes_of(counts: Any, error: float) -> list[ChangePoint]:
+    """Look at a series as arrays: what is a yes, and all answers, by run and case."""
+    import numpy as np
+
+    totals = np.concatenate((np.zeros_like(counts[:, :1]), counts.cumsum(axis=1)), axis=1)
     squares = totals[1] ** 2
     found: list[ChangePoint] = []
     start = looks = 0
-    for last in range(1, len(series)):
+    for last in range(1, counts.shape[1]):
         looks += 1
         change = _look(totals, squares, start, last, error / 2 / (looks * (looks + 1)))
         if change is not None:
@@ -107,11 +114,8 @@ def _look(totals: Any, squares: Any, start: int, last: int, error: float) -> Cha
     scores = missing / np.sqrt(np.maximum(variance, _LEAST_VARIANCE))
     # exp(-z²) is what the rarest sums reach (all of a kind): where it is not below, nothing can be.
     candidates = np.flatnonzero((variance > _LEAST_VARIANCE) & (scores**2 >= -np.log(levels)))
-    best, largest = None, 0.0
-    for place in candidates.tolist():
+    for place in candidates[np.argsort(-np.abs(scores[candidates]), kind="stable")].tolist():
         split, z, level = start + 1 + place, float(scores[place]), float(levels[place])
-        if abs(z) <= largest:
-            continue
         before = totals[:, split] - totals[:, start]
         ours = answers - before[1]
         # Third central moment, of the sum that is of interest: more, or less.
@@ -124,9 +128,8 @@ def _look(totals: Any, squares: Any, start: int, last: int, error: float) -> Cha
         test = surplus_test(Counter(map(CaseDecisions._make, columns.tolist())))
         p = test.more if z > 0 else test.less
         if p < level:
-            largest = abs(z)
-            best = ChangePoint(split, last, start, z > 0, p, level)
-    return best
+            return ChangePoint(split, last, start, z > 0, p, level)
+    return None
 
 
 def _is_likely(z: float, variance: float, third: float, level: float) -> bool:

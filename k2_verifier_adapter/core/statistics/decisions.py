@@ -193,6 +193,9 @@ def surplus_test(table: DecisionTable) -> Surplus:
         else:
             single = _hypergeometric(total, answers, ours)
         distribution = np.convolve(distribution, _many(single, count))
+        likely = np.flatnonzero(distribution > _NEGLIGIBLE)
+        calls -= int(likely[0])
+        distribution = distribution[likely[0] : likely[-1] + 1]
     more, less = distribution[max(calls, 0) :], distribution[: max(calls + 1, 0)]
     return Surplus(float(more.sum()), float(less.sum()))
 
@@ -200,8 +203,8 @@ def surplus_test(table: DecisionTable) -> Surplus:
 _MANY_ANSWERS = 500
 """Answers to one case beyond which whole numbers get too large: only sums over cases have so many."""
 
-_NEGLIGIBLE = 1e-30
-"""A number of calls less likely than this, against the likeliest, is left out of such a sum."""
+_NEGLIGIBLE = 1e-100
+"""A number of calls less likely than this is left out of a sum."""
 
 
 def _hypergeometric(total: int, answers: int, ours: int) -> list[float]:
