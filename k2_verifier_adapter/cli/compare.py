@@ -54,7 +54,7 @@ def compare(
     margin: float | None,
     inconclusive: str | None,
 ) -> None:
-    """Compare each RUN, a run directory or a results.jsonl, with every other.
+    """Compare each RUN, a run directory, a bundle or a results.jsonl, with every other.
 
     Everything is over the cases that all of them hold, matched by data_index, and judged again from
     the raw responses; nothing is sent. A results.jsonl needs the official answers, as for score.
@@ -106,11 +106,16 @@ def _participants(
 ) -> list[Participant]:
     """Read what one argument names."""
     from k2_verifier_adapter.errors import UsageError
+    from k2_verifier_adapter.formats.bundles import SUFFIX
+    from k2_verifier_adapter.offline.bundle import participant_of_bundle
     from k2_verifier_adapter.offline.official import load_official
     from k2_verifier_adapter.offline.participants import participant_of_results, participants_of_run
 
     if not run.is_file():
         return participants_of_run(run, subset)
+    if run.suffix == SUFFIX:
+        given = None if baseline is None and rows is None else load_official(baseline, rows, subset)
+        return [participant_of_bundle(run, given)]
     if baseline is None and rows is None:
         raise UsageError(
             f"{run}: is a results file; give the official answers to hold it against, "

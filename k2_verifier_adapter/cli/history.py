@@ -50,8 +50,8 @@ def history(
 ) -> None:
     """Follow one vendor through RUNs over the same rows, by their start.
 
-    A RUN is a run directory, a report.json or a results.jsonl; the last needs the official answers, as for
-    score. Changes are looked for after every run, by a bound that holds over all looks; nothing is sent.
+    A RUN is a run directory, a bundle, a report.json or a results.jsonl; the last needs the official answers,
+    as for score. Changes are looked for after every run, by a bound over all looks; nothing is sent.
 
     \b
     k2-verifier history outputs/nightly-*

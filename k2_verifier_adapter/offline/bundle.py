@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
+from k2_verifier_adapter.core.comparison.compare import Participant
 from k2_verifier_adapter.core.history import HistoryOptions
 from k2_verifier_adapter.core.json_text import dumps_ascii, json_object, shown, text, whole
 from k2_verifier_adapter.core.judged import Item
@@ -34,6 +35,7 @@ from k2_verifier_adapter.formats.runs import StoredRun, case_as_json, read_cases
 from k2_verifier_adapter.formats.upstream import data_index_of
 from k2_verifier_adapter.offline.export import SUCCESS, write_results
 from k2_verifier_adapter.offline.official import OfficialAnswers, official_of_cases
+from k2_verifier_adapter.offline.participants import participant_of_results
 from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.bundle_document import Recount
 from k2_verifier_adapter.reports.json_report import dump_report
@@ -317,6 +319,21 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
         except DataError as error:
             # The folder is nothing that anybody knows.
             raise DataError(str(error).replace(f"{folder}/", f"{path}: ")) from error
+
+
+def participant_of_bundle(path: Path, given: OfficialAnswers | None = None) -> Participant:
+    """Verify a bundle, and judge its answers against its own rows unless official answers are given.
+
+    Raises:
+        DataError: If it was changed, contradicts itself, or is redacted.
+    """
+    with open_bundle(path) as bundle:
+        if bundle.redacted:
+            raise DataError(f"{path}: is redacted: it holds no answers that could be judged and compared")
+        facts, own = bundle.facts, bundle.official()
+        found = participant_of_results(bundle.results, given or own, str(path), facts.subset)
+    known = replace(found.summary.facts, started_at=facts.started_at, endpoint_host=facts.endpoint_host)
+    return replace(found, label=facts.model, summary=replace(found.summary, facts=known))
 
 
 def held_against_its_report(summary: Summary, bundle: Bundle, official: OfficialAnswers) -> Summary:

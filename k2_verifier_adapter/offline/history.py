@@ -1,4 +1,4 @@
-"""From run directories, reports and results files to the runs of a history."""
+"""From run directories, bundles, reports and results files to the runs of a history."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from k2_verifier_adapter.core.json_text import json_object, number, text, text_o
 from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.statistics.intervals import Interval
 from k2_verifier_adapter.errors import DataError, UsageError
+from k2_verifier_adapter.formats.bundles import SUFFIX
 from k2_verifier_adapter.formats.files import read_small
+from k2_verifier_adapter.offline.bundle import participant_of_bundle
 from k2_verifier_adapter.offline.official import OfficialAnswers
 from k2_verifier_adapter.offline.participants import participant_of_results, participants_of_run
 
@@ -52,6 +54,9 @@ def read_history(
             found = [run_of(participant) for participant in participants_of_run(path, subset)]
         elif path.name.endswith(REPORT_SUFFIX):
             found = [run_of_report(path)]
+        elif path.suffix == SUFFIX:
+            answers = answers or (official and official())
+            found = [run_of(participant_of_bundle(path, answers))]
         elif official is None:
             raise UsageError(
                 f"{path}: is a results file; give the official answers to hold it against, "

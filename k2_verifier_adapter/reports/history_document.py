@@ -61,6 +61,7 @@ def _changes(history: History) -> Section:
     columns = (
         Column("change", Kind.IDENTIFIER),
         Column("runs", Kind.NAME),
+        Column("within", Kind.NAME, spare=True),
         Column("seen at", Kind.NUMBER),
         *doc.numbers("before", "since", "difference", INTERVAL),
         Column("p", Kind.NUMBER, spare=True),
@@ -69,6 +70,7 @@ def _changes(history: History) -> Section:
     notes = (
         "before, since: share of the answers that call or agree, or of the calls that are valid, by case",
         "seen at: the run after which it was seen; p: exact, one-sided, at that look",
+        "runs: the likeliest place; where others are almost as likely, the first lines name them",
     )
     return Section("changes", "Changes", (Table("Changes", columns, rows), doc.Notes(notes)), link="Changes")
 
@@ -78,6 +80,7 @@ def _change(change: Change) -> tuple[doc.Cell, ...]:
     return (
         Value(change.name, Status.FAIL),
         f"{change.before + 1} - {change.since + 1}",
+        f"{change.earliest[0] + 1} - {change.latest[1] + 1}",
         str(change.seen_at + 1),
         percent(change.difference.second),
         percent(change.difference.first),

@@ -67,6 +67,8 @@ def _change(history: History, change: Change) -> dict[str, Any]:
         "since": history.runs[change.since].started_at,
         "last_before": change.before + 1,
         "first_after": change.since + 1,
+        "earliest_first_after": change.earliest[1] + 1,
+        "latest_first_after": change.latest[1] + 1,
         "seen_at": change.seen_at + 1,
         "p_value": change.p,
         "level": change.level,

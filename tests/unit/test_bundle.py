@@ -203,6 +203,19 @@ def test_files_that_contradict_each_other_are_refused(packed, tmp_path, changes,
     assert said in refusal(repacked(packed, tmp_path / "forged.zip", **changes))
 
 
+def test_bundles_are_compared_like_their_runs(run, packed, rows, redacted):
+    """A bundle and its run differ in no case, in a comparison and in a history; a redacted one is refused."""
+    result = invoke("compare", packed, run, "--format", "json")
+    (pair,) = json.loads(result.stdout)["pairs"]
+    assert (pair["cases"]["completed_by_both"], pair["changes"]) == (5, [])
+    for flags in ((), ("--rows", rows, "--subset", "k2_thinking")):
+        result = invoke("history", packed, run, *flags)
+        assert (result.exit_code, "are one run" in result.stderr) == (2, True), result.stderr
+    for command in ("compare", "history"):
+        result = invoke(command, redacted, run)
+        assert (result.exit_code, "is redacted" in result.stderr) == (2, True)
+
+
 # --- redacted ----------------------------------------------------------------------------------------
 
 
@@ -289,8 +302,8 @@ def test_one_changed_byte_is_refused_with_the_files_name(packed, tmp_path):
         starts = [member.header_offset for member in archive.infolist()]
         directory = archive.start_dir
     positions = {
-        *range(0, len(content), 41),
-        *(start + step for start in [*starts, directory] for step in range(46)),
+        *range(0, len(content), 97),
+        *(start + step for start in [*starts, directory] for step in range(0, 46, 2)),
     }
     for number, position in enumerate(sorted(positions)):
         changed = bytearray(content)

@@ -1,6 +1,7 @@
 """One vendor over time: what changed since when, by a bound that holds over all looks."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from itertools import product
 from random import Random
@@ -137,6 +138,23 @@ def test_runs_over_other_samples_pair_where_they_share_cases():
     assert find_changes([first, {**other, **dict.fromkeys(range(30), (0, 1))}])[0].since == 1
     assert find_changes([first, {}]) == []
     assert find_changes([]) == []
+
+
+def test_places_that_are_almost_as_likely_are_told():
+    """A change that came by and by is named with the earliest and the latest place that it may have."""
+    chance = Random(6)
+    rates = [0.8] * 6 + [0.65] + [0.5] * 3
+    slow = [run([chance.random() < rate for _ in range(60)], night=night) for night, rate in enumerate(rates)]
+    slow[5] = replace(slow[5], setup={"model": "kimi", "system_fingerprints": ["fp_b"]})
+    slow[6:] = [replace(item, setup=slow[5].setup) for item in slow[6:]]
+    history = history_of(slow)
+    (change,) = history.changes
+    assert history.in_words(change) == (
+        "calls less often since 2026-11-07, between runs 6 and 7, at the earliest 5 and 6, at the latest 7 and 8 "
+        "(fingerprint changed)"
+    )
+    clear = history_of(half_off()).changes[0]
+    assert clear.earliest == clear.latest == (clear.before, clear.since) == (3, 4)
 
 
 def test_large_sums_have_the_p_value_of_the_exact_test(monkeypatch):

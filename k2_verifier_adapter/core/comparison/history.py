@@ -165,15 +165,19 @@ class Change:
     Attributes:
         before: Place of the last run before it.
         since: Place of the first run after it.
+        earliest: The earliest two places that it may lie between as well.
+        latest: The latest two.
         seen_at: Place of the run after which it was seen.
         difference: The share since then, until the next change, less that before it.
-        setup: In what the runs to both sides of it were made differently.
+        setup: In what the runs before the earliest and at the latest place were made differently.
     """
 
     measure: Measure
     more: bool
     before: int
     since: int
+    earliest: tuple[int, int]
+    latest: tuple[int, int]
     seen_at: int
     p: float
     level: float
@@ -216,6 +220,9 @@ class History:
         differing = ", ".join(_KNOWN_AS.get(item.name, item.name) for item in change.setup)
         there = f"{differing} changed" if differing else "nothing that is known was made differently"
         between = f"between runs {change.before + 1} and {change.since + 1}"
+        for word, (before, after) in (("earliest", change.earliest), ("latest", change.latest)):
+            if after != change.since:
+                between += f", at the {word} {before + 1} and {after + 1}"
         return f"{_IN_WORDS[change.name]}{since}, {between} ({there})"
 
 
@@ -438,17 +445,21 @@ def _changes(
         after = _summed(series[place] for place in tested[point.since : until])
         difference = _of_cases(after, before) if paired else _of_sums(after, before)
         assert difference is not None, "a case that changed was answered before and after"
-        last, since = tested[point.since - 1], tested[point.since]
+        (last, since), earliest, latest = (
+            (tested[place - 1], tested[place]) for place in (point.since, point.earliest, point.latest)
+        )
         yield Change(
             measure=measure,
             more=point.more,
             before=last,
             since=since,
+            earliest=earliest,
+            latest=latest,
             seen_at=tested[point.seen_at],
             p=point.p,
             level=point.level,
             difference=difference,
-            setup=_differing(runs, last, since),
+            setup=_differing(runs, earliest[0], latest[1]),
         )
 
 

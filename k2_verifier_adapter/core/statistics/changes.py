@@ -35,6 +35,8 @@ class ChangePoint:
 
     Attributes:
         since: Place of the first run after it.
+        earliest: The earliest place that it may have as well, see `_NEAR`.
+        latest: The latest.
         seen_at: Place of the run after which it was seen.
         before_from: Place of the first run that it is held against.
         more: Whether there is more since then.
@@ -43,6 +45,8 @@ class ChangePoint:
     """
 
     since: int
+    earliest: int
+    latest: int
     seen_at: int
     before_from: int
     more: bool
@@ -128,7 +132,8 @@ def _look(totals: Any, squares: Any, start: int, last: int, error: float) -> Cha
         test = surplus_test(Counter(map(CaseDecisions._make, columns.tolist())))
         p = test.more if z > 0 else test.less
         if p < level:
-            return ChangePoint(split, last, start, z > 0, p, level)
+            near = start + 1 + np.flatnonzero((scores * z > 0) & (scores**2 >= z * z - _NEAR))
+            return ChangePoint(split, int(near[0]), int(near[-1]), last, start, z > 0, p, level)
     return None
 
 
@@ -143,6 +148,12 @@ def _is_likely(z: float, variance: float, third: float, level: float) -> bool:
         return False
     return erfc(z / sqrt(2)) / 2 * exp(skewness * z**3 / 6) > 10 * level
 
+
+_NEAR = 8.0
+"""How much less than the largest the square of a score may be for the change to be there as well.
+
+Twice a difference of log-likelihoods; docs/statistics.md shows how often the range holds the right place.
+"""
 
 _FEW = 9.0
 _LARGE = 0.5
