@@ -24,7 +24,6 @@ from k2_verifier_adapter.reports.formats import FORMATS, MatrixReport
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.comparison.matrix import VendorResult
     from k2_verifier_adapter.evalscope_plugin.vendor_runs import VendorRun
-    from k2_verifier_adapter.formats.vendors import Vendor
 
 UNUSABLE = 2
 """Exit code of a run that could not be made."""
@@ -83,15 +82,17 @@ def matrix(
     k2-verifier matrix vendors.yaml --work-dir outputs/november \\
         --config configs/k2_thinking.yaml --gate strict --stop-when-decided
     """
+    from k2_verifier_adapter.formats.config import load_config
+    from k2_verifier_adapter.formats.vendors import OF_A_VENDOR, PAGE, read_vendors
+
+    vendors = read_vendors(vendor_file, only=only)
+    config = None if config_file is None else load_config(config_file, without=OF_A_VENDOR)
+
     from k2_verifier_adapter.core.comparison.matrix import matrix_of
     from k2_verifier_adapter.core.gate import worst
-    from k2_verifier_adapter.evalscope_plugin.vendor_runs import OF_THE_VENDOR, VendorRun, shared_settings
-    from k2_verifier_adapter.formats.config import load_config
+    from k2_verifier_adapter.evalscope_plugin.vendor_runs import VendorRun, shared_settings
     from k2_verifier_adapter.formats.files import atomic_write
-    from k2_verifier_adapter.formats.vendors import PAGE, read_vendors
 
-    vendors = _chosen(read_vendors(vendor_file), only, vendor_file)
-    config = None if config_file is None else load_config(config_file, without=OF_THE_VENDOR)
     with contextlib.redirect_stdout(sys.stderr), _quiet_log(ctx):
         shared = shared_settings(evalscope_flags, config, {**parameters, **gate}, typed)
         runs = [VendorRun(vendor, shared, work_dir) for vendor in vendors]
@@ -107,24 +108,16 @@ def matrix(
         _run_all(runs, interrupted)
         found = matrix_of([_result(run) for run in runs])
         page = MatrixReport(found)
-        for form in (form for form in FORMATS if form.fits(page)):
-            with atomic_write(work_dir / f"{PAGE}.{form.ending}") as file:
-                file.write(form.render(page).encode("utf-8", "backslashreplace"))
+        for form in FORMATS:
+            # The page of some is not to take the place of that of all.
+            if form.fits(page) and not only:
+                with atomic_write(work_dir / f"{PAGE}.{form.ending}") as file:
+                    file.write(form.render(page).encode("utf-8", "backslashreplace"))
         deliver(page, "text", None)
-        click.echo(f"k2-verifier: the page is {work_dir / PAGE}.html, .md, .txt and .json", err=True)
+        if not only:
+            click.echo(f"k2-verifier: the page is {work_dir / PAGE}.html, .md, .txt and .json", err=True)
     codes = [vendor.code for vendor in found.vendors]
     ctx.exit(worst([*codes, INTERRUPTED] if interrupted else codes))
-
-
-def _chosen(vendors: Sequence[Vendor], only: Sequence[str], path: Path) -> Sequence[Vendor]:
-    from k2_verifier_adapter.cli.commands import did_you_mean
-    from k2_verifier_adapter.errors import UsageError
-
-    names = [vendor.name for vendor in vendors]
-    for name in only:
-        if name not in names:
-            raise UsageError(f"--only {name!r}: {path} holds no such vendor.{did_you_mean(name, names)}")
-    return [vendor for vendor in vendors if not only or vendor.name in only]
 
 
 @contextlib.contextmanager

@@ -20,14 +20,11 @@ from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin.run_files import begun
 from k2_verifier_adapter.evalscope_plugin.running import Estimate, estimate_eval, settings_of
 from k2_verifier_adapter.formats.files import regular_files
-from k2_verifier_adapter.formats.vendors import Vendor
+from k2_verifier_adapter.formats.vendors import OF_A_VENDOR, Vendor
 from k2_verifier_adapter.version import BENCHMARK
 
 COMMAND: Sequence[str] = (sys.executable, "-m", "k2_verifier_adapter")
 """`k2-verifier` of this installation."""
-
-OF_THE_VENDOR = ("model", "model_id", "api_url", "api_key")
-"""What a vendor says; in a task file that all share it stands for single runs."""
 
 _OF_THE_MATRIX = ("work_dir", "no_timestamp", "use_cache")
 _NO_KEY = "EMPTY"
@@ -45,16 +42,14 @@ def shared_settings(
 ) -> dict[str, Any]:
     """Put together what all runs share, or raise `UsageError` for a flag that the vendor file replaces."""
     given = settings_of(flags, None, {}, typed=typed)
-    for name in (*OF_THE_VENDOR, *_OF_THE_MATRIX):
+    for name in (*OF_A_VENDOR, *_OF_THE_MATRIX):
         if name in given:
             where = (
-                "each vendor has its own in the vendor file"
-                if name in OF_THE_VENDOR
-                else "the matrix sets it"
+                "each vendor has its own in the vendor file" if name in OF_A_VENDOR else "the matrix sets it"
             )
             raise UsageError(f"--{name.replace('_', '-')} does not go with a matrix: {where}")
     shared = settings_of(flags, config, parameters, typed=typed)
-    return {name: value for name, value in shared.items() if name not in (*OF_THE_VENDOR, *_OF_THE_MATRIX)}
+    return {name: value for name, value in shared.items() if name not in (*OF_A_VENDOR, *_OF_THE_MATRIX)}
 
 
 def settings_of_vendor(vendor: Vendor, shared: Mapping[str, Any], run: Path) -> dict[str, Any]:

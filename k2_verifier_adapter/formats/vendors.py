@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -21,6 +21,9 @@ from k2_verifier_adapter.formats.files import check_name
 
 PAGE = "matrix"
 """What the files of the page are named by, which lie beside the vendors' folders."""
+
+OF_A_VENDOR = ("model", "model_id", "api_url", "api_key")
+"""Settings of a task that are each vendor's own; in a task file they are meant for single runs."""
 
 _LIST = "vendors"
 _DEEPEST = 4
@@ -76,15 +79,17 @@ class Vendor:
     prices: Prices
 
 
-def read_vendors(path: Path, environment: Mapping[str, str] | None = None) -> list[Vendor]:
-    """Read a vendor file: a list of vendors, or a mapping that holds one as `vendors`.
+def read_vendors(
+    path: Path, environment: Mapping[str, str] | None = None, only: Sequence[str] = ()
+) -> list[Vendor]:
+    """Read a vendor file: a list of vendors, or a mapping that holds one as `vendors`; or only some of it.
 
     `${NAME}` and `${NAME:-default}` in values come from the environment, by default the process's own.
 
     Raises:
         UsageError: For the first thing in it that cannot be used, with file, line and field.
     """
-    return _VendorFile(Path(path), os.environ if environment is None else environment).vendors()
+    return _VendorFile(Path(path), os.environ if environment is None else environment).vendors(only)
 
 
 class _VendorFile:
@@ -125,8 +130,8 @@ class _VendorFile:
     def _refuse(self, field: str, what: str) -> UsageError:
         return UsageError(f"{self._where(field)}: {field or 'the file'} {what}")
 
-    def vendors(self) -> list[Vendor]:
-        """Read all of them."""
+    def vendors(self, only: Sequence[str]) -> list[Vendor]:
+        """Read those of these names, or all; what others need is not asked for."""
         if self._twice:
             raise self._refuse(self._twice[0], "stands twice; leave one of the two out")
         content, base = self._content, ""
@@ -138,9 +143,14 @@ class _VendorFile:
             raise self._refuse(
                 base, f"holds {found}, expected a list of vendors, each with name, model and api_url"
             )
-        return list(
-            self._distinct(self._vendor(item, f"{base}[{place}]") for place, item in enumerate(content))
-        )
+        items = {f"{base}[{place}]": item for place, item in enumerate(content)}
+        names = {path: item.get("name") for path, item in items.items() if isinstance(item, dict)}
+        for name in only:
+            if name not in names.values():
+                known = ", ".join(map(str, names.values()))
+                raise UsageError(f"{self._path}: holds no vendor {name!r}; known are {known}")
+        chosen = {path: item for path, item in items.items() if not only or names.get(path) in only}
+        return list(self._distinct(self._vendor(item, path) for path, item in chosen.items()))
 
     def _distinct(self, vendors: Iterator[Vendor]) -> Iterator[Vendor]:
         names: dict[str, str] = {}
@@ -217,10 +227,10 @@ class _VendorFile:
             )
         key = self._environment.get(variable)
         if not key:
-            named = variable if _NO_KEY.fullmatch(variable) else "it names (not shown: it may be a key)"
-            raise self._refuse(
-                path, f"needs the environment variable {named}, which is not set; set it (export NAME=...)"
-            )
+            said = f"{variable}, which is not set; set it (export {variable}=...)"
+            if not _NO_KEY.fullmatch(variable):
+                said = "that it names, which is not set (not shown: it may be the key itself)"
+            raise self._refuse(path, f"needs the environment variable {said}")
         return key
 
     def refuse_value(self, field: str, value: Any, expected: str) -> UsageError:

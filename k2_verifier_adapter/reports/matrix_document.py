@@ -44,6 +44,7 @@ def matrix_document(matrix: Matrix) -> doc.Document:
         lead=lead,
         sections=(
             _vendors(matrix),
+            *((_checks(matrix),) if any(item.answered for item in matrix.vendors) else ()),
             *(section for section in sections if section.name == _FIRST),
             *((cost_section(costs),) if costs else ()),
             *(section for section in sections if section.name not in {*_REPLACED, _FIRST}),
@@ -52,44 +53,51 @@ def matrix_document(matrix: Matrix) -> doc.Document:
 
 
 def _vendors(matrix: Matrix) -> Section:
-    """Say how each vendor's run ended, and what its checks say over all of its own cases."""
-    ended: list[tuple[doc.Cell, ...]] = []
-    checked: list[tuple[doc.Cell, ...]] = []
+    """Say how each vendor's run ended."""
+    rows: list[tuple[doc.Cell, ...]] = []
+    notes = []
     for place, vendor in enumerate(matrix.vendors):
-        name, run = wording.name(vendor.name), matrix.letter_of(place) or "-"
-        counts, status = ("", "", ""), Status.NONE
+        counts, status, said = ("", "", ""), Status.NONE, [vendor.reason]
         if vendor.participant is not None:
             summary = vendor.participant.summary
             counts = (f"{summary.completed:,}", f"{summary.tally.failed:,}", f"{summary.missing:,}")
-            status = summary.verdict.status if vendor.answered else Status.NONE
-        ended.append((run, name, Value(status.value, status), *counts, str(vendor.code)))
-        if vendor.participant is None or not vendor.answered:
-            continue
-        verdict = vendor.participant.summary.verdict
-        checks = {check.metric: _checked(check, verdict) for check in verdict.checks}
-        differs = ", ".join(found.name for found in verdict.raised)
-        checked.append((name, *(checks.get(metric, "") for metric in _CHECKED), differs))
+            status = summary.verdict.status if vendor.answered else status
+            said.append(wording.stopped_at(summary))
+        name = wording.name(vendor.name)
+        verdict = Value(status.value, status)
+        rows.append((matrix.letter_of(place) or "-", name, verdict, *counts, str(vendor.code)))
+        if any(said):
+            notes.append(f"{name}: {printable('; '.join(filter(None, said)))}")
     columns = (
         Column("run", Kind.NAME),
         Column("vendor", Kind.FOREIGN),
         Column("verdict"),
         *doc.numbers("completed", "failed", "missing", "exit code"),
     )
-    reasons = [
-        f"{wording.name(vendor.name)}: {printable(vendor.reason)}"
-        for vendor in matrix.vendors
-        if vendor.reason
-    ]
-    blocks: list[doc.Block] = [Table("How the runs ended", columns, tuple(ended))]
-    if reasons:
-        blocks.append(doc.Notes(tuple(reasons)))
-    if checked:
-        named = (Column("vendor", Kind.FOREIGN), *(Column(title) for title in _CHECKED.values()))
-        blocks.append(Table("Checks", (*named, Column("differs", below=True)), tuple(checked)))
-    blocks.append(
-        doc.Notes(("verdict and checks: by the strict rule, over all cases of the vendor's own run",))
+    title = "Vendors"
+    return Section(
+        "vendors", title, (Table(title, columns, tuple(rows)), doc.Notes(tuple(notes))), link=title
     )
-    return Section("vendors", "Vendors", tuple(blocks), link="Vendors")
+
+
+def _checks(matrix: Matrix) -> Section:
+    """Give what the strict rule says of each vendor that answered."""
+    rows: list[tuple[doc.Cell, ...]] = []
+    for vendor in matrix.vendors:
+        if vendor.participant is not None and vendor.answered:
+            verdict = vendor.participant.summary.verdict
+            checks = {check.metric: _checked(check, verdict) for check in verdict.checks}
+            differs = ", ".join(found.name for found in verdict.raised)
+            shown = (checks.get(metric, "") for metric in _CHECKED)
+            rows.append((wording.name(vendor.name), *shown, differs))
+    columns = (
+        Column("vendor", Kind.FOREIGN),
+        *(Column(title) for title in _CHECKED.values()),
+        Column("differs", below=True),
+    )
+    title = "Checks and differences"
+    notes = ("by the strict rule, over all cases of each vendor's own run",)
+    return Section("checks", title, (Table(title, columns, tuple(rows)), doc.Notes(notes)), link="Checks")
 
 
 def _checked(check: Check, verdict: Verdict) -> Value:

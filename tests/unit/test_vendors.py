@@ -140,7 +140,16 @@ def test_a_vendor_that_is_none_of_the_file(tmp_path):
     path.write_text(GOOD.replace("name: a", "name: vendor-a"))
     result = invoke("matrix", path, "--work-dir", tmp_path / "runs", "--only", "vendor-b")
     assert result.exit_code == 2
-    assert "Did you mean 'vendor-a'?" in result.stderr
+    assert "holds no vendor 'vendor-b'; known are vendor-a" in result.stderr
+
+
+def test_what_others_need_is_not_asked_for(tmp_path):
+    """On a machine that runs some vendors, the keys of the others need not be there."""
+    path = tmp_path / "vendors.yaml"
+    path.write_text(GOOD + GOOD.replace("name: a", "name: b").replace("}", ", key: NO_SUCH_KEY}"))
+    assert [vendor.name for vendor in read_vendors(path, ENVIRONMENT, only=["a"])] == ["a"]
+    with pytest.raises(UsageError, match="NO_SUCH_KEY"):
+        read_vendors(path, ENVIRONMENT, only=["b"])
 
 
 def test_the_task_of_a_vendor(tmp_path):
