@@ -200,13 +200,10 @@ def test_each_vendor_is_sent_its_own(together):
 
 def start(bench, folder):
     """Start the command in a process of its own, its runs in others."""
-    code = f"""
-from k2_verifier_adapter.cli import main
-from k2_verifier_adapter.evalscope_plugin import vendor_runs
-vendor_runs.COMMAND = ({bench.command!r},)
-main({bench.arguments(folder)!r}, prog_name="k2-verifier")
-"""
-    return bench.forks.start(bench.folder, name=folder.name, code=code, variables=KEYS)
+    variables = {**KEYS, "K2_COMMAND": bench.command}
+    return bench.forks.start(
+        bench.folder, name=folder.name, arguments=bench.arguments(folder), variables=variables
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

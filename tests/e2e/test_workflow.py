@@ -27,8 +27,15 @@ DOCS = Path(__file__).parents[2] / "docs"
 FILE = DOCS / "examples" / "k2-verifier.yml"
 TEXT = FILE.read_text(encoding="utf-8")
 WORKFLOW = yaml.safe_load(TEXT)
-((_, JOB),) = WORKFLOW["jobs"].items()
-STEPS = {step["name"]: step for step in JOB["steps"] if "name" in step}
+JOB, MATRIX = WORKFLOW["jobs"]["verify"], WORKFLOW["jobs"]["matrix"]
+
+
+def steps_of(job):
+    """Give the steps of a job that have a name, by it."""
+    return {step["name"]: step for step in job["steps"] if "name" in step}
+
+
+STEPS, MATRIX_STEPS = steps_of(JOB), steps_of(MATRIX)
 PAGE = (DOCS / "ci.md").read_text(encoding="utf-8")
 
 KEY = "sk-actions-0123456789"
@@ -59,12 +66,14 @@ class Job:
     Attributes:
         folder: Where they run, with the runner's files beside.
         variables: Their environment; what a script writes to `GITHUB_ENV` is added.
+        steps: The steps of the job.
         logs: What each step has printed, both streams.
         codes: The exit code of each step.
     """
 
     folder: Path
     variables: dict[str, str]
+    steps: dict[str, Any] = field(default_factory=lambda: STEPS)
     logs: dict[str, str] = field(default_factory=dict)
     codes: dict[str, int] = field(default_factory=dict)
 
@@ -74,7 +83,7 @@ class Job:
         (self.folder / "workspace").mkdir(parents=True, exist_ok=True)
         for name in names:
             done = subprocess.run(
-                ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", STEPS[name]["run"]],
+                ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", self.steps[name]["run"]],
                 cwd=self.folder / "workspace",
                 env={**self.variables, **{key: str(path) for key, path in runner.items()}, **more},
                 stdin=subprocess.DEVNULL,
@@ -206,7 +215,7 @@ def test_linters_find_nothing(tmp_path, command, spoiled, finding):
     """The file is a workflow by GitHub's schema, its actions pinned, its scripts and token safe; a worse one is found."""
     code, said = linted(command, FILE)
     assert code == 0, said
-    assert TEXT.count(spoiled[0]) == 1
+    assert spoiled[0] in TEXT
     # A linter looks for workflows where GitHub does.
     worse = tmp_path / ".github" / "workflows" / FILE.name
     worse.parent.mkdir(parents=True)
@@ -216,22 +225,32 @@ def test_linters_find_nothing(tmp_path, command, spoiled, finding):
     assert finding in said
 
 
+@pytest.mark.skipif(shutil.which("actionlint") is None, reason="actionlint is not installed")
+def test_actionlint_finds_nothing(tmp_path):
+    """Expressions, contexts, needs and, with shellcheck, scripts are as they should be; a worse file is found."""
+    for text, code in ((TEXT, 0), (TEXT.replace("needs: verify", "needs: verifyy"), 1)):
+        (tmp_path / FILE.name).write_text(text, encoding="utf-8")
+        done = subprocess.run(["actionlint", FILE.name], cwd=tmp_path, capture_output=True, check=False)
+        assert done.returncode == code, done.stdout
+
+
 def test_the_page_shows_the_file():
     """`docs/ci.md` holds the workflow as it is."""
     assert f"```yaml\n{TEXT}```\n" in PAGE
 
 
 def test_one_step_has_the_key():
-    """The key is in the environment of the step that asks the endpoint, and nowhere else."""
-    holding = [step.get("name") for step in JOB["steps"] if "secrets." in json.dumps(step)]
-    assert holding == ["Verify"]
-    assert not re.search(r"\bsecrets\b", json.dumps({**WORKFLOW, True: {}, "jobs": {**JOB, "steps": []}}))
+    """Keys are in the environment of the step that asks the endpoints, and nowhere else."""
+    for name, job in WORKFLOW["jobs"].items():
+        holding = [step.get("name") for step in job["steps"] if "secrets." in json.dumps(step)]
+        assert [found.lower() for found in holding] == [name]
+        assert not re.search(r"\bsecrets\b", json.dumps({**WORKFLOW, True: {}, "jobs": {**job, "steps": []}}))
 
 
 def test_the_token_may_only_read():
     """The job's token may read the repository and the artifacts."""
     assert WORKFLOW["permissions"] == {"actions": "read", "contents": "read"}
-    assert "permissions" not in JOB
+    assert not any("permissions" in job for job in WORKFLOW["jobs"].values())
 
 
 def test_the_lock_is_of_this_package():
@@ -249,6 +268,7 @@ def test_the_lock_is_of_this_package():
 
 def test_only_the_revision_is_installed(place, tmp_path):
     """The code is that of the commit, whatever the branch holds by now; no name is looked up on an index."""
+    assert MATRIX_STEPS["Install"] == STEPS["Install"]
     source, said = tmp_path / "source", tmp_path / "said"
     git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@example.com"]
     subprocess.run(["git", "init", "--quiet", str(source)], check=True)
@@ -485,3 +505,85 @@ def test_the_script_for_any_other_ci(place, vendors, tmp_path):
     collected = tmp_path / found["artifacts"]["reports"]["junit"]
     assert [name for name, tags in cases_of(collected).items() if "failure" in tags]
     assert {path.name for path in (tmp_path / found["artifacts"]["paths"][0]).iterdir()} == REPORTS
+
+
+# --- the matrix ------------------------------------------------------------------------------------
+
+MATRIX_KEYS = {"VENDOR_A_KEY": "sk-vendor-a-0123456789", "VENDOR_B_KEY": "sk-vendor-b-0123456789"}
+
+
+def matrix_job(place, folder, vendors=None, **more):
+    """Prepare the matrix's job, with a file of these vendors in the repository."""
+    done = job(place, folder, **{"VENDORS": "vendors.yaml", **more})
+    done.steps = MATRIX_STEPS
+    workspace = folder / "workspace"
+    workspace.mkdir(parents=True)
+    listed = [
+        {"name": name, "model": "kimi-k2", "api_url": url, "key": key}
+        for (name, url), key in zip((vendors or {}).items(), MATRIX_KEYS, strict=False)
+    ]
+    (workspace / "vendors.yaml").write_text(yaml.safe_dump({"vendors": listed}), encoding="utf-8")
+    return done
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("VENDORS", "../vendors yaml"),
+        ("VENDORS", "--only"),
+        ("VENDORS", "/etc/passwd"),
+        ("LIMIT", "10; exit 0"),
+        ("LIMIT", "0"),
+        ("K2_VERIFIER_SUBSET", "../x"),
+        ("KEEP_RUN", "yes"),
+        ("SOURCE", "ext::sh"),
+        ("REVISION", "main"),
+    ],
+)
+def test_the_matrix_checks_its_values(place, tmp_path, name, value):
+    """Each value is checked whole before anything is installed or sent."""
+    assert MATRIX["steps"][0] is MATRIX_STEPS["Settings"]
+    done = matrix_job(place, tmp_path / "job", **{name: value}).run("Settings")
+    assert done.codes == {"Settings": 2}
+    assert commands(done.logs["Settings"])[0].startswith(f"::error::{name} is not as it should be: ")
+    assert "FLAGS" not in done.variables
+
+
+@pytest.mark.parametrize(
+    ("event", "vendors", "runs"),
+    [("schedule", "v.yaml", True), ("workflow_dispatch", "", False), ("pull_request", "v.yaml", False)],
+)
+def test_when_the_matrix_runs(event, vendors, runs):
+    """It runs where a vendor file is named, behind the single run, and for no pull request."""
+    assert MATRIX["needs"] == "verify"
+    condition = MATRIX["if"].replace("!cancelled()", "True")
+    given = {"github": {"event_name": event}, "vars": {"K2_VERIFIER_VENDORS": vendors}}
+    assert value_of(condition, **given) is runs
+
+
+def test_the_matrix_leaves_its_page(place, vendors, tmp_path):
+    """Two vendors, one of them broken: the worst exit code, a summary, a page to upload, and no key anywhere."""
+    done = matrix_job(place, tmp_path / "job", vendors, LIMIT="60")
+    done.run("Settings").run("Matrix", **MATRIX_KEYS)
+    assert done.codes == {"Settings": 0, "Matrix": 1}, done.logs
+    assert commands(done.logs["Matrix"]) == [
+        "::error::gate failed: the summary says for which vendor, and why"
+    ]
+    assert done.summary.startswith("`k2-verifier matrix --limit 60 ")
+    assert "truncating: gate strict: failed" in " ".join(done.summary.split())
+    pages = done.folder / "workspace" / MATRIX_STEPS["Upload the page"]["with"]["path"]
+    assert {path.name for path in pages.iterdir()} == {
+        f"matrix.{form}" for form in ("txt", "md", "html", "json")
+    }
+    left = b"".join(path.read_bytes() for path in done.folder.rglob("*") if path.is_file())
+    for key in MATRIX_KEYS.values():
+        assert key.encode() not in left
+        assert key not in done.logs["Matrix"]
+
+
+def test_a_vendor_file_that_cannot_be_used_is_told(place, tmp_path):
+    """A vendor file without vendors ends the job with what to correct in its log, and nothing is uploaded."""
+    done = matrix_job(place, tmp_path / "job").run("Settings").run("Matrix")
+    assert done.codes == {"Settings": 0, "Matrix": 2}
+    assert "vendors.yaml: line 1: vendors holds nothing" in done.logs["Matrix"]
+    assert not (done.folder / "workspace" / "k2-pages").exists()

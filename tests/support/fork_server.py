@@ -101,6 +101,7 @@ def run(*, arguments, settings, code, folder, environment, hook, point, file_siz
         site.main()
     if point:
         watch(**point)
+    fork_runs_of_a_matrix(environment)
     try:
         if code is not None:
             exec(compile(code, "<code>", "exec"), {"__name__": "__main__"})
@@ -119,6 +120,14 @@ def run(*, arguments, settings, code, folder, environment, hook, point, file_siz
         traceback.print_exc()
         return 1
     return 0
+
+
+def fork_runs_of_a_matrix(environment):
+    """Have the command that is named start the runs of a matrix, which are forks as well then."""
+    if command := environment.get("K2_COMMAND"):
+        from k2_verifier_adapter.evalscope_plugin import vendor_runs
+
+        vendor_runs.COMMAND = (command,)
 
 
 def give_up_capabilities():

@@ -173,7 +173,8 @@ _STUB = """#!/bin/sh
 import json, os, signal, socket, sys
 with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
     server.connect({address!r})
-    call = {{**{call!r}, "arguments": sys.argv[1:], "folder": os.getcwd(), "environment": dict(os.environ)}}
+    environment = {{**os.environ, "K2_COMMAND": os.path.abspath(sys.argv[0])}}
+    call = {{**{call!r}, "arguments": sys.argv[1:], "folder": os.getcwd(), "environment": environment}}
     socket.send_fds(server, [json.dumps(call).encode()], [0, 1, 2])
     pid = json.loads(server.recv(99))
     for number in (signal.SIGINT, signal.SIGTERM):
