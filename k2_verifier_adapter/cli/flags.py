@@ -71,6 +71,7 @@ _REQUEST_OPTIONS = (
         metavar="S",
         help="Seconds without progress of an attempt.",
     ),
+    click.option("--no-stream", is_flag=True, help="Ask for whole answers, instead of the rows' own way."),
     click.option("--retries", type=click.IntRange(min=0), metavar="N", help="Attempts after the first."),
 )
 _IN_GENERATION_CONFIG = ("temperature", "max_tokens", "timeout", "retries")
@@ -92,12 +93,14 @@ def request_flags(command: Callable[..., Any]) -> Callable[..., Any]:
         headers: tuple[str, ...],
         extra_body: str | None,
         providers: tuple[str, ...],
+        no_stream: bool,
         **kwargs: Any,
     ) -> Any:
         body = {} if extra_body is None else _json_object("--extra-body", extra_body)
         if providers:
             body["provider"] = {**(body.get("provider") or {}), "only": list(providers)}
         chosen = {name: kwargs.pop(name) for name in _IN_GENERATION_CONFIG}
+        chosen["stream"] = False if no_stream else None
         generation = {**chosen, "extra_headers": dict(map(_name_and_value, headers)), "extra_body": body}
         dataset = _given({"local_path": rows, "subset_list": list(subsets)})
         every = {

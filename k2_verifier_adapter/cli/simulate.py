@@ -93,7 +93,9 @@ def simulate(
     else:
         profile = profile_of(profile_name, faults)
         described, listed = profile.description, vendor_rows(rows, subset)
-        vendor = SimulatedVendor(listed, profile, seed=seed, model=MODEL, strict_model=True)
+        vendor = SimulatedVendor(
+            listed, profile, seed=seed, model=MODEL, strict_model=True, by_rules=model_profiles()["k2"]
+        )
 
     def ready(endpoint: Endpoint) -> None:
         click.echo(endpoint.url)

@@ -355,22 +355,7 @@ class ConformanceEvaluator(K2VerifierEvaluator):
 
     async def _ask(self, item: WorkItem, timeout_s: float) -> ClientOutcome:
         outcome = await super()._ask(item, timeout_s)
-        if not isinstance(outcome, FailedRequest) or not _is_answer(outcome):
-            return outcome
-        request = self._planner.request(item.subset, item.case)
-        words = outcome.failure.detail.removeprefix(f"HTTP {outcome.status}").removeprefix(": ")
-        return ResponseRecord(
-            case_index=item.case.index,
-            repeat=item.repeat,
-            response=json.dumps(words),
-            stream_anomalies=(),
-            request=request.identity,
-            attempts=outcome.attempts,
-            duration_s=outcome.duration_s,
-            ttft_s=None,
-            finished_at=utc_now(),
-            status=outcome.status or OK,
-        )
+        return as_answer(outcome, self._planner.request(item.subset, item.case))
 
     def _judge(self, item: WorkItem, record: ResponseRecord) -> Mapping[str, Any]:
         answer = answer_of(record)
@@ -395,8 +380,25 @@ class ConformanceEvaluator(K2VerifierEvaluator):
         return [f"{conformance_line(found)}; {page}"]
 
 
-def _is_answer(failed: FailedRequest) -> bool:
-    """Whether a refusal is of the request, and so an answer; not one of the model's name or the account."""
-    reason = sort_refusal(failed.failure.detail)
+def as_answer(outcome: ClientOutcome, request: Request) -> ClientOutcome:
+    """Make an answer of a refusal that is of the request, and not of the model's name or the account."""
+    if not isinstance(outcome, FailedRequest):
+        return outcome
+    status, detail = outcome.status, outcome.failure.detail
+    reason = sort_refusal(detail)
     of_request = reason is None or reason in OF_THE_REQUEST
-    return of_request and failed.status != OK and failed.status in STATUSES
+    if not of_request or status is None or status == OK or status not in STATUSES:
+        return outcome
+    words = detail.removeprefix(f"HTTP {status}").removeprefix(": ")
+    return ResponseRecord(
+        case_index=outcome.case_index,
+        repeat=outcome.repeat,
+        response=json.dumps(words),
+        stream_anomalies=(),
+        request=request.identity,
+        attempts=outcome.attempts,
+        duration_s=outcome.duration_s,
+        ttft_s=None,
+        finished_at=utc_now(),
+        status=status,
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,26 +16,16 @@ from evalscope.api.model.model import get_model_with_task_config
 from evalscope.api.registry import get_benchmark
 from evalscope.arguments import add_argument
 from evalscope.config import TaskConfig, load_task_config_snapshot
-from evalscope.models.openai_compatible import OpenAICompatibleAPI
 from evalscope.run import run_task
 
-from k2_verifier_adapter.core.cases import Case
-from k2_verifier_adapter.core.judged import judge_record
-from k2_verifier_adapter.core.judgement import FailedRequest
-from k2_verifier_adapter.core.model_profiles import choose_profile
 from k2_verifier_adapter.core.observed import NO_PRICES, Prices
-from k2_verifier_adapter.core.presets import preset_for
-from k2_verifier_adapter.core.records import ResponseRecord
-from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.errors import RunInterruptedError, UnknownFlagError, UsageError
 from k2_verifier_adapter.evalscope_plugin import asked, masking, planning
 from k2_verifier_adapter.evalscope_plugin.client.environment import check_environment
-from k2_verifier_adapter.evalscope_plugin.client.transport import Transport
 from k2_verifier_adapter.evalscope_plugin.console import quiet
 from k2_verifier_adapter.evalscope_plugin.costs import verdict_costs
-from k2_verifier_adapter.evalscope_plugin.model_clients import client_for, raw_endpoint, transport_options
-from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, check_parameters, gate_options
-from k2_verifier_adapter.evalscope_plugin.planning import RequestPlanner
+from k2_verifier_adapter.evalscope_plugin.model_clients import client_for
+from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, gate_options
 from k2_verifier_adapter.evalscope_plugin.run_files import begun, check_regular, storage_errors_told
 from k2_verifier_adapter.evalscope_plugin.takeover import require_active
 from k2_verifier_adapter.formats.runs import RunPaths
@@ -75,7 +64,7 @@ def run_eval(
     check_environment()
     task: TaskConfig | None = None
     try:
-        with _refusals(), quiet():
+        with refusals(), quiet():
             task = TaskConfig.from_dict(settings_of(arguments, config, parameters, benchmark, typed=typed))
             if task.use_cache:
                 check_regular(Path(task.use_cache))  # EvalScope is about to open its log in there.
@@ -121,7 +110,7 @@ def estimate_eval(
     """
     require_active()
     check_environment()
-    with _refusals(), quiet():
+    with refusals(), quiet():
         task = TaskConfig.from_dict(settings_of(arguments, config, parameters, benchmark, typed=typed))
         asked.check_endpoint(task)
         masking.check_and_mask(task)
@@ -218,7 +207,7 @@ def _chooses_rows(settings: Mapping[str, Any]) -> list[Any]:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """Raise `UsageError`, of one line, in the place of what EvalScope raises about a setting."""
     try:
         yield
@@ -268,50 +257,3 @@ _HARMLESS = re.compile(r"-[A-Za-z]|[A-Za-z]{1,19}|.*\.(?:jsonl?|ya?ml|parquet|gz
 def _unknown_name(argument: str) -> str:
     """Give what belongs to no flag: a short word or the name of a file is no key."""
     return argument if _HARMLESS.fullmatch(argument) else _flag_name(argument)
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
-    """What one request brought: whether a completion whose calls, if any, are valid; and what to tell."""
-
-    ok: bool
-    lines: list[str]
-
-
-def probe(
-    api_url: str, api_key: str | None, model: str, case: Case, subset: str = "k2_thinking"
-) -> ProbeResult:
-    """Send one case, with the subset's preset and one retry, and say what came back."""
-    check_environment()
-    task = TaskConfig(
-        model=model,
-        api_url=api_url,
-        eval_type="openai_api",
-        datasets=[BENCHMARK],
-        generation_config={"timeout": 600.0, "retries": 1, "retry_interval": 1},
-    )
-    masking.check_and_mask(task)
-    api = OpenAICompatibleAPI(model_name=model, base_url=api_url, api_key=api_key or "EMPTY")
-    endpoint = raw_endpoint(api, task.generation_config)
-    assert endpoint is not None, "EvalScope's own class is never overridden"
-    request = RequestPlanner(model, {}, Masker(endpoint.secrets)).request(subset, case)
-    options = transport_options(task.generation_config, preset_for(subset), check_parameters({}))
-
-    async def send() -> ResponseRecord | FailedRequest:
-        async with Transport(endpoint, options) as transport:
-            return await transport.send(request, case.index)
-
-    outcome = asyncio.run(send())
-    profile = choose_profile(model=model, subset=subset)
-    judged = outcome if isinstance(outcome, FailedRequest) else judge_record(case, outcome, profile)
-    if isinstance(judged, FailedRequest):
-        failure = judged.failure
-        return ProbeResult(ok=False, lines=[f"{failure.failure_class.value}: {failure.detail}"])
-    judgement = judged.judgement
-    official = "calls" if case.official.should_call else "does not call"
-    answered = f"case {case.index} answered in {judged.duration_s:.2f} s"
-    lines = [f"{answered}: finish_reason {judgement.finish_reason} (the official API {official})"]
-    if judgement.calls:
-        lines.append("the calls are valid" if judgement.successful else "the calls are not valid")
-    lines += [f"{failure.failure_class.value}: {failure.detail}" for failure in judgement.failures]
-    return ProbeResult(ok=not judgement.schema_error, lines=lines)

@@ -103,6 +103,7 @@ class SimulatedVendor:
         oversized_bytes: int = 200 << 20,
         drip_interval_s: float = 1.0,
         upload_s: float = _UPLOAD_S,
+        by_rules: ModelProfile | None = None,
     ) -> None:
         """Decode the rows and prepare their official answers.
 
@@ -122,6 +123,8 @@ class SimulatedVendor:
             oversized_bytes: Size of a body that is too large, before it is compressed.
             drip_interval_s: Seconds between two bytes of an answer that drips.
             upload_s: Seconds in which a request's body has to be whole.
+            by_rules: The model as whose official API requests are answered that are of no row; without it,
+                they are refused.
 
         Raises:
             BadRowsError: If rows cannot be used.
@@ -141,6 +144,7 @@ class SimulatedVendor:
         self._record_requests = record_requests
         self._upload_s = upload_s
         self._uploaded = 0
+        self._by_rules = None if by_rules is None else FaithfulEndpoint(by_rules, model=model)
         self._extent = Extent(retry_after_s, oversized_bytes, drip_interval_s)
 
     @contextlib.contextmanager
@@ -279,6 +283,7 @@ class SimulatedVendor:
         return web.json_response(await asyncio.to_thread(self.truth.as_json))
 
     async def _chat_completions(self, request: web.Request) -> web.StreamResponse:
+        body, slot, demands = None, None, Demands()
         try:
             body = json.loads(await request.read())
             messages, tools = body["messages"], body.get("tools")
@@ -287,20 +292,47 @@ class SimulatedVendor:
             # A gateway on the way may have taken out what means nothing.
             slot = slot or self._index.take(surviving_key(messages, tools))
         except (ValueError, RecursionError, TypeError, LookupError, AttributeError) as error:
-            return self._refuse(400, f"the body is not a chat completion request: {error!r}")
-        if slot is None:
+            # Rules have words of their own for an object that is no request.
+            if self._by_rules is None or not isinstance(body, dict):
+                return self._refuse(400, f"the body is not a chat completion request: {error!r}")
+        if slot is None and self._by_rules is None:
             return self._refuse(
                 422,
                 "unmatched: messages and tools equal those of no row, neither raw nor with the declared "
                 "history repairs",
             )
         if self._strict_model and body.get("model") != self._model:
-            self._index.give_back(slot)
+            if slot is not None:
+                self._index.give_back(slot)
             return self._refuse(
                 404,
                 f"Not found the model {body.get('model')!r} or permission denied; served is {self._model!r}",
             )
+        if slot is None:
+            return await self._answer_by_rules(request, body)
         return await self._answer(request, slot, _stream_settings(body, self._stream_chunks), demands)
+
+    async def _answer_by_rules(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        assert self._by_rules is not None
+        try:
+            completion = self._by_rules.answer(body)
+        except RefusedError as error:
+            return self._refuse(400, str(error))
+        except (ValueError, RecursionError, TypeError, LookupError, AttributeError) as error:
+            return self._refuse(400, f"the body is not a chat completion request: {error!r}")
+        await self._wait(request, 0)
+        wire, stream = Wire(request), _stream_settings(body, None)
+        if stream is None:
+            return await wire.send_body(to_json(completion))
+        chunks, done = self._by_rules.chunks(completion, include_usage=stream.include_usage)
+        return await wire.send_events([*events(chunks), *([DONE] if done else [])])
+
+    async def _wait(self, request: web.Request, row: int) -> None:
+        """Hold an answer back for its latency, or until the vendor stops."""
+        seconds = 0.0 if self._latency is None else self._latency(row)
+        if seconds > 0:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(request.app[_STOPPING].wait(), seconds)
 
     async def _answer(
         self, request: web.Request, slot: Slot, stream: StreamSettings | None, demands: Demands
@@ -310,10 +342,7 @@ class SimulatedVendor:
         number = self.truth.add(*self._planner.entry(slot, plan))
         stopping = request.app[_STOPPING]
         try:
-            seconds = 0.0 if self._latency is None else self._latency(slot.case_index)
-            if seconds > 0:
-                with contextlib.suppress(asyncio.TimeoutError):
-                    await asyncio.wait_for(stopping.wait(), seconds)
+            await self._wait(request, slot.case_index)
             wire = Wire(request, plan.shapes)
             if isinstance(plan.fault, TransportFault):
                 self._index.give_back(slot)
@@ -354,27 +383,7 @@ class FaithfulVendor(SimulatedVendor):
     def __init__(self, profile: ModelProfile, faults: Iterable[str] = (), **settings: Any) -> None:
         """Take the model and the names of faults; `settings` are those of `SimulatedVendor`."""
         super().__init__([], profile_named("official"), **settings)
-        self._endpoint = FaithfulEndpoint(profile, faults, self._model)
-
-    async def _chat_completions(self, request: web.Request) -> web.StreamResponse:
-        try:
-            body = json.loads(await request.read())
-            model = body.get("model")
-            if self._strict_model and model != self._model:
-                return self._refuse(404, f"Not found the model {model!r}; served is {self._model!r}")
-            completion = self._endpoint.answer(body)
-        except RefusedError as error:
-            return self._refuse(400, str(error))
-        except (ValueError, RecursionError, TypeError, LookupError, AttributeError) as error:
-            return self._refuse(400, f"the body is not a chat completion request: {error!r}")
-        if self._latency is not None:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(request.app[_STOPPING].wait(), self._latency(0))
-        wire, stream = Wire(request), _stream_settings(body, None)
-        if stream is None:
-            return await wire.send_body(to_json(completion))
-        chunks, done = self._endpoint.chunks(completion, include_usage=stream.include_usage)
-        return await wire.send_events([*events(chunks), *([DONE] if done else [])])
+        self._by_rules = FaithfulEndpoint(profile, faults, self._model)
 
 
 def _host_of(request: web.Request) -> str:

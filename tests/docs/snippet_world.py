@@ -17,6 +17,7 @@ from evalscope.cli.cli import run_cmd
 from support.runs import bundled_rows, evaluate, write_rows
 
 from k2_verifier_adapter.cli import main
+from k2_verifier_adapter.core.model_profiles import model_profiles
 from k2_verifier_adapter.evalscope_plugin import loading
 from k2_verifier_adapter.formats.upstream import RESULTS_MEMBERS, SAMPLES_MEMBER
 from k2_verifier_adapter.simulator import SimulatedVendor, profile_named
@@ -74,7 +75,9 @@ def prepared(folder: Path) -> Iterator[str]:
     shutil.copytree(ROOT / "configs", folder / "configs")
     rows = write_rows(folder / "k2_thinking_test.jsonl", few_rows())
     noisy = SimulatedVendor(bundled_rows(), profile_named("noisy"), seed=1)
-    official = SimulatedVendor(bundled_rows(), profile_named("official"))
+    official = SimulatedVendor(
+        bundled_rows(), profile_named("official"), by_rules=model_profiles()["k2_thinking"]
+    )
     with noisy.running() as endpoint:
         evaluate(endpoint.url, folder / "outputs" / "OTHER_RUN", rows)
     with official.running() as endpoint:

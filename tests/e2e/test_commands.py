@@ -121,14 +121,15 @@ def test_score_of_the_export_says_what_the_report_says(smoke):
     assert summary["finish_tool_calls"] == reported["counts"]["count_finish_reason_tool_calls"]
 
 
-def test_doctor_sends_one_row(vendor_url, tmp_path):
-    """`doctor` finds the endpoint and the model, sends one row and says what came back."""
+def test_doctor_takes_a_first_look(vendor_url, tmp_path):
+    """`doctor` finds the endpoint and the model, sends one row and a dozen probes, and says what came back."""
     done = k2_verifier("doctor", "--api-url", vendor_url, "--model", "kimi-k2-simulated", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
     assert "lists kimi-k2-simulated" in said
     assert "finish_reason tool_calls (the official API calls)" in said
     assert "the calls are valid" in said
+    assert "12 of 12 probes of the contract of Kimi K2-Thinking passed" in said
 
 
 def test_a_gate_needs_official_rows(smoke, vendor_url):

@@ -694,19 +694,21 @@ def installed(monkeypatch):
 
 
 @pytest.fixture
-def fake_probe(fake_running):
-    """Record what is probed, and answer as told."""
-    fake_running.probes = []
-    fake_running.result = types.SimpleNamespace(ok=True, lines=["answered in 0.10 s", "the calls are valid"])
+def fake_look(monkeypatch):
+    """Record with what a first look is taken, and answer as told."""
+    module = types.ModuleType("k2_verifier_adapter.evalscope_plugin.first_look")
+    module.asked = []
+    module.looks = [types.SimpleNamespace(ok=True, name="row", said="answered, the calls are valid")]
 
-    def probe(*arguments):
-        fake_running.probes.append(arguments)
-        if isinstance(fake_running.result, Exception):
-            raise fake_running.result
-        return fake_running.result
+    def first_look(settings):
+        module.asked.append(settings)
+        if isinstance(module.looks, Exception):
+            raise module.looks
+        return module.looks
 
-    fake_running.probe = probe
-    return fake_running
+    module.first_look = first_look
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
 
 
 @contextlib.contextmanager
@@ -761,24 +763,25 @@ class TestDoctor:
         assert result.exit_code == 2
         assert "line 1: field 'messages': is missing" in " ".join(result.stdout.split())
 
-    def test_endpoint_and_model(self, installed, fake_probe, monkeypatch):
-        """With a model, one row with an official call is sent, with the key of the environment."""
+    def test_endpoint_and_model(self, installed, fake_look, monkeypatch):
+        """With a model, a first look is taken with the settings of a run and the key of the environment."""
         monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
         with simulated_vendor(api_key="sk-secret") as url:
             result = invoke("doctor", "--api-url", url, "--model", "kimi")
         assert result.exit_code == 0
         assert f"{url}/models: lists kimi" in result.stdout
         assert "the calls are valid" in result.stdout
-        [(asked_url, key, model, case)] = fake_probe.probes
-        assert (asked_url, key, model, case.official.should_call) == (url, "sk-secret", "kimi", True)
+        (settings,) = fake_look.asked
+        assert [settings[name] for name in ("api_url", "api_key", "model")] == [url, "sk-secret", "kimi"]
+        assert settings["dataset_args"] == {"k2_verifier": {"local_path": "bundled"}}
         assert "sk-secret" not in result.stdout + result.stderr
 
-    def test_without_model_nothing_is_sent(self, installed, fake_probe):
+    def test_without_model_nothing_is_sent(self, installed, fake_look):
         """Without a model the endpoint is asked for its models only."""
         with simulated_vendor() as url:
             result = invoke("doctor", "--api-url", url)
         assert "1 model (kimi)" in result.stdout
-        assert fake_probe.probes == []
+        assert fake_look.asked == []
 
     @pytest.mark.parametrize(
         ("flags", "code", "said"),
@@ -788,16 +791,48 @@ class TestDoctor:
             (["--model", "kimi", "--api-url", "{url}/other"], 0, "HTTP 404; no list of models"),
         ],
     )
-    def test_what_the_endpoint_refuses(self, installed, fake_probe, flags, code, said):
+    def test_what_the_endpoint_refuses(self, installed, fake_look, flags, code, said):
         """A refused key fails before a row is sent; lists of models may be incomplete, or missing."""
         with simulated_vendor(api_key="right") as url:
             flags = [flag.format(url=url) for flag in flags]
             result = invoke("doctor", "--api-key", "right", "--api-url", url, *flags)
         assert result.exit_code == code
         assert said in " ".join(result.stdout.split())
-        assert len(fake_probe.probes) == (code == 0)
+        assert len(fake_look.asked) == (code == 0)
 
-    def test_unreachable(self, installed, fake_probe):
+    def test_what_a_run_would_be_asked_with(self, installed, fake_look, tmp_path):
+        """The flags of `eval` and a task file reach the first look as they reach a run."""
+        config = tmp_path / "task.json"
+        config.write_text(json.dumps({"model": "kimi", "generation_config": {"top_p": 0.95}}))
+        with simulated_vendor() as url:
+            flags = ["--header", "X-Team: a", "--extra-body", '{"seed": 1}', "--no-stream", "--api-url", url]
+            result = invoke("doctor", "--config", config, *flags)
+        assert result.exit_code == 0, result.output
+        (settings,) = fake_look.asked
+        sent = settings["generation_config"]
+        assert sent.pop("top_p") == 0.95
+        assert sent == {"stream": False, "extra_headers": {"X-Team": "a"}, "extra_body": {"seed": 1}}
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda url: url.replace("http", "https"), "does it speak plain http? use http://"),
+            (lambda url: url.removesuffix("/v1"), "HTTP 404; no list of models; does the URL lack /v1?"),
+        ],
+    )
+    def test_an_address_that_is_nearly_right(self, installed, fake_look, change, said):
+        """A wrong scheme and a missing version are named."""
+        with simulated_vendor() as url:
+            result = invoke("doctor", "--api-url", change(url))
+        assert said in " ".join(result.stdout.split())
+
+    def test_a_proxy_is_named(self, installed, fake_look, monkeypatch):
+        """What is asked through a proxy says so."""
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        result = invoke("doctor", "--api-url", "http://vendor.example/v1")
+        assert "asked through the proxy 127.0.0.1:9" in " ".join(result.stdout.split())
+
+    def test_unreachable(self, installed, fake_look):
         """An endpoint that nobody listens on fails, and no row is sent."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -805,17 +840,20 @@ class TestDoctor:
             result = invoke("doctor", "--api-url", url, "--model", "kimi")
         assert result.exit_code == 2
         assert "cannot be reached" in " ".join(result.stdout.split())
-        assert fake_probe.probes == []
+        assert fake_look.asked == []
 
     @pytest.mark.parametrize(
         "outcome",
-        [types.SimpleNamespace(ok=False, lines=["wrong_type: 3 is no \x1bstring"]), UsageError("wrong_type")],
+        [
+            [types.SimpleNamespace(ok=False, name="row", said="wrong_type: 3 is no \x1bstring")],
+            UsageError("wrong_type"),
+        ],
     )
-    def test_row_that_fails(self, installed, fake_probe, outcome):
+    def test_row_that_fails(self, installed, fake_look, outcome):
         """A row that comes back wrong fails, with what came."""
-        fake_probe.result = outcome
+        fake_look.looks = outcome
         with simulated_vendor() as url:
             result = invoke("doctor", "--api-url", url, "--model", "kimi")
         assert result.exit_code == 2
-        assert "failed one row wrong_type" in " ".join(result.stdout.split())
+        assert "failed row wrong_type" in " ".join(result.stdout.split())
         assert "\x1b" not in result.stdout
