@@ -128,7 +128,11 @@ def score(
             f"k2-verifier: bundle verified, SHA-256 of its manifest {bundle.manifest_sha256}", err=True
         )
         if bundle.redacted:
-            _recount(ctx, bundle, baseline, rows, destination, gated=asked.decides)
+            if baseline is not None:
+                raise UsageError(
+                    "a redacted bundle holds no answers to judge: hold its digests against --rows ROWS"
+                )
+            _recount(ctx, bundle, rows, destination, asked)
             return
         subset, profile = subset or bundle.facts.subset, profile or bundle.facts.profile
         official = bundle.official()
@@ -200,29 +204,29 @@ def _score(
 def _recount(
     ctx: click.Context,
     bundle: Bundle,
-    baseline: Path | None,
     rows: str | None,
     destination: _Destination,
-    *,
-    gated: bool,
+    asked: GateOptions,
 ) -> None:
     """Tell what can be told of a redacted bundle; no gate can be decided by it."""
-    from k2_verifier_adapter.core.gate import INCONCLUSIVE, Decision
+    from k2_verifier_adapter.core.gate import INCONCLUSIVE, Decision, required_coverage
     from k2_verifier_adapter.errors import UsageError
     from k2_verifier_adapter.reports.formats import BY_NAME, BundleReport
 
-    if baseline is not None:
-        raise UsageError("a redacted bundle holds no answers to judge: hold its digests against --rows ROWS")
     if BundleReport not in BY_NAME[destination.form].of:
         raise UsageError(f"--format {destination.form}: a redacted bundle has no checks to count")
     recount = bundle.recount(rows)
-    deliver(BundleReport(recount, bundle.uncheckable, bundle.report), destination.form, destination.output)
-    if gated:
-        decision = Decision(
-            INCONCLUSIVE, "gate: no verdict possible: a redacted bundle cannot be judged again"
-        )
-        say(decision)
-        ctx.exit(decision.code)
+    report = BundleReport(recount, bundle.uncheckable, bundle.report)
+    deliver(report, destination.form, destination.output)
+    completed, planned = sum(recount.counts[name] for name in ("tp", "fp", "fn", "tn")), bundle.facts.planned
+    reason = None
+    if asked.decides:
+        reason = "gate: no verdict possible: a redacted bundle cannot be judged again"
+    elif bundle.facts.stopping is None and completed < required_coverage(asked) * planned:
+        reason = f"incomplete: {completed:,} of {planned:,} requests completed"
+    if reason is not None:
+        say(Decision(INCONCLUSIVE, reason))
+        ctx.exit(INCONCLUSIVE)
 
 
 def _engine(name: str) -> OpenEngine | None:

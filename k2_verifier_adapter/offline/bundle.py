@@ -243,7 +243,8 @@ class Bundle:
             raise DataError(
                 f"{self.path}: {REPORT} says {said}, and the lines of {RESULTS} add up to {counts}"
             )
-        return Recount(counts, metrics, len(decisions), None if rows is None else len(same))
+        asked = {data_index for data_index, _ in seen}
+        return Recount(counts, metrics, len(decisions), len(asked), None if rows is None else len(same))
 
     def _check_lines(self, check: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
         """Hold every line of the results against its digests; the two files have the same order."""

@@ -25,12 +25,14 @@ class Recount:
             requests (`failed`), from its lines.
         metrics: Value, low and high by name, as its report has them.
         rows: Rows that it holds.
+        asked: Rows of which it holds a line.
         own: How many of these are, by digest, those of the rows given; None if none were.
     """
 
     counts: Mapping[str, int]
     metrics: Mapping[str, tuple[Any, Any, Any]]
     rows: int
+    asked: int
     own: int | None
 
 
@@ -58,7 +60,7 @@ def _checked(recount: Recount) -> list[tuple[str, str]]:
     f1 = percent(2 * tp / (2 * tp + fp + fn)) if tp + fp + fn else "undefined"
     checked = [
         ("files", "every byte is as it was packed"),
-        ("rows", plural(recount.rows, "row")),
+        ("rows", f"{plural(recount.rows, 'row')}, {recount.asked:,} of them asked"),
         (
             "decisions",
             f"{tp:,} both call, {fp:,} only the vendor, {fn:,} only the official API, {tn:,} neither",
@@ -69,7 +71,7 @@ def _checked(recount: Recount) -> list[tuple[str, str]]:
     ]
     if recount.own is not None:
         checked.insert(
-            2, ("your rows", f"{recount.own:,} of {recount.rows:,} have the digest of one of yours")
+            2, ("your rows", f"{recount.own:,} of {recount.asked:,} have the digest of one of yours")
         )
     return checked
 
