@@ -33,6 +33,7 @@ DATA = [
     "reports/assets/report.css",
     "reports/assets/report.js",
     "reports/schema/comparison.schema.json",
+    "reports/schema/history.schema.json",
     "reports/schema/conformance.schema.json",
     "reports/schema/report.schema.json",
 ]
