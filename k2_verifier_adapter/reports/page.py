@@ -201,13 +201,10 @@ class _Layout:
 
     def item(self, item: doc.Item, size: Size) -> Markup:
         """Lay a finding out, its advice to unfold."""
+        blocks = self.blocks(item.blocks, size)
         advice = element("ul", *(element("li", size.text(line)) for line in item.advice))
-        return element(
-            "li",
-            element("h3", size.text(item.title)),
-            *self.blocks(item.blocks, size),
-            element("details", element("summary", "What to check"), advice),
-        )
+        fold = element("details", element("summary", "What to check"), advice) if item.advice else None
+        return element("li", element("h3", size.text(item.title)), *blocks, fold)
 
     def table(self, table: doc.Table, size: Size) -> Iterator[Markup]:
         """Lay a table out; what is too wide for a screen scrolls by itself, with the keyboard too."""

@@ -124,7 +124,8 @@ def _items(items: doc.Items) -> Iterator[RenderableType]:
         for line in item.advice:
             advice.add_row("-", _line(line))
         below = [Text()] if number < len(shown) else []
-        grid.add_row(f"{number}.", Group(_line(item.title, "bold"), *_blocks(item.blocks), advice, *below))
+        parts = [*_blocks(item.blocks), *([advice] if item.advice else [])]
+        grid.add_row(f"{number}.", Group(_line(item.title, "bold"), *parts, *below))
     yield grid
     yield from _more(len(items.items) - len(shown))
 
