@@ -27,7 +27,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 FILE = DOCS / "examples" / "k2-verifier.yml"
 TEXT = FILE.read_text(encoding="utf-8")
 WORKFLOW = yaml.safe_load(TEXT)
-JOB, MATRIX = WORKFLOW["jobs"]["verify"], WORKFLOW["jobs"]["matrix"]
+JOB, MATRIX, HISTORY = (WORKFLOW["jobs"][name] for name in ("verify", "matrix", "history"))
 
 
 def steps_of(job):
@@ -35,7 +35,7 @@ def steps_of(job):
     return {step["name"]: step for step in job["steps"] if "name" in step}
 
 
-STEPS, MATRIX_STEPS = steps_of(JOB), steps_of(MATRIX)
+STEPS, MATRIX_STEPS, HISTORY_STEPS = map(steps_of, (JOB, MATRIX, HISTORY))
 PAGE = (DOCS / "ci.md").read_text(encoding="utf-8")
 
 KEY = "sk-actions-0123456789"
@@ -243,7 +243,7 @@ def test_one_step_has_the_key():
     """Keys are in the environment of the step that asks the endpoints, and nowhere else."""
     for name, job in WORKFLOW["jobs"].items():
         holding = [step.get("name") for step in job["steps"] if "secrets." in json.dumps(step)]
-        assert [found.lower() for found in holding] == [name]
+        assert [found.lower() for found in holding] == ([] if name == "history" else [name])
         assert not re.search(r"\bsecrets\b", json.dumps({**WORKFLOW, True: {}, "jobs": {**job, "steps": []}}))
 
 
@@ -268,7 +268,7 @@ def test_the_lock_is_of_this_package():
 
 def test_only_the_revision_is_installed(place, tmp_path):
     """The code is that of the commit, whatever the branch holds by now; no name is looked up on an index."""
-    assert MATRIX_STEPS["Install"] == STEPS["Install"]
+    assert HISTORY_STEPS["Install"] == MATRIX_STEPS["Install"] == STEPS["Install"]
     source, said = tmp_path / "source", tmp_path / "said"
     git = ["git", "-C", str(source), "-c", "user.name=a", "-c", "user.email=a@example.com"]
     subprocess.run(["git", "init", "--quiet", str(source)], check=True)
@@ -426,11 +426,18 @@ def assert_nothing_is_told(done):
     assert not [content for content in files if KEY.encode() in content]
 
 
-def test_a_broken_vendor_fails_the_job_and_leaves_its_reports(faithful, place, vendors, tmp_path):
-    """The gate fails by threshold and against the kept run; all reports are there, redacted."""
+@pytest.fixture(scope="module")
+def broken(faithful, place, vendors, tmp_path_factory):
+    """Run the job against the broken vendor, with the faithful one's run as its baseline."""
+    folder = tmp_path_factory.mktemp("broken") / "job"
     kept = faithful.folder / "workspace" / STEPS["Keep the run"]["with"]["path"]
-    shutil.copytree(kept, tmp_path / "job" / "workspace" / STEPS["Fetch the baseline"]["with"]["path"])
-    done = job(place, tmp_path / "job", vendors["truncating"], BASELINE_RUN="1").verify()
+    shutil.copytree(kept, folder / "workspace" / STEPS["Fetch the baseline"]["with"]["path"])
+    return job(place, folder, vendors["truncating"], BASELINE_RUN="1").verify()
+
+
+def test_a_broken_vendor_fails_the_job_and_leaves_its_reports(broken):
+    """The gate fails by threshold and against the kept run; all reports are there, redacted."""
+    done = broken
     assert done.codes == {"Settings": 0, "Verify": 1, "Reports": 0}
     assert (done.folder / "GITHUB_OUTPUT").read_text() == "code=1\n"
     assert commands(done.logs["Verify"]) == ["::error::gate failed: the summary says which check, and why"]
@@ -587,3 +594,64 @@ def test_a_vendor_file_that_cannot_be_used_is_told(place, tmp_path):
     assert done.codes == {"Settings": 0, "Matrix": 2}
     assert "vendors.yaml: line 1: vendors holds nothing" in done.logs["Matrix"]
     assert not (done.folder / "workspace" / "k2-pages").exists()
+
+
+# --- the history -----------------------------------------------------------------------------------
+
+GH = """#!/bin/sh
+# `gh run list`, `gh run download NIGHT --name NAME --dir DIR`
+if [ "$2" = list ]; then ls "$NIGHTS"; exit; fi
+test -e "$NIGHTS/$3/$5" && mkdir -p "$7" && cp "$NIGHTS/$3/$5" "$7/k2-verifier.json"
+"""
+
+
+def history_job(place, folder, nights):
+    """Prepare the history's job, with the reports of nights as GitHub keeps them; None is a night without one."""
+    (folder / "bin").mkdir(parents=True)
+    gh = folder / "bin" / "gh"
+    gh.write_text(GH, encoding="utf-8")
+    gh.chmod(0o755)
+    for number, report in enumerate(nights, 101):
+        kept = folder / "nights" / str(number)
+        kept.mkdir(parents=True)
+        if report is not None:
+            (kept / "k2-verifier-reports").write_text(json.dumps(report), encoding="utf-8")
+    done = job(place, folder, NIGHTS=str(folder / "nights"))
+    done.variables["PATH"] = f"{gh.parent}{os.pathsep}{done.variables['PATH']}"
+    done.steps = HISTORY_STEPS
+    return done.run("Settings", "Fetch the reports", "History")
+
+
+def night(report, day):
+    """Give a report as of another night."""
+    return {
+        **report,
+        "provenance": {**report["provenance"], "started_at": f"2026-11-{day:02}T02:17:00+00:00"},
+    }
+
+
+def test_the_history_is_told_in_the_night_of_a_change(place, faithful, broken, tmp_path):
+    """Nights alike are green, one of a broken vendor behind them is red; a night without a report is left out."""
+    good, bad = (
+        json.loads((done.reports / "k2-verifier.json").read_text(encoding="utf-8"))
+        for done in (faithful, broken)
+    )
+    alike = [night(good, day) for day in range(1, 9)]
+    quiet = history_job(place, tmp_path / "quiet", [*alike, None])
+    assert quiet.codes == {"Settings": 0, "Fetch the reports": 0, "History": 0}, quiet.logs
+    red = history_job(place, tmp_path / "red", [*alike, night(bad, 9)])
+    assert red.codes["History"] == 1, red.logs
+    assert commands(red.logs["History"]) == [
+        "::error::something has changed: the summary says what, and since when"
+    ]
+    assert "2026-11-09" in red.summary
+    alone = history_job(place, tmp_path / "alone", [good])
+    assert (alone.codes["History"], "no history" in alone.summary) == (0, True)
+
+
+def test_the_history_is_of_nights():
+    """It runs behind the scheduled run, and for no other event."""
+    condition = HISTORY["if"].replace("!cancelled()", "True")
+    assert HISTORY["needs"] == "verify"
+    for event in ("schedule", "workflow_dispatch", "pull_request"):
+        assert value_of(condition, github={"event_name": event}) is (event == "schedule")
