@@ -35,10 +35,10 @@ def main() -> None:
     """Verify how a vendor's Kimi K2 endpoint calls tools, against the official API.
 
     \b
-    k2-verifier demo                        see the whole chain on synthetic rows
-    k2-verifier doctor --api-url URL        check what is installed and reachable
-    k2-verifier eval --config configs/k2_thinking.yaml --gate strict
-    k2-verifier report outputs/20261122_101500
+    k2-verifier demo                             two verdicts on simulated vendors
+    k2-verifier doctor --api-url URL             what is installed and reachable
+    k2-verifier eval --model MODEL --api-url URL --gate strict
+    k2-verifier report outputs/20261122_101500   a run's report once more
 
     Exit codes: 0 done and, if a gate was asked, passed; 1 gate failed; 2 usage error or no data;
     3 inconclusive or incomplete.

@@ -73,9 +73,11 @@ def compare(
     from k2_verifier_adapter.core.gate import by_baseline, check_two_runs, not_worse_outcome
     from k2_verifier_adapter.core.verdict import WhenInconclusive
     from k2_verifier_adapter.errors import UsageError
+    from k2_verifier_adapter.formats.rows import only_subset
     from k2_verifier_adapter.reports.formats import ComparisonReport
 
     gated = gate == "not-worse"
+    subset = subset or (None if rows is None else only_subset(rows))
     if baseline is not None and rows is not None:
         raise UsageError("give the official answers either by --baseline or by --rows, not by both")
     if not gated and (margin is not None or inconclusive is not None):

@@ -40,7 +40,9 @@ TYPED = "k2_verifier_adapter.typed"
 """Where the arguments of `k2-verifier` are kept."""
 
 _AT_ONCE = 5
-"""Interrupts that are one more than an impatient user's: whoever sends so many waits for nothing."""
+_PATIENCE_S = 10.0
+"""So many interrupts end the process at once, but not before so many seconds: storing and reporting take
+less, and Ctrl-C that is held down comes thirty times a second."""
 
 _CLOCK_SLACK_S = 2.0
 """How much coarser than the clock a file system's time stamps may be, in seconds."""
@@ -103,10 +105,11 @@ def evaluate(
     else from K2_VERIFIER_API_KEY, else from OPENAI_API_KEY. EvalScope's logs go to standard error.
 
     \b
-    k2-verifier eval --config configs/k2_thinking.yaml --limit 200
     k2-verifier eval --model kimi-k2-thinking \\
-        --api-url https://api.example.com/v1 --datasets k2_verifier \\
-        --eval-batch-size 32 --gate strict
+        --api-url https://api.example.com/v1 --concurrency 32 --gate strict
+    k2-verifier eval --model moonshotai/kimi-k2-thinking \\
+        --base-url https://openrouter.ai/api/v1 --provider novita --limit 200
+    k2-verifier eval --model m --api-url http://127.0.0.1:8765/v1 --rows bundled
     """
     if config_file is None and not evalscope_flags and not typed:
         raise click.UsageError("nothing to run: give --config FILE, or --model and --api-url", ctx)
@@ -135,7 +138,7 @@ def evaluate(
             click.echo(f"k2-verifier: {error}", err=True)
             again = resume_command(ctx, Path(error.run))
             try:
-                report_all(Path(error.run), started, again, full=full)
+                report_all(Path(error.run), started, again, full=full, leave=True)
             except DataError:
                 # Nothing to report if not even the rows were loaded.
                 click.echo(f"k2-verifier: go on with: {again}", err=True)
@@ -176,19 +179,22 @@ def _interrupt_at_its_end(descriptor: int) -> None:
 def patient_interrupts() -> Iterator[None]:
     """End a run at the first SIGINT or SIGTERM, and let it store and report what it has whatever follows.
 
-    Up to the end of the process further ones change nothing, until the `_AT_ONCE`th ends it.
+    Up to the end of the process further ones change nothing, but for the `_AT_ONCE`th of a process that does
+    not come to its end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread receives signals
         return
     received = 0
+    first = 0.0
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        nonlocal received
+        nonlocal received, first
         received += 1
         if received == 1:
+            first = time.monotonic()
             raise KeyboardInterrupt
-        if received >= _AT_ONCE:
+        if received >= _AT_ONCE and time.monotonic() - first >= _PATIENCE_S:
             os._exit(INTERRUPTED)
 
     numbers = [
@@ -198,9 +204,9 @@ def patient_interrupts() -> Iterator[None]:
     try:
         yield
     finally:
-        if not received:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        # The interpreter's own end would bring the default back, which kills; an ignored signal stays so.
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if received else handler)
 
 
 def say_estimate(
@@ -273,13 +279,15 @@ def resume_command(ctx: click.Context, run: Path) -> str:
     return printable(" ".join([*words, "--use-cache", shlex.quote(str(run))]))
 
 
-def report_all(run: Path, started: float, again: str, *, full: bool) -> int:
+def report_all(run: Path, started: float, again: str, *, full: bool, leave: bool = False) -> int:
     """Report on every model and subset that a session wrote; give the worst exit code.
 
-    `again` is the command that goes on with the run, said where something is left to ask.
+    `again` is the command that goes on with the run, said where something is left to ask. `leave` writes the
+    files of the report, as a run does that comes to its end.
     """
     from k2_verifier_adapter.core.gate import exit_code, worst
     from k2_verifier_adapter.formats.runs import find_runs, read_run
+    from k2_verifier_adapter.offline.failed_cases import failed_cases_of_run
     from k2_verifier_adapter.offline.participants import held_against
     from k2_verifier_adapter.offline.stored import judge_run, summary_of
     from k2_verifier_adapter.reports.formats import RunReport
@@ -289,6 +297,11 @@ def report_all(run: Path, started: float, again: str, *, full: bool) -> int:
         stored = read_run(paths)
         items = judge_run(stored)
         summary = held_against(stored, items, summary_of(stored, items))
+        report = RunReport(summary, failed_cases_of_run(stored, items))
+        if leave:
+            from k2_verifier_adapter.evalscope_plugin.run_files import write_every_format
+
+            write_every_format(report, paths.reports, paths.subset)
         decision, page = exit_code(summary), page_of(paths)
         places = [("run", str(run)), *([("report", str(page))] if page else ())]
         places.append(("all of it", f"k2-verifier report {shlex.quote(str(run))} --full"))
@@ -296,7 +309,7 @@ def report_all(run: Path, started: float, again: str, *, full: bool) -> int:
             places.append(("go on", again))
         if number:
             click.echo()
-        deliver_run(RunReport(summary), "text", None, decision, full=full, places=places, page=page)
+        deliver_run(report, "text", None, decision, full=full, places=places, page=page)
         codes.append(decision.code)
     return worst(codes)
 

@@ -80,7 +80,7 @@ def matrix(
 
     \b
     k2-verifier matrix vendors.yaml --work-dir outputs/november \\
-        --config configs/k2_thinking.yaml --gate strict --stop-when-decided
+        --rows rows --gate strict --stop-when-decided
     """
     from k2_verifier_adapter.formats.config import load_config
     from k2_verifier_adapter.formats.vendors import OF_A_VENDOR, PAGE, read_vendors

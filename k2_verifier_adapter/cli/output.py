@@ -162,8 +162,31 @@ def format_option(*names: str) -> Callable[..., Any]:
         type=click.Choice(names),
         default=names[0],
         show_default=True,
-        help="The report owns standard output; everything else goes to standard error.",
+        callback=_by_ending,
+        help="The report owns standard output; everything else goes to standard error. Without it, the "
+        "ending of --output tells.",
     )
+
+
+_ENDINGS = {
+    **{f".{form.ending.rpartition('.')[2]}": form.name for form in reversed(FORMATS)},
+    ".htm": "html",
+    ".markdown": "markdown",
+}
+
+
+def _by_ending(ctx: click.Context, param: click.Parameter, form: str) -> str:
+    """Take the format that a file's ending names, where none is given."""
+    output = ctx.params.get("output")  # There already if it is given: defaults come last.
+    if output is None or ctx.get_parameter_source("form") is not click.core.ParameterSource.DEFAULT:
+        return form
+    meant = _ENDINGS.get(output.suffix.lower(), form)
+    if isinstance(param.type, click.Choice) and meant not in param.type.choices:
+        raise click.BadParameter(
+            f"{output}: there is no {meant} here; take one of {', '.join(param.type.choices)}",
+            param_hint="--output",
+        )
+    return meant
 
 
 any_format_option = format_option(*BY_NAME)

@@ -102,6 +102,7 @@ def score(
     from k2_verifier_adapter.errors import UsageError
     from k2_verifier_adapter.evalscope_plugin.parameters import gate_options
     from k2_verifier_adapter.formats.bundles import SUFFIX
+    from k2_verifier_adapter.formats.rows import only_subset
     from k2_verifier_adapter.formats.upstream import find_result_files
     from k2_verifier_adapter.offline.bundle import open_bundle
     from k2_verifier_adapter.offline.official import load_official
@@ -118,6 +119,7 @@ def score(
     asked = gate_options(gate)
     rule = FailedRule.NO_CALL if failed_as_no_call else FailedRule.LEFT_OUT
     if not is_bundle:
+        subset = subset or (None if rows is None else only_subset(rows))
         log = Log(find_result_files(results), subset, rule, profile)
         with _bar("official answers", [baseline or Path(str(rows))]) as read:
             official = load_official(baseline, rows, subset, read)

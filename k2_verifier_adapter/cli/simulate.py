@@ -43,9 +43,7 @@ PROFILE_HELP = (
     show_default=True,
     help="The rows to answer: a .jsonl or .parquet file, a directory, or 'bundled'.",
 )
-@click.option(
-    "--subset", default="k2_thinking", show_default=True, help="The subset, if --rows is a directory."
-)
+@click.option("--subset", default="", help="The subset, if --rows is a directory of several.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Chooses the requests that go wrong.")
 @click.option(
     "--fault",

@@ -60,7 +60,8 @@ _CATALOG_BASELINES = {
     "official_similarity": "quality.similarity.ratio",
     "tool_name_agreement": "quality.similarity.ratio",
     "argument_agreement": "quality.similarity.ratio",
-    CALL_SURPLUS: "diagnostic.parse_status.ratio",
+    # No share, and below 0 where calls are missing: a plain number.
+    CALL_SURPLUS: "diagnostic.unspecified",
     FLIP_RATE: "diagnostic.parse_status.ratio",
     ERROR_RATE: "diagnostic.parse_status.ratio",
 }

@@ -18,7 +18,13 @@ from k2_verifier_adapter.core.gateways import other_provider, pinned_providers
 from k2_verifier_adapter.core.json_text import JsonTextError, dumps_strict, json_object, loads_strict
 from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
-from k2_verifier_adapter.core.requests import Request, build_request, estimate_prompt_tokens, merge_parameters
+from k2_verifier_adapter.core.requests import (
+    Request,
+    build_request,
+    estimate_prompt_tokens,
+    estimate_tokens,
+    merge_parameters,
+)
 from k2_verifier_adapter.core.responses import Response, parse_completion, reported_tokens
 from k2_verifier_adapter.core.run_facts import RunFacts, StoppingRule
 from k2_verifier_adapter.core.secrets import Masker, hide_secrets
@@ -303,7 +309,7 @@ def tokens_of(case: Case, completion: Mapping[str, Any], text: str) -> int:
     """Give the tokens that an answer used; where the vendor does not say, what it must be about."""
     parts = (reported_tokens(completion, name) for name in ("prompt_tokens", "completion_tokens"))
     reported = reported_tokens(completion, "total_tokens") or sum(parts)
-    return reported or round(_estimate(case) + estimate_prompt_tokens(text.encode()))
+    return reported or round(_estimate(case) + estimate_tokens(text.encode()))
 
 
 def _estimate(case: Case) -> float:

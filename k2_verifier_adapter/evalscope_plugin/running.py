@@ -28,6 +28,7 @@ from k2_verifier_adapter.evalscope_plugin.model_clients import client_for
 from k2_verifier_adapter.evalscope_plugin.parameters import PARAMETERS, gate_options
 from k2_verifier_adapter.evalscope_plugin.run_files import begun, check_regular, storage_errors_told
 from k2_verifier_adapter.evalscope_plugin.takeover import require_active
+from k2_verifier_adapter.formats.rows import only_subset
 from k2_verifier_adapter.formats.runs import RunPaths
 from k2_verifier_adapter.version import BENCHMARK
 
@@ -155,6 +156,10 @@ def settings_of(
         raise UsageError(
             f"datasets is {chosen['datasets']!r}, expected [{benchmark!r}]; for others use `evalscope eval`"
         )
+    if local := (typed.get("dataset_args") or {}).get(benchmark, {}).get("local_path"):
+        own = chosen["dataset_args"][benchmark]
+        if not own.get("subset_list") and (subset := only_subset(local)) is not None:
+            chosen["dataset_args"] = {**chosen["dataset_args"], benchmark: {**own, "subset_list": [subset]}}
     if "generation_config" in chosen:
         chosen["generation_config"] = planning.explicit_defaults(chosen["generation_config"])
     if parameters:

@@ -9,6 +9,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from io import BufferedReader, FileIO
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -20,6 +21,9 @@ SUFFIXES = (*LINES_SUFFIXES, ".parquet")
 """What the files of rows and of results end with."""
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+
+_GZIP = b"\x1f\x8b"
+"""How gzip begins, whatever the file is called."""
 
 _READ_BYTES = 1 << 18
 """What is read at a time: many lines, which are some kilobytes long."""
@@ -113,9 +117,10 @@ def open_lines(
 def _open(path: Path, member: str | None, opened: ExitStack) -> IO[bytes] | gzip.GzipFile:
     if path.name.endswith(ARCHIVE_SUFFIXES):
         return _open_member(path, member, opened)
-    if path.name.endswith(".gz"):
-        return opened.enter_context(gzip.open(path))
-    return opened.enter_context(path.open("rb", buffering=_READ_BYTES))
+    file = opened.enter_context(BufferedReader(FileIO(path), _READ_BYTES))
+    if path.name.endswith(".gz") or file.peek(len(_GZIP)).startswith(_GZIP):
+        return opened.enter_context(gzip.open(file))
+    return file
 
 
 def _open_member(path: Path, member: str | None, opened: ExitStack) -> IO[bytes] | gzip.GzipFile:

@@ -16,10 +16,10 @@ from typing import Any
 from k2_verifier_adapter.core.cases import Case, RowError, decode_row
 from k2_verifier_adapter.core.dataset_findings import BadRow, Place
 from k2_verifier_adapter.core.history import HistoryOptions
-from k2_verifier_adapter.core.presets import Standard
+from k2_verifier_adapter.core.presets import PRESETS, Standard
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.data import bundled_rows_path
-from k2_verifier_adapter.errors import BadRowsError, DataError
+from k2_verifier_adapter.errors import BadRowsError, DataError, UsageError
 from k2_verifier_adapter.formats.files import check_kept, check_name, read_small
 from k2_verifier_adapter.formats.lines import SUFFIXES, json_objects, open_lines, read_parquet, stem_of
 
@@ -70,14 +70,18 @@ def find_file(path: str | Path, subset: str) -> Path:
         return bundled_rows_path()
     path = Path(path).expanduser()
     if path.is_file():
-        if not path.name.endswith(SUFFIXES):
-            raise DataError(f"{path}: unknown file type {path.suffix!r}, expected .jsonl or .parquet")
+        if not path.name.endswith((*SUFFIXES, ".json", ".gz")):
+            raise DataError(
+                f"{path}: unknown file type {path.suffix!r}, expected .jsonl, .jsonl.gz or .parquet"
+            )
         return path
     if not path.is_dir():
         raise DataError(
             f"{path}: no such file or directory; give local_path a .jsonl or .parquet file, a "
             f"directory, or {BUNDLED!r} for the bundled synthetic rows"
         )
+    if not subset and (subset := only_subset(path) or "") == "":
+        raise UsageError(f"{path}: holds several subsets, {', '.join(find_subsets(path))}; name one of them")
     check_name("subset", subset)
     named = _named(path, subset)
     for candidate in named:
@@ -95,6 +99,15 @@ def find_file(path: str | Path, subset: str) -> Path:
     listed = ", ".join(there[:10]) or "no .jsonl or .parquet file"
     expected = " or ".join(candidate.name for candidate in named)
     raise DataError(f"{path}: no rows of subset {subset!r}; expected {expected}, found {listed}")
+
+
+def only_subset(path: str | Path) -> str | None:
+    """Name the subset that rows are of, where a directory holds one, or a file is called as a known one."""
+    if str(path) == BUNDLED or not Path(path).expanduser().exists():
+        return None
+    found = find_subsets(path)
+    is_told = Path(path).expanduser().is_dir() or found[0] in PRESETS
+    return found[0] if len(found) == 1 and is_told else None
 
 
 def find_subsets(path: str | Path) -> list[str]:

@@ -27,6 +27,7 @@ from k2_verifier_adapter.formats.lines import (
     open_lines,
     read_parquet,
 )
+from k2_verifier_adapter.version import BENCHMARK
 
 NOTE_KEY = "k2_verifier"
 """Key of the note in a line of `results.jsonl`."""
@@ -210,6 +211,8 @@ def find_result_files(paths: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
+        if (path / BENCHMARK).is_dir():
+            raise DataError(f"{path}: is a run directory; see 'k2-verifier report {path}'")
         if not path.is_dir():
             if not path.exists():
                 raise DataError(f"{path}: no such file or directory")
@@ -263,6 +266,8 @@ def read_results(
         if isinstance(value, ValueError):
             yield BadLine(number, str(value))
             continue
+        if number == 1:
+            _refuse_prompts(value, source)
         result = _result(number, value)
         if is_redacted(result.note):
             raise DataError(
@@ -270,6 +275,18 @@ def read_results(
                 "is nothing to judge; export the run without --redact, or share its report"
             )
         yield result
+
+
+def _refuse_prompts(first: Mapping[str, Any], source: str) -> None:
+    """Say what a file is whose first line is a prompt, and not a result."""
+    if "messages" not in first or {"request", "response", "status"} & first.keys():
+        return
+    if "should_call_tool" in first or "official_finish_reason" in first:
+        raise DataError(f"{source}: holds rows, which are no results; hold results against them by --rows")
+    raise DataError(
+        f"{source}: holds samples, the requests alone; give the results.jsonl of what was answered, as "
+        "upstream's tool and 'k2-verifier export' write it"
+    )
 
 
 def data_index_of(value: Mapping[str, Any]) -> int | None:

@@ -150,6 +150,7 @@ def assert_told_as_interrupted(child, run):
     count = answered(run)
     missing = len(ROWS) - count
     assert f"Requests: {len(ROWS)} total, {count} completed, 0 failed, {missing} missing" in child.stdout
+    assert list(run.glob("reports/*/k2_verifier/*.html"))
     complete = stored(run).facts.complete
     assert ("The run was interrupted" in child.stdout) is not complete
     assert ("INCOMPLETE" in child.stdout) is (missing > 0)

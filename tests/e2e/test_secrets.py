@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import logging
@@ -35,6 +36,7 @@ from support.runs import (
 )
 
 from k2_verifier_adapter.errors import CacheMismatchError, EndpointError, UsageError
+from k2_verifier_adapter.evalscope_plugin import running
 from k2_verifier_adapter.evalscope_plugin.running import estimate_eval, run_eval
 from k2_verifier_adapter.offline.stored import summary_of
 
@@ -279,8 +281,9 @@ def test_a_dry_run_shows_no_secret(place, logged, capfd):
     assert leaks(place, text, *capfd.readouterr()) == []
 
 
-def test_what_a_dry_run_would_send_is_told_without_secrets(place, logged, capfd):
+def test_what_a_dry_run_would_send_is_told_without_secrets(place, logged, capfd, monkeypatch):
     """`k2-verifier eval --dry-run` builds the model and the requests, and shows no secret of either."""
+    monkeypatch.setattr(running, "quiet", contextlib.nullcontext)
     (estimate,) = estimate_eval([], _task(place / "run"))
     assert estimate.parameters["user_token"] == "***"
     assert any("rows from bundled" in line for line in logged)

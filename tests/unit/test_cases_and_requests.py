@@ -20,11 +20,13 @@ from k2_verifier_adapter.core.requests import (
     build_request,
     differing_parameters,
     estimate_prompt_tokens,
+    estimate_tokens,
     merge_parameters,
     official_parameters,
     token_limit_of,
     upstream_hash,
 )
+from k2_verifier_adapter.formats.rows import BUNDLED, load_cases
 
 KEEP = HistoryOptions(MalformedHistory.KEEP)
 IDS = HistoryOptions(normalize_tool_call_ids=True)
@@ -537,13 +539,23 @@ def test_the_token_limit(parameters: dict[str, Any] | None, limit: int | None) -
     assert token_limit_of(parameters) == limit
 
 
-def test_prompt_tokens_are_estimated_by_characters() -> None:
-    """2.5 ASCII characters make a token, or 1.1 others, raw or escaped; parts add up."""
-    assert estimate_prompt_tokens() == estimate_prompt_tokens(None) == 0
-    assert estimate_prompt_tokens(None, b"x" * 25) == pytest.approx(10)
-    assert estimate_prompt_tokens("一".encode() * 11) == pytest.approx(10)
-    assert estimate_prompt_tokens(rb"\u4e2d" * 11, b"x" * 25) == pytest.approx(20)
-    assert estimate_prompt_tokens(rb"\u4e2d" + "好xxxxx".encode()) == pytest.approx(2 / 1.1 + 2)
+def test_tokens_are_estimated_by_characters() -> None:
+    """4 ASCII characters make a token, or 2.25 others, raw or escaped; parts add up, and tools have a frame."""
+    assert estimate_tokens() == estimate_tokens(None) == 0
+    assert estimate_tokens(None, b"x" * 40) == pytest.approx(10)
+    assert estimate_tokens("一".encode() * 9) == pytest.approx(4)
+    assert estimate_tokens(rb"\u4e2d" * 9, b"x" * 40) == pytest.approx(14)
+    assert estimate_tokens(rb"\u4e2d" + "好xxxx".encode()) == pytest.approx(2 / 2.25 + 1)
+    assert estimate_prompt_tokens(b"x" * 40, b"x" * 4) == pytest.approx(10 + 1 + 95)
+    assert estimate_prompt_tokens(b"x" * 40, None) == pytest.approx(10)
+
+
+def test_the_bundled_rows_cost_what_is_estimated() -> None:
+    """The estimate of the bundled rows is within a tenth of what the simulated vendor counts for them."""
+    cases = load_cases(BUNDLED, "k2_thinking", HistoryOptions()).cases
+    counted = sum((len(case.messages_json) + len(case.tools_json or b"")) // 4 + 1 for case in cases)
+    estimated = sum(estimate_prompt_tokens(case.messages_json, case.tools_json) for case in cases)
+    assert estimated == pytest.approx(counted, rel=0.1)
 
 
 def test_a_request_is_one_body() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -55,6 +56,12 @@ def run(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("path", list(paths()), ids=" ".join)
 class TestHelp:
     """`--help` of every command."""
+
+    def test_it_names_no_file_of_the_repository(self, path: tuple[str, ...]) -> None:
+        """Whoever has the wheel alone can type every example."""
+        words = re.split(r"[\s'=]+", invoke(*path, "--help").stdout)
+        tracked = {file.name for file in ROOT.iterdir() if not file.name.startswith(".")}
+        assert not [word for word in words if "/" in word and word.partition("/")[0] in tracked - {"outputs"}]
 
     def test_it_fits_80_columns(self, path: tuple[str, ...]) -> None:
         """No line of any help is wider than a terminal."""
@@ -315,6 +322,35 @@ def test_what_is_no_finite_number_is_no_number(flags: tuple[str, ...], value: st
     assert value in refused.stderr
 
 
+class TestEndings:
+    """A file's ending tells the format, where none is given."""
+
+    @pytest.mark.parametrize(
+        ("name", "begins"),
+        [
+            ("x.html", "<!DOCTYPE html>"),
+            ("x.HTM", "<!DOCTYPE html>"),
+            ("x.json", "{"),
+            ("x.md", "## K2"),
+            ("x.junit.xml", "<?xml"),
+            ("x.txt", "K2 vendor verification"),
+            ("x", "K2 vendor verification"),
+        ],
+    )
+    def test_the_ending_tells(self, run: Path, tmp_path: Path, name: str, begins: str) -> None:
+        """HTML goes into `.html`; text into what has no known ending."""
+        assert invoke("report", run, "--output", tmp_path / name).exit_code in (0, 3)
+        assert (tmp_path / name).read_text().startswith(begins)
+
+    def test_what_is_given_counts(self, run: Path, tmp_path: Path) -> None:
+        """A format that is given stands above the ending; one that a command lacks is refused."""
+        invoke("report", run, "--output", tmp_path / "x.html", "--format", "json")
+        assert json.loads((tmp_path / "x.html").read_text())
+        refused = invoke("compare", run, run, "--output", tmp_path / "x.xml")
+        assert refused.exit_code == 2
+        assert "there is no junit here" in refused.stderr
+
+
 @posix
 class TestStreams:
     """Interrupts and closed streams, in the real command."""
@@ -337,9 +373,11 @@ class TestStreams:
     def test_the_first_interrupt_counts(
         self, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
     ) -> None:
-        """The second to the fourth find the run ending already; the fifth ends the process with code 3."""
+        """Others find the run ending already; the fifth ends a process that does not come to its end."""
         ended: list[int] = []
+        clock = [100.0]
         monkeypatch.setattr(os, "_exit", ended.append)
+        monkeypatch.setattr(evaluate.time, "monotonic", lambda: clock[0])
         handlers = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
         try:
             with evaluate.patient_interrupts():
@@ -348,16 +386,18 @@ class TestStreams:
             with evaluate.patient_interrupts():
                 with pytest.raises(KeyboardInterrupt):
                     signal.raise_signal(number)
+                for _ in range(9):
+                    signal.raise_signal(number)
+                    signal.raise_signal(signal.SIGINT)
+                assert ended == []
+                clock[0] += 10
                 signal.raise_signal(number)
-            # The process may take a while to end, and is told again meanwhile.
-            signal.raise_signal(signal.SIGINT)
-            signal.raise_signal(number)
-            assert ended == []
-            signal.raise_signal(number)
+                assert ended == [3]
+            # Up to the end of the process: the interpreter's own would kill.
+            assert {signal.getsignal(kind) for kind in handlers} == {signal.SIG_IGN}
         finally:
             for kind, handler in handlers.items():
                 signal.signal(kind, handler)
-        assert ended == [3]
 
     @pytest.mark.parametrize("form", ["text", "html"])
     def test_a_closed_pipe_is_quiet(self, run: Path, form: str) -> None:

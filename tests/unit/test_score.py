@@ -1,4 +1,5 @@
 import gc
+import gzip
 import json
 import os
 import tracemalloc
@@ -664,6 +665,46 @@ class TestCommand:
         to_file = tmp_path / "report.json"
         invoke("score", results, "--baseline", official, "--format", "json", "--output", to_file)
         assert to_file.read_text() == result.stdout
+
+    def test_gzip_by_any_name(self, files, tmp_path):
+        """What is gzipped is read, whatever the file is called."""
+        results, official = files
+        (tmp_path / "log").write_bytes(gzip.compress(Path(results).read_bytes()))
+        (tmp_path / "official.gz").write_bytes(gzip.compress(Path(official).read_bytes()))
+        result = invoke("score", tmp_path / "log", "--baseline", tmp_path / "official.gz", "--format", "json")
+        assert json.loads(result.stdout)["requests"]["completed"] == 40
+
+    def test_a_directory_of_one_subset_names_it(self, files, tmp_path):
+        """Rows of one subset need no --subset; of several, one has to be named."""
+        results, _ = files
+        rows = [make_row(f"question {number}", call=number % 2 == 1) for number in range(1, 41)]
+        write_lines(tmp_path / "rows" / "k2_0905_test.jsonl", rows)
+        result = invoke("score", results, "--rows", tmp_path / "rows", "--format", "json")
+        assert json.loads(result.stdout)["subset"] == "k2_0905"
+        write_lines(tmp_path / "rows" / "other.jsonl", rows)
+        refused = invoke("score", results, "--rows", tmp_path / "rows")
+        assert (refused.exit_code, "holds several subsets, k2_0905, other" in refused.stderr) == (2, True)
+
+    @pytest.mark.parametrize(
+        ("first", "said"),
+        [
+            ({"messages": [], "tools": []}, "holds samples, the requests alone"),
+            (make_row(), "holds rows, which are no results"),
+        ],
+    )
+    def test_what_is_no_results_file_is_named(self, files, tmp_path, first, said):
+        """Samples and rows are told apart from results, as a log and as a baseline."""
+        results, official = files
+        other = write_lines(tmp_path / "other.jsonl", [first])
+        for log, baseline in ((other, official), (results, other)):
+            refused = invoke("score", log, "--baseline", baseline)
+            assert (refused.exit_code, said in refused.stderr) == (2, True)
+
+    def test_a_run_directory_is_named(self, files, tmp_path):
+        """A run is for `report`."""
+        (tmp_path / "run" / "k2_verifier").mkdir(parents=True)
+        refused = invoke("score", tmp_path / "run", "--baseline", files[1])
+        assert "is a run directory; see 'k2-verifier report" in refused.stderr
 
     def test_text(self, files, tmp_path):
         """Text goes to standard output, or to a file."""
