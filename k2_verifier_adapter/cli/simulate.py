@@ -43,7 +43,7 @@ PROFILE_HELP = (
     show_default=True,
     help="The rows to answer: a .jsonl or .parquet file, a directory, or 'bundled'.",
 )
-@click.option("--subset", default="", help="The subset, if --rows is a directory of several.")
+@click.option("--subset", help="The subset, if --rows is a directory of several.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Chooses the requests that go wrong.")
 @click.option(
     "--fault",
@@ -60,7 +60,7 @@ def simulate(
     profile_name: str,
     port: int,
     rows: str,
-    subset: str,
+    subset: str | None,
     seed: int,
     faults: tuple[str, ...],
 ) -> None:
@@ -90,7 +90,7 @@ def simulate(
         vendor: SimulatedVendor = FaithfulVendor(model, named, model=MODEL, strict_model=True)
     else:
         profile = profile_of(profile_name, faults)
-        described, listed = profile.description, vendor_rows(rows, subset)
+        described, listed = profile.description, vendor_rows(rows, subset or "")
         vendor = SimulatedVendor(
             listed, profile, seed=seed, model=MODEL, strict_model=True, by_rules=model_profiles()["k2"]
         )

@@ -225,7 +225,7 @@ def test_a_dry_run_says_what_a_verdict_will_probably_cost(tmp_path):
     assert numbers[3] < 300
     assert all(70 < int(cells[5]) < 85 for cells in found[:2])
     assert [cells[5] for cells in found[2:]] == ["0", "0"]
-    assert found[0][4] == "0.08 + 5.00 for every 1,000 completion tokens of an answer"
+    assert found[0][4] == "0.17 + 5.00 for every 1,000 completion tokens of an answer"
 
 
 def test_stored_answers_tell_how_long_answers_are(tmp_path):
