@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from k2_verifier_adapter.cli.evaluate import INTERRUPTED, patient_interrupts, say_estimate, with_api_key
+from k2_verifier_adapter.cli.evaluate import (
+    INTERRUPTED,
+    patient_interrupts,
+    report_probes,
+    say_estimate,
+    with_api_key,
+)
 from k2_verifier_adapter.cli.flags import conformance_flags
-from k2_verifier_adapter.cli.output import deliver, say
 from k2_verifier_adapter.data import BUNDLED_SUITES
 from k2_verifier_adapter.errors import DataError, RunInterruptedError
 from k2_verifier_adapter.version import CONFORMANCE
@@ -103,25 +108,14 @@ def conform(
             click.echo(f"k2-verifier: {error}", err=True)
             with contextlib.suppress(DataError):
                 # Nothing to report if not even the probes were loaded.
-                _report(read_conformance(Path(error.run)))
+                report_probes(read_conformance(Path(error.run)))
             ctx.exit(INTERRUPTED)
         found = read_conformance(run)
-        code = _report(found)
+        code = report_probes(found)
         click.echo(f"k2-verifier: run directory {run}", err=True)
         if record is not None:
             _record(found, record)
         ctx.exit(code)
-
-
-def _report(found: Conformance) -> int:
-    """Print what was found; give the exit code."""
-    from k2_verifier_adapter.core.conformance.results import decide
-    from k2_verifier_adapter.reports.formats import ConformanceReport
-
-    deliver(ConformanceReport(found), "text", None)
-    decision = decide(found)
-    say(decision)
-    return decision.code
 
 
 def _record(found: Conformance, path: Path) -> None:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from k2_verifier_adapter.cli.flags import Finite, baseline_flags, gate_flags, parameter_flags, request_flags
-from k2_verifier_adapter.cli.output import deliver_run, full_option, page_of
+from k2_verifier_adapter.cli.output import deliver, deliver_run, full_option, page_of, say
 from k2_verifier_adapter.errors import DataError, RunInterruptedError, UsageError
 from k2_verifier_adapter.version import BENCHMARK
 
 if TYPE_CHECKING:
+    from k2_verifier_adapter.core.conformance.results import Conformance
     from k2_verifier_adapter.evalscope_plugin.running import Estimate
     from k2_verifier_adapter.formats.runs import RunPaths
 
@@ -287,6 +288,7 @@ def report_all(run: Path, started: float, again: str, *, full: bool, leave: bool
     """
     from k2_verifier_adapter.core.gate import exit_code, worst
     from k2_verifier_adapter.formats.runs import find_runs, read_run
+    from k2_verifier_adapter.offline.conformance import holds_probes, read_conformance
     from k2_verifier_adapter.offline.failed_cases import failed_cases_of_run
     from k2_verifier_adapter.offline.participants import held_against
     from k2_verifier_adapter.offline.stored import judge_run, summary_of
@@ -311,7 +313,21 @@ def report_all(run: Path, started: float, again: str, *, full: bool, leave: bool
             click.echo()
         deliver_run(report, "text", None, decision, full=full, places=places, page=page)
         codes.append(decision.code)
+    if holds_probes(run):
+        click.echo()
+        codes.append(report_probes(read_conformance(run)))
     return worst(codes)
+
+
+def report_probes(found: Conformance) -> int:
+    """Print what the probes of a run came to; give the exit code."""
+    from k2_verifier_adapter.core.conformance.results import decide
+    from k2_verifier_adapter.reports.formats import ConformanceReport
+
+    deliver(ConformanceReport(found), "text", None)
+    decision = decide(found)
+    say(decision)
+    return decision.code
 
 
 def _written_since(found: list[RunPaths], started: float) -> list[RunPaths]:

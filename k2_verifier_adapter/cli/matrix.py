@@ -19,6 +19,7 @@ from k2_verifier_adapter.cli.evaluate import DRY_RUN, INTERRUPTED, print_estimat
 from k2_verifier_adapter.cli.flags import baseline_flags, gate_flags, parameter_flags, request_flags
 from k2_verifier_adapter.cli.output import deliver, progress_of_many
 from k2_verifier_adapter.cli.verbosity import is_verbose
+from k2_verifier_adapter.data import BUNDLED_SUITES
 from k2_verifier_adapter.reports.formats import FORMATS, MatrixReport
 
 if TYPE_CHECKING:
@@ -50,6 +51,13 @@ _LOOK_EVERY_S = 0.2
     type=click.Path(path_type=Path, dir_okay=False),
     help="A task file, as for eval, of which all vendors share everything but model, URL and key.",
 )
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    metavar="NAME_OR_FILE",
+    help="Also ask this suite of probes, as conform does; may be repeated, 'all' is every bundled one.",
+)
 @request_flags
 @parameter_flags
 @click.option(
@@ -66,6 +74,7 @@ def matrix(
     work_dir: Path,
     only: tuple[str, ...],
     config_file: Path | None,
+    suites: tuple[str, ...],
     evalscope_flags: tuple[str, ...],
     typed: Mapping[str, Any],
     parameters: Mapping[str, Any],
@@ -90,11 +99,13 @@ def matrix(
 
     from k2_verifier_adapter.core.comparison.matrix import matrix_of
     from k2_verifier_adapter.core.gate import worst
-    from k2_verifier_adapter.evalscope_plugin.vendor_runs import VendorRun, shared_settings
+    from k2_verifier_adapter.evalscope_plugin.vendor_runs import VendorRun, shared_settings, with_suites
     from k2_verifier_adapter.formats.files import atomic_write
 
     with contextlib.redirect_stdout(sys.stderr), _quiet_log(ctx):
         shared = shared_settings(evalscope_flags, config, {**parameters, **gate}, typed)
+        if suites:
+            shared = with_suites(shared, BUNDLED_SUITES if "all" in suites else suites)
         runs = [VendorRun(vendor, shared, work_dir) for vendor in vendors]
     if dry_run:
         for run in runs:

@@ -30,7 +30,7 @@ from k2_verifier_adapter.evalscope_plugin.run_files import begun, check_regular,
 from k2_verifier_adapter.evalscope_plugin.takeover import require_active
 from k2_verifier_adapter.formats.rows import only_subset
 from k2_verifier_adapter.formats.runs import RunPaths
-from k2_verifier_adapter.version import BENCHMARK
+from k2_verifier_adapter.version import BENCHMARK, BENCHMARKS
 
 _OTHER_SETTINGS = "Cached evaluation identity does not match"
 """EvalScope 1.14.1 goes on with two digests, which tell nobody what differs."""
@@ -152,9 +152,10 @@ def settings_of(
     chosen = _merged({**(config or {}), **explicit_flags(arguments)}, typed)
     chosen.pop("dry_run", None)  # EvalScope's own only prints the settings; see `estimate_eval`
     chosen.setdefault("datasets", [benchmark])
-    if chosen["datasets"] != [benchmark]:
+    if benchmark not in chosen["datasets"] or set(chosen["datasets"]) - set(BENCHMARKS):
         raise UsageError(
-            f"datasets is {chosen['datasets']!r}, expected [{benchmark!r}]; for others use `evalscope eval`"
+            f"datasets is {chosen['datasets']!r}, expected {benchmark!r}, with or without our other one "
+            f"({' or '.join(BENCHMARKS)}); for others use `evalscope eval`"
         )
     if local := (typed.get("dataset_args") or {}).get(benchmark, {}).get("local_path"):
         own = chosen["dataset_args"][benchmark]

@@ -21,7 +21,7 @@ from k2_verifier_adapter.evalscope_plugin.run_files import begun
 from k2_verifier_adapter.evalscope_plugin.running import Estimate, estimate_eval, settings_of
 from k2_verifier_adapter.formats.files import regular_files
 from k2_verifier_adapter.formats.vendors import OF_A_VENDOR, Vendor
-from k2_verifier_adapter.version import BENCHMARK
+from k2_verifier_adapter.version import BENCHMARK, CONFORMANCE
 
 COMMAND: Sequence[str] = (sys.executable, "-m", "k2_verifier_adapter")
 """`k2-verifier` of this installation."""
@@ -69,12 +69,35 @@ def settings_of_vendor(vendor: Vendor, shared: Mapping[str, Any], run: Path) -> 
         "api_url": vendor.api_url,
         "api_key": vendor.api_key or _NO_KEY,
         "generation_config": generation,
-        "dataset_args": {**every, BENCHMARK: dataset},
+        "dataset_args": {**every, BENCHMARK: dataset, **_probes(vendor, every)},
         "work_dir": str(run),
         "no_timestamp": True,
         **({} if vendor.concurrency is None else {"eval_batch_size": vendor.concurrency}),
         **({"use_cache": str(run)} if begun(run) else {}),
     }
+
+
+def with_suites(shared: Mapping[str, Any], suites: Sequence[str]) -> dict[str, Any]:
+    """Have each run ask suites of probes as well, by their names and files, before its rows."""
+    every = shared.get("dataset_args") or {}
+    of_rows = (every.get(BENCHMARK) or {}).get("extra_params") or {}
+    extra = {name: of_rows[name] for name in ("profile", "gate") if of_rows.get(name)}
+    if extra.get("gate") == "upstream":
+        del extra["gate"]  # it is about rows
+    probes = {"subset_list": list(suites), "extra_params": extra}
+    return {
+        **shared,
+        "datasets": [CONFORMANCE, BENCHMARK],
+        "dataset_args": {**every, CONFORMANCE: probes},
+    }
+
+
+def _probes(vendor: Vendor, every: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a vendor's own pace to the probes as well, if they are asked."""
+    if CONFORMANCE not in every:
+        return {}
+    own = every[CONFORMANCE]
+    return {CONFORMANCE: {**own, "extra_params": {**own["extra_params"], **vendor.limits}}}
 
 
 class VendorRun:
@@ -98,6 +121,8 @@ class VendorRun:
                 pass
         try:
             found = estimate_eval([], self._settings, prices=vendor.prices)
+            if CONFORMANCE in self._settings["datasets"]:
+                estimate_eval([], self._settings, benchmark=CONFORMANCE)
         except UsageError as error:
             raise UsageError(f"{vendor.where}: {error}") from None
         if len(found) != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.errors import K2VerifierError, UsageError
 from k2_verifier_adapter.formats.runs import RunPaths, StoredRun, find_runs, read_run
 from k2_verifier_adapter.formats.vendors import Vendor
+from k2_verifier_adapter.offline.conformance import holds_probes, read_conformance
 from k2_verifier_adapter.offline.official import LoggedCase, OfficialAnswers
 from k2_verifier_adapter.offline.scoring import Log, score_log
 from k2_verifier_adapter.offline.stored import judge_run, summary_of
@@ -63,7 +65,11 @@ def result_of_vendor(vendor: Vendor, paths: RunPaths, code: int, error: str | No
     else:
         participant = replace(_participant(run, items, summary), label=vendor.name, prices=vendor.prices)
         reason = reason or decided
-    return VendorResult(vendor.name, str(paths.run), code, reason, participant)
+    conformance = None
+    if holds_probes(paths.run):
+        with suppress(K2VerifierError):
+            conformance = read_conformance(paths.run)
+    return VendorResult(vendor.name, str(paths.run), code, reason, participant, conformance)
 
 
 def _participant(run: StoredRun, items: Iterable[Item], summary: Summary) -> Participant:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from k2_verifier_adapter.core.comparison.matrix import Matrix, VendorResult
@@ -45,6 +46,7 @@ def matrix_document(matrix: Matrix) -> doc.Document:
         sections=(
             _vendors(matrix),
             *((_checks(matrix),) if any(item.answered for item in matrix.vendors) else ()),
+            *_probes(matrix),
             *(section for section in sections if section.name == _FIRST),
             *((cost_section(costs),) if costs else ()),
             *(section for section in sections if section.name not in {*_REPLACED, _FIRST}),
@@ -100,6 +102,30 @@ def _checks(matrix: Matrix) -> Section:
     return Section("checks", title, (Table(title, columns, tuple(rows)), doc.Notes(notes)), link="Checks")
 
 
+def _probes(matrix: Matrix) -> Iterator[Section]:
+    """Give the probes passed at the first try of those asked, by suite and vendor."""
+    asked = [(item.name, item.conformance) for item in matrix.vendors if item.conformance is not None]
+    if not asked:
+        return
+    names = list(dict.fromkeys(suite.name for _, found in asked for suite in found.suites))
+    columns = (Column("suite", Kind.IDENTIFIER), *(Column(wording.name(name)) for name, _ in asked))
+    rows: list[tuple[doc.Cell, ...]] = []
+    for name in names:
+        cells: list[doc.Cell] = []
+        for _, found in asked:
+            suite = next((one for one in found.suites if one.name == name), None)
+            share = None if suite is None else suite.share()
+            cells.append(
+                "-"
+                if suite is None or share is None
+                else Value(f"{share.passed}/{share.total}", suite.status)
+            )
+        rows.append((wording.name(name), *cells))
+    title = "Conformance"
+    notes = ("probes passed at the first try, of those asked, plain and streamed",)
+    yield Section("probes", title, (Table(title, columns, tuple(rows)), doc.Notes(notes)), link=title)
+
+
 def _checked(check: Check, verdict: Verdict) -> Value:
     value = wording.checked_value(check)
     if verdict.status is Status.NONE or not check.applied:
@@ -137,4 +163,13 @@ def _vendor(vendor: VendorResult, run: str | None) -> dict[str, Any]:
         found["metrics"] = {metric.name: metric_as_json(metric) for metric in summary.metrics}
         found["verdict"] = verdict_as_json(summary.verdict)
         found |= cost_as_json(vendor.participant)
+    if vendor.conformance is not None:
+        found["conformance"] = {
+            suite.name: {
+                "status": suite.status.value,
+                "passed": suite.share().passed,
+                "total": suite.share().total,
+            }
+            for suite in vendor.conformance.suites
+        }
     return found

@@ -20,8 +20,9 @@ from support.forks import ForkServer, installed
 from support.resumed import report
 from support.runs import EVALSCOPES_WARNINGS, MODEL, bundled_rows, evaluate, judged, without_proxy, write_rows
 
+from k2_verifier_adapter.core.model_profiles import model_profiles
 from k2_verifier_adapter.evalscope_plugin import vendor_runs
-from k2_verifier_adapter.simulator import PROFILES, SimulatedVendor, profile_with
+from k2_verifier_adapter.simulator import PROFILES, FaithfulVendor, SimulatedVendor, profile_with
 
 pytestmark = EVALSCOPES_WARNINGS
 
@@ -196,6 +197,27 @@ def test_each_vendor_is_sent_its_own(together):
     for key in KEYS.values():
         assert key.encode() not in left
         assert key not in result.output
+
+
+def test_suites_of_probes_are_asked_too(bench, tmp_path):
+    """With `--suite` each vendor is asked for its contract before its rows; the page has a table of it."""
+    k2, rows, run = model_profiles()["k2"], write_rows(tmp_path / "rows.jsonl", ROWS[:4]), tmp_path / "run"
+    good = SimulatedVendor(ROWS[:4], PROFILES["official"], by_rules=k2)
+    bad = FaithfulVendor(k2, ["stream_without_done"])
+    with good.running() as one, bad.running() as two, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vendor_runs, "COMMAND", (bench.command,))
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        urls = {"good": one.url, "bad": two.url}
+        listed = [{"name": name, "model": "kimi-k2", "api_url": url} for name, url in urls.items()]
+        file = tmp_path / "vendors.json"
+        file.write_text(json.dumps(listed))
+        result = invoke("matrix", file, "--work-dir", run, "--rows", rows, "--suite", "stream")
+    assert result.exit_code == 0, result.output
+    vendors = {vendor["name"]: vendor for vendor in json.loads((run / "matrix.json").read_text())["vendors"]}
+    assert vendors["good"]["conformance"] == {"stream": {"status": "pass", "passed": 13, "total": 13}}
+    assert vendors["bad"]["conformance"]["stream"]["status"] == "fail"
+    assert vendors["good"]["requests"]["completed"] == 4
+    assert "13/13" in result.stdout.partition("Conformance")[2]
 
 
 def start(bench, folder):

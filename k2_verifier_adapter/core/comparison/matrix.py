@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from k2_verifier_adapter.core.comparison.compare import Comparison, Participant, compare, letter
+from k2_verifier_adapter.core.conformance.results import Conformance
 from k2_verifier_adapter.errors import DataError
 
 
@@ -19,6 +20,7 @@ class VendorResult:
         code: Exit code of its run, by its gate.
         reason: Why, in a line; None where there is nothing to say.
         participant: Its run; None if nothing is stored that could be reported on.
+        conformance: Its probes; None if none were asked, or nothing is stored of them.
     """
 
     name: str
@@ -26,6 +28,7 @@ class VendorResult:
     code: int
     reason: str | None
     participant: Participant | None
+    conformance: Conformance | None = None
 
     @property
     def answered(self) -> bool:
