@@ -276,7 +276,11 @@ def section(heading: str) -> list[Line]:
 
 def documented(heading: str) -> dict[str, list[str]]:
     """Give the rows of a command by flag, those of the shared tables that it links included."""
-    shared = {f"#{name.lower()}-flags": f"{name} flags" for name in ("Request", "Run", "Gate", "Baseline")}
+    shared = {
+        f"#{text.lower().replace(' ', '-')}": text
+        for _, _, text in headings(PROSE)
+        if text.endswith(" flags")
+    }
     tables = [shared[target] for _, target in links(section(heading)) if target in shared]
     rows = {row[0].strip("`"): row for name in [heading, *tables] for row in table_under(PROSE, name)}
     assert len(rows) == sum(len(table_under(PROSE, name)) for name in [heading, *tables])
