@@ -347,6 +347,7 @@ def test_hostile_archives_are_refused(packed, tmp_path):
     """Paths outside, duplicate and further names, bombs, missing files: a clear line, and nothing is written."""
     members = unzipped(packed)
     manifest = json.loads(members[0][1])
+    other = [(name, content[::-1] if name == RESULTS else content) for name, content in members]
     huge = json.dumps(
         {**manifest, "files": {name: {"bytes": 1 << 40, "sha256": ""} for name in NAMES}}
     ).encode()
@@ -362,6 +363,7 @@ def test_hostile_archives_are_refused(packed, tmp_path):
             (zipped(members[0], ("../evil", b"x"), *members[1:]), "run.json was changed"),
             (zipped(*members, ("../evil", b"x")), "its directory"),
             (zipped(*members, members[1]), "its directory"),
+            (zipped(*other), "results.jsonl.gz was changed: its SHA-256 is"),
             (zipped(*members[:2], *members[1:]), "cases.jsonl.gz was changed"),
             (zipped(*members, compression=zipfile.ZIP_DEFLATED), "manifest.json was changed"),
             (zipped(*members[1:]), "does not begin with manifest.json ('run.json'"),
