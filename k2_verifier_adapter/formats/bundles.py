@@ -112,6 +112,8 @@ def unpack_bundle(path: Path, folder: Path, names: Sequence[str]) -> tuple[dict[
     Raises:
         DataError: If anything in it is not as `pack_bundle` writes just these files.
     """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no regular file")
     try:
         with path.open("rb") as archive:
             reader = _Reader(archive, path)
