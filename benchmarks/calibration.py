@@ -1,6 +1,6 @@
 """Do the intervals hold their rate, and what is a verdict worth at which number of cases? By simulation.
 
-    python benchmarks/calibration.py                        everything, a quarter of an hour on one core
+    python benchmarks/calibration.py                        everything, half an hour on one core
     python benchmarks/calibration.py --short                the same tables from few draws, two minutes
     python benchmarks/calibration.py --only intervals rules these parts only
     python benchmarks/calibration.py --output result.json   every cell as JSON, the tables on standard output
@@ -30,6 +30,7 @@
     peeking       what happens without a design
     forecasts     how often a forecast comes true
     history       how often a vendor that never changes is said to have changed, and how soon a change is seen
+    history_of_reports the same by the sums of reports
 
 The tables of docs/statistics.md are its last output. Everything is drawn with a fixed seed; the vectorised
 formulas are held against those of the package before anything else.
@@ -90,7 +91,7 @@ OVER_CASES = {
         "luck",
     ),
     **_parts(calibration_sequential, "sequential", "peeking", "forecasts"),
-    **_parts(calibration_history, "history"),
+    **_parts(calibration_history, "history", "history_of_reports"),
 }
 PARTS: Mapping[str, Part] = {
     "intervals": (intervals, intervals_tables),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
+from candidates import Array
 from sampling import Draws
 from tables import error_of, percent, table
 from vendors import FAITHFUL, SUBSETS, Kind, tempered
@@ -27,6 +29,9 @@ PATIENCE = 40
 MOST_ANSWERS = 40_000_000
 """Answers drawn for one cell: fewer histories of many rows."""
 
+ENOUGH = 0.1
+"""Share of the histories in which a change must be seen for its place to be told of."""
+
 KINDS = (
     Kind("drops 5 % of its calls", lambda p: 0.95 * p),
     Kind("drops 10 % of its calls", lambda p: 0.9 * p),
@@ -39,6 +44,15 @@ KINDS = (
 
 def history(draws: Draws) -> Cells:
     """Follow vendors night by night over the same rows: ones that stay, and ones that change."""
+    return _followed(draws, by_case=True)
+
+
+def history_of_reports(draws: Draws) -> Cells:
+    """Follow the same by the sums that their reports hold."""
+    return _followed(draws, by_case=False)
+
+
+def _followed(draws: Draws, *, by_case: bool) -> Cells:
     found = []
     for rows, kind in product(ROWS, (FAITHFUL, *KINDS)):
         steady = kind is FAITHFUL
@@ -54,7 +68,7 @@ def history(draws: Draws) -> Cells:
         }
         seen, named, held = [], [], []
         for _ in range(repetitions):
-            changes = _changes(draws.rng, rows, kind, nights)
+            changes = _changes(draws.rng, rows, kind, nights, by_case=by_case)
             too_early = [item for item in changes if steady or item.seen_at < CHANGED]
             cell["alarms"] += len(too_early)
             cell["false"] += bool(too_early)
@@ -69,15 +83,17 @@ def history(draws: Draws) -> Cells:
             "seen": len(seen) / repetitions,
             "median": int(after[len(after) // 2]),
             "most": int(after[min(len(after) - 1, 9 * len(after) // 10)]),
-            "exact": float(np.mean(np.array(named) == 0)) if named else None,
-            "held": float(np.mean(held)) if held else None,
-            "near": float(np.mean(np.array(named) <= 1)) if named else None,
+            "exact": float(np.mean(np.array(named) == 0)) if named else 0.0,
+            "held": float(np.mean(held)) if held else 0.0,
+            "near": float(np.mean(np.array(named) <= 1)) if named else 0.0,
         }
         found.append(cell)
     return found
 
 
-def _changes(rng: np.random.Generator, rows: int, kind: Kind, nights: int) -> list[ChangePoint]:
+def _changes(
+    rng: np.random.Generator, rows: int, kind: Kind, nights: int, *, by_case: bool
+) -> list[ChangePoint]:
     """Draw one history, and look for changes of everything that a history looks at."""
     p = rng.choice(CASES, rows)
     official = rng.random(rows) < p
@@ -87,12 +103,25 @@ def _changes(rng: np.random.Generator, rows: int, kind: Kind, nights: int) -> li
     valid = calls & (rng.random((nights, rows)) < accuracy)
     asked = np.ones((nights, rows))
     measures = {
-        Measure.CALLS: (calls, asked),
-        Measure.AGREEMENT: (calls == official, asked),
-        Measure.VALIDITY: (valid, calls),
+        Measure.CALLS: ((calls, asked), official),
+        Measure.AGREEMENT: ((calls == official, asked), official),
+        # A report does not tell which of the valid calls the official API makes as well.
+        Measure.VALIDITY: ((valid, calls), np.ones(rows, dtype=bool)),
     }
-    found = (changes_of(np.array(counts, dtype=float), ERROR / len(Measure)) for counts in measures.values())
+    found = (
+        changes_of(np.array(counts if by_case else _summed(counts, apart), dtype=float), ERROR / len(Measure))
+        for counts, apart in measures.values()
+    )
     return [change for changes in found for change in changes]
+
+
+def _summed(counts: Sequence[Array], official: Array) -> list[Array]:
+    """Add up what a night made of the cases in which the official API calls, and of the others."""
+    return [np.stack((each[:, official].sum(1), each[:, ~official].sum(1)), axis=1) for each in counts]
+
+
+def history_of_reports_tables(found: Cells) -> list[str]:
+    return ["By the sums of reports:", "", *history_tables(found)]
 
 
 def history_tables(found: Cells) -> list[str]:
@@ -135,6 +164,6 @@ def _nights(cell: dict[str, Any]) -> str:
 
 
 def _named(cell: dict[str, Any]) -> str:
-    if cell["exact"] is None:
+    if cell["seen"] < ENOUGH:
         return "–"
     return f"{percent(cell['exact'], 0)} ({percent(cell['near'], 0)}; {percent(cell['held'], 0)})"
