@@ -108,12 +108,6 @@ class ProbeCase:
         """How reports call it."""
         return f"{self.probe.id} [{self.mode.value}]"
 
-    @property
-    def expects_call(self) -> bool | None:
-        """Whether the answer should call; None if either will do."""
-        some = self.probe.expect.get("calls", {}).get("some")
-        return some if isinstance(some, bool) else None
-
 
 def cases_of(
     probes: Iterable[Probe], profile: ModelProfile, modes: Iterable[Mode], *, first: int = 0

@@ -171,22 +171,6 @@ def interval_at(value: float, n: float, method: str) -> Interval:
     return at_level(value, Interval(0.0, 1.0, method, n), Z)
 
 
-def size_to_clear(value: float, threshold: float, method: str) -> float | None:
-    """Compute the effective sample size from which an interval leaves a threshold to one side.
-
-    At that size one bound reaches the threshold; the value is taken to stay what it is. None if the two are
-    equal: no number of answers tells them apart.
-    """
-    if value == threshold:
-        return None
-    if not method.startswith(F1_LOGIT):
-        return Z * Z * threshold * (1 - threshold) / (value - threshold) ** 2
-    s, t = _jaccard_of_f1(value), _jaccard_of_f1(threshold)
-    if s in (0.0, 1.0):
-        return log((1 - CONFIDENCE) / 2) / log(t if s == 1 else 1 - t) if 0 < t < 1 else 0.0
-    return (Z / (_logit(s) - _logit(t))) ** 2 / (s * (1 - s))
-
-
 def _check(successes: float, n: float) -> None:
     if not 0 <= successes <= n:
         raise ValueError(f"successes={successes!r} must lie between 0 and n={n!r}")
