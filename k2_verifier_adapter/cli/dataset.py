@@ -55,7 +55,7 @@ def dataset() -> None:
     "--threshold",
     type=SHARE,
     metavar="X",
-    help="Threshold of trigger_similarity, instead of the lowest self-agreement less 0.03.",
+    help="Threshold of trigger_similarity, instead of the mean self-agreement less 0.03.",
 )
 @click.pass_context
 def build(
