@@ -211,6 +211,8 @@ class Section:
     blocks: tuple[Block, ...]
     depth: Depth = Depth.MAIN
     link: str = ""
+    folded: str = ""
+    """What a page says in the place of the section until a reader opens it; empty, it is open."""
 
 
 @dataclass(frozen=True, slots=True)

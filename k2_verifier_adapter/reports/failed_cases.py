@@ -21,6 +21,8 @@ MOST_CASES = 3_000
 _MOST_FAILURES = 20
 _LAST_TURNS = 4
 _MOST_CALLS = 20
+_PROMPT = 200
+"""Characters of the prompt beside a case's numbers."""
 _ENDED = "finish_reason "
 
 
@@ -69,6 +71,18 @@ class FailedCase:
     official_calls: tuple[Call, ...] = ()
     effort: str = ""
 
+    @property
+    def prompt(self) -> str:
+        """What the user said last, or whoever spoke last, on one line."""
+        turns = [turn for turn in self.turns if turn.role == "user"] or self.turns
+        return " ".join(turns[-1].text.split()) if turns else ""
+
+    @property
+    def tools(self) -> list[str]:
+        """The tools that were called, or that a failure is about."""
+        named = [failure.tool for failure in self.failures] + [call.name for call in self.calls]
+        return list(dict.fromkeys(filter(None, named)))
+
     def as_json(self, limit: int) -> dict[str, Any]:
         """Give what a page holds of the case, no text longer than about `limit` characters."""
         value: dict[str, Any] = {
@@ -76,6 +90,8 @@ class FailedCase:
             "data_index": self.data_index,
             "repeat": self.repeat,
             "classes": list(dict.fromkeys(failure.failure_class.value for failure in self.failures)),
+            "prompt": excerpt(self.prompt, min(limit, _PROMPT)),
+            "tools": [shown_lines(excerpt(name, limit)) for name in self.tools],
             "failures": [_failure(failure, limit) for failure in self.failures[:_MOST_FAILURES]],
             "ended": excerpt(self.ended, limit),
             "official": excerpt(self.official, limit),

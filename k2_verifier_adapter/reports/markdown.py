@@ -53,10 +53,10 @@ def _section(section: doc.Section, size: Size) -> str:
 
 
 def _folded(title: str, content: Iterable[str]) -> str:
-    """Fold content away behind a title that is escaped already."""
+    """Fold content away behind a title."""
     # The empty line makes GitHub read Markdown again.
     inside = "\n\n".join(content)
-    return f"<details><summary>{title}</summary>\n\n{inside}\n\n</details>"
+    return f"<details><summary>{in_html(title)}</summary>\n\n{inside}\n\n</details>"
 
 
 def _blocks(blocks: Sequence[doc.Block], size: Size) -> Iterator[str]:
@@ -77,14 +77,14 @@ def _block(block: doc.Block, size: Size) -> Iterator[str]:
         case doc.Table():
             yield from _table(block, size)
         case doc.Facts():
-            rows = [_row([_text(name, size), _cell(value, size)]) for name, value in block.pairs[: size.rows]]
+            rows = [_row([_cell(name, size), _cell(value, size)]) for name, value in block.pairs[: size.rows]]
             yield "\n".join(["| | |", "|---|---|", *rows])
             yield from _more(len(block.pairs) - len(rows))
         case doc.Items():
             yield from (_item(number, item, size) for number, item in enumerate(block.items[: size.parts], 1))
             yield from _more(len(block.items) - size.parts)
         case doc.Fold():
-            title = f"{_text(block.title, size)}: {_text(block.note, size)}"
+            title = f"{size.text(block.title)}: {size.text(block.note)}"
             yield _folded(title, _blocks(block.blocks, size))
         case doc.Figures():
             # A table says the same.
@@ -118,7 +118,7 @@ def _table(table: doc.Table, size: Size) -> Iterator[str]:
     shown = table if size.spare else table.without_spare_columns()
     marks = ["---:" if column.kind is Kind.NUMBER else "---" for column in shown.columns]
     rows = [_row(_cell(cell, size) for cell in row) for row in shown.rows[: size.rows]]
-    yield "\n".join([_row(plain(column.title) for column in shown.columns), _row(marks), *rows])
+    yield "\n".join([_row(plain(column.title, starts=False) for column in shown.columns), _row(marks), *rows])
     yield from _more(len(shown.rows) - len(rows))
 
 
@@ -127,7 +127,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _cell(cell: doc.Cell, size: Size) -> str:
-    text = plain(size.cell(cell))
+    text = plain(size.cell(cell), starts=False)
     return f"**{text}**" if isinstance(cell, doc.Value) and cell.strong else text
 
 
@@ -151,23 +151,41 @@ _AUTOLINK = re.compile(
 _JOINER = "&#8288;"
 """An invisible sign that no link, mention or reference goes across."""
 
-_BLOCK_START = re.compile(r"[-+=]|\d+[.)](?=\s|$)")
+_BLOCK_START = re.compile(r"([-+=>])|(\d+)([.)])(?=\s|$)")
+"""What begins a list, a heading or a quote at the start of a line."""
+
+_EMOJI = re.compile(r":(?=[\d+-]*[^\W\d]|[+-]1:|100:|1234:)[\w+-]+:")
+"""A name that GitHub may take for an emoji's; the minutes of a time are none."""
+
 _LINKING = frozenset("@#")
 """Behind these, GitHub looks for a name or a number in the text that comes out of Markdown."""
 
-_HARMLESS = frozenset("-.,;%()'\"/?=+")
+_BY_NUMBER = frozenset("@#$:")
+"""A backslash would do for Markdown, but GitHub looks for these in what comes out of it."""
+
+_HARMLESS = frozenset("-.,;%()'\"/?=+!>^{}")
 """Punctuation that means nothing inside a line; kept for those who read the source."""
 
 
-def plain(text: str) -> str:
-    """Escape a text so that Markdown, HTML and GitHub show it as it is, wherever it stands in a line."""
+def plain(text: str, *, starts: bool = True) -> str:
+    """Escape a text so that Markdown, HTML and GitHub show it as it is, and its source reads well.
+
+    Unless it never stands at the start of a line, as in a cell, it begins nothing there.
+    """
     shown = printable(text).strip()
-    start = _BLOCK_START.match(shown)
-    head, rest = (shown[: start.end()], shown[start.end() :]) if start else ("", shown)
-    # A backslash would do for Markdown, but mentions and issue numbers are found in what comes out of it.
-    signs = [_reference(sign) for sign in head]
-    escaped = _ACTIVE.sub(_inside, _AUTOLINK.sub(_broken_up, rest))
-    return "".join(signs) + escaped.replace("\0", _JOINER)
+    start = _BLOCK_START.match(shown) if starts else None
+    head, rest = (start[0], shown[start.end() :]) if start else ("", shown)
+    return f"{head[:-1]}\\{head[-1]}{_inline(rest)}" if head else _inline(rest)
+
+
+def _inline(text: str) -> str:
+    return _ACTIVE.sub(_inside, _AUTOLINK.sub(_broken_up, text)).replace("\0", _JOINER)
+
+
+def in_html(text: str) -> str:
+    """Escape a text for a line of HTML, in which GitHub still looks for links and mentions."""
+    shown = _AUTOLINK.sub(_broken_up, printable(text).strip())
+    return re.sub("[<>&@#$:]", lambda sign: _reference(sign[0]), shown).replace("\0", _JOINER)
 
 
 def _broken_up(match: re.Match[str]) -> str:
@@ -176,23 +194,20 @@ def _broken_up(match: re.Match[str]) -> str:
 
 
 def _inside(match: re.Match[str]) -> str:
-    sign = match[0]
-    before, behind = _neighbours(match)
-    if (
+    sign, place = match[0], match.start()
+    before, behind = match.string[max(0, place - 1) : place], match.string[place + 1 : place + 2]
+    is_plain = (
         sign in _HARMLESS
         or (sign == "_" and before.isalnum() and behind.isalnum())
-        or (sign == ":" and behind in ("", " "))
-    ):
+        or (sign == ":" and not _EMOJI.match(match.string, place))
+        or (sign == "&" and behind in ("", " "))
+    )
+    if is_plain:
         return sign
-    return _reference(sign)
+    if sign == "&":
+        return "&amp;"
+    return _reference(sign) if sign in _BY_NUMBER else f"\\{sign}"
 
 
 def _reference(sign: str) -> str:
-    if sign.isalnum():
-        return sign
     return f"&#{ord(sign)};{_JOINER if sign in _LINKING else ''}"
-
-
-def _neighbours(match: re.Match[str]) -> tuple[str, str]:
-    start, end = match.span()
-    return match.string[max(0, start - 1) : start], match.string[end : end + 1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -153,6 +154,8 @@ class _Layout:
             content = list(self.blocks(section.blocks, size))
         else:
             content = [element("p", "Left out for its length: --format json holds it.")]
+        if section.folded:
+            content = [element("details", element("summary", section.folded), *content, class_="fold")]
         return _section(section.name, section.title, *content)
 
     def blocks(self, blocks: Sequence[doc.Block], size: Size) -> Iterator[Markup]:
@@ -180,9 +183,9 @@ class _Layout:
                 yield element("dl", *listed, class_="pairs")
                 yield from _more(len(block.pairs) - len(pairs))
             case doc.Items():
-                yield element(
-                    "ol", *(self.item(item, size) for item in block.items[: size.parts]), class_="findings"
-                )
+                shown = block.items[: size.parts]
+                items = (self.item(item, size, is_open=number == 0) for number, item in enumerate(shown))
+                yield element("ol", *items, class_="findings")
                 yield from _more(len(block.items) - size.parts)
             case doc.Fold():
                 note = element("span", size.text(block.note), class_="quiet")
@@ -199,12 +202,14 @@ class _Layout:
         content = self.blocks(judged.blocks, size)
         return _section(judged.name, title, said, *content, kind=f"verdict {judged.status.value}")
 
-    def item(self, item: doc.Item, size: Size) -> Markup:
-        """Lay a finding out, its advice to unfold."""
-        blocks = self.blocks(item.blocks, size)
-        advice = element("ul", *(element("li", size.text(line)) for line in item.advice))
-        fold = element("details", element("summary", "What to check"), advice) if item.advice else None
-        return element("li", element("h3", size.text(item.title)), *blocks, fold)
+    def item(self, item: doc.Item, size: Size, *, is_open: bool) -> Markup:
+        """Lay a finding out, with its advice; all but the first of a list are to unfold."""
+        title = element("summary", element("h3", size.text(item.title)))
+        content = list(self.blocks(item.blocks, size))
+        if item.advice:
+            content.append(element("p", element("b", "What to check")))
+            content.append(element("ul", *(element("li", size.text(line)) for line in item.advice)))
+        return element("li", element("details", title, *content, open=is_open))
 
     def table(self, table: doc.Table, size: Size) -> Iterator[Markup]:
         """Lay a table out; what is too wide for a screen scrolls by itself, with the keyboard too."""
@@ -289,25 +294,38 @@ def _figure(name: str, value: str, notes: Iterable[str]) -> Markup:
     return element("div", element("dt", name), element("dd", element("b", value), *small))
 
 
+_NUMBERS = (
+    "A case goes by its row, counted from 0, here as in every report and log. Its data_index is upstream's "
+    "number, by which results.jsonl and exports name it; unless the rows say otherwise, it is also the row's "
+    "line in their file."
+)
+_MOST_CHOICES = 200
+
+
+def _choice(label: str, name: str, every: str, cases: list[dict[str, Any]], field: str) -> Markup:
+    """Lay out the choice of one of the values that cases have in a field, the most frequent first."""
+    counts = Counter(value for case in cases for value in case.get(field, ()))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_MOST_CHOICES]
+    options = [element("option", f"{every} ({len(cases):,})", value="")]
+    options += [element("option", f"{value} ({count:,})", value=value) for value, count in ordered]
+    return element("label", label, element("select", *options, id=name))
+
+
 def _browser(cases: list[dict[str, Any]], note: str | None) -> Iterator[Markup]:
     """Lay out what the script fills with the failed cases."""
     if not cases:
         yield element("p", "None to show.")
         return
-    kinds: dict[str, int] = {}
-    for case in cases:
-        for kind in case["classes"]:
-            kinds[kind] = kinds.get(kind, 0) + 1
-    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
-    options = [element("option", f"all classes ({len(cases):,})", value="")]
-    options += [element("option", f"{kind} ({count:,})", value=kind) for kind, count in ordered]
     controls = element(
         "div",
-        element("label", "Failure class ", element("select", *options, id="case-class")),
+        _choice("Failure class ", "case-class", "all classes", cases, "classes"),
+        _choice("Tool ", "case-tool", "all tools", cases, "tools"),
+        element("label", "Text ", element("input", id="case-text", type="search", size="16")),
         element("label", "Row ", element("input", id="case-row", inputmode="numeric", size="6")),
         element("p", id="case-count", role="status"),
         class_="controls",
     )
+    yield element("small", _NUMBERS)
     if note:
         yield element("small", note)
     yield element("noscript", element("p", "Browsing the failed cases needs JavaScript."))

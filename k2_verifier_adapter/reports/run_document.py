@@ -270,7 +270,9 @@ def _failures(summary: Summary) -> Iterator[Section]:
         rows.append((entry["class"], count, entry["group"], cases))
     table = Table("Failure classes", columns, tuple(rows))
     note = "count: responses, or failed requests, that show a class; one may show several"
-    yield Section("failures", "Failure classes", (table, doc.Notes((note,))), link="Failures")
+    folded = f"{len(rows)} {'class' if len(rows) == 1 else 'classes'}, with their first cases"
+    blocks = (table, doc.Notes((note,)))
+    yield Section("failures", "Failure classes", blocks, link="Failures", folded=folded)
 
 
 def _server_messages(summary: Summary) -> Iterator[Section]:

@@ -157,7 +157,7 @@ def effort(summary: Summary) -> Pairs:
 def provenance(summary: Summary) -> Pairs:
     """Give what was asked, when, and with which versions."""
     facts, observed = summary.facts, summary.observed
-    rows = f"{facts.rows.source} (sha256 {facts.rows.sha256[:12]})"
+    rows = f"{facts.rows.source} (sha256 {facts.rows.sha256})"
     standard = facts.standard
     pairs = [
         ("model", facts.model),

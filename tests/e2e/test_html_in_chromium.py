@@ -118,6 +118,18 @@ def test_cases_can_be_browsed_filtered_and_linked(browser, page):
     choose = "(k => { k.value = '%s'; k.dispatchEvent(new Event('change')); })(document.getElementById('case-class'))"
     browser.evaluate(choose % "wrong_type")
     assert browser.evaluate("document.getElementById('case-count').textContent") == "40 of 40 shown"
+    browser.evaluate(choose % "")
+    write = "(k => { k.value = '%s'; k.dispatchEvent(new Event('input')); })(document.getElementById('case-text'))"
+    browser.evaluate(write % "Question 11")
+    assert browser.evaluate("document.getElementById('case-count').textContent") == "11 of 11 shown"
+    assert browser.evaluate("document.querySelector('#case-110 .prompt').textContent") == "question 110"
+    assert "Row 110 data_index 111 " in browser.evaluate("document.querySelector('#case-110').textContent")
+    browser.evaluate(write % "")
+    pick = "(k => { k.value = '%s'; k.dispatchEvent(new Event('change')); })(document.getElementById('case-tool'))"
+    browser.evaluate(pick % "weather")
+    assert browser.evaluate("document.getElementById('case-count').textContent") == "50 of 119 shown"
+    browser.open(page, "#failures")
+    assert browser.evaluate("document.querySelector('#failures > details').open")
     browser.open(page, "#case-99")
     assert browser.evaluate("document.getElementById('case-99').open")
     follow = "new Promise((done) => { addEventListener('hashchange', () => setTimeout(done)); %s.click(); })"

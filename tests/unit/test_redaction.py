@@ -169,7 +169,8 @@ def test_without_redaction_the_words_are_there(run, exported):
     ):
         assert marked(what) in full
     for form in ("text", "json"):
-        text = " ".join(invoke("report", run, "--format", form).split())
+        full = ["--full"] if form == "text" else []
+        text = " ".join(invoke("report", run, "--format", form, *full).split())
         for what in ("stop", "user", "finish"):
             assert marked(what) in text
 

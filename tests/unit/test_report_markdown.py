@@ -66,6 +66,24 @@ def test_nobody_is_mentioned_and_nothing_is_linked(text):
     assert words_of(escaped) == printable(text).strip()
 
 
+def test_the_source_reads_well():
+    """Who reads the source meets words, numbers, times and digests as they are, and no numbered characters."""
+    digest = "56fdc25f92807ffb985068a545210dd2a45a1afc28aeaaeea292bcdfd815b9e5"
+    for text in (
+        "a - b: 8 + 3 > 5 {}",
+        "2026-11-28T08:47:30+00:00",
+        f"rows (sha256 {digest})",
+        "functions.f:0",
+    ):
+        assert plain(text) == text
+    assert plain("+3.1%", starts=False) == "+3.1%"
+    assert plain("-13.64% <think> a|b *c* [d]") == r"\-13.64% \<think> a\|b \*c\* \[d\]"
+    for text in ("+1", "1. one", "1) one", "> quote", "- item", "= head"):
+        assert structure(plain(text)) == structure("x")
+    assert plain(":smile: :100: :30:") == "&#58;smile: &#58;100: :30:"
+    assert "&#" not in render_markdown(plain_summary())
+
+
 def test_the_verdict_comes_first_and_the_numbers_follow():
     """A reader meets verdict, both rules and every metric with its interval, in this order."""
     summary = plain_summary()

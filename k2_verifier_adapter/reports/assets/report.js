@@ -7,6 +7,8 @@
   if (!browser) return;
   const list = document.getElementById("case-list");
   const kind = document.getElementById("case-class");
+  const tool = document.getElementById("case-tool");
+  const text = document.getElementById("case-text");
   const row = document.getElementById("case-row");
   const count = document.getElementById("case-count");
   const more = document.getElementById("case-more");
@@ -100,8 +102,9 @@
     node.id = "case-" + item.row + (item.repeat ? "-" + item.repeat : "");
     const head = make("summary");
     const name = "Row " + item.row + (item.repeat ? ", repeat " + item.repeat : "");
-    head.append(make("b", name), " ");
+    head.append(make("b", name), " ", make("span", "data_index " + item.data_index, "quiet"), " ");
     for (const each of item.classes) head.append(make("span", each, "chip"), " ");
+    if (item.prompt) head.append(make("span", item.prompt, "prompt"));
     node.append(head);
     node.addEventListener("toggle", () => {
       if (node.open && node.childElementCount === 1) fill(node, item);
@@ -116,25 +119,45 @@
     count.textContent = shown + " of " + found.length + " shown";
   };
 
+  // All that a case holds, in small letters; made once it is searched for.
+  const words = new Map();
+  const holds = (item, sought) => {
+    if (!words.has(item)) words.set(item, JSON.stringify(item).toLowerCase());
+    return words.get(item).includes(sought);
+  };
+
   const filter = () => {
     const wanted = row.value.trim();
+    // As it stands in the JSON: a quotation mark is escaped there.
+    const sought = JSON.stringify(text.value.trim()).slice(1, -1).toLowerCase();
     found = cases.filter(
       (item) =>
-        (!kind.value || item.classes.includes(kind.value)) && (!wanted || String(item.row) === wanted),
+        (!kind.value || item.classes.includes(kind.value)) &&
+        (!tool.value || (item.tools || []).includes(tool.value)) &&
+        (!sought || holds(item, sought)) &&
+        (!wanted || String(item.row) === wanted),
     );
     list.replaceChildren();
     shown = 0;
     showMore();
   };
 
+  // Whoever follows a link to a section wants to see it.
+  const unfold = () => {
+    const section = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+    const fold = section && section.querySelector(":scope > details.fold");
+    if (fold) fold.open = true;
+  };
+
   const follow = () => {
+    unfold();
     const match = /^#case-(\d+)$/.exec(location.hash);
     if (!match) return;
     const place = cases.findIndex((item) => item.row === Number(match[1]));
     if (place < 0) return;
-    if (kind.value || row.value) {
-      kind.value = "";
-      row.value = "";
+    const filters = [kind, tool, text, row];
+    if (filters.some((each) => each.value)) {
+      for (const each of filters) each.value = "";
       filter();
     }
     if (place >= shown) showMore(place + 1);
@@ -146,6 +169,8 @@
 
   browser.hidden = false;
   kind.addEventListener("change", filter);
+  tool.addEventListener("change", filter);
+  text.addEventListener("input", filter);
   row.addEventListener("input", filter);
   more.addEventListener("click", () => {
     const first = shown;
