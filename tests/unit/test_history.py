@@ -329,7 +329,7 @@ def test_what_is_no_history_is_refused(nights):
 # --- order, gaps and mixtures ------------------------------------------------------------------------
 
 
-def test_without_a_date_the_order_given_holds_and_is_said():
+def test_runs_are_in_the_order_of_their_start_or_as_given():
     """Where one run does not say when it began, none is moved, and the page names it."""
     runs = half_off()
     runs[2] = run([True] * 40, night=2, started_at=None)
@@ -337,6 +337,9 @@ def test_without_a_date_the_order_given_holds_and_is_said():
     assert not history.by_start
     assert history.warnings[0].startswith("Run 3 does not say when it began, so the order is the one given")
     assert history_of(list(reversed(half_off()))).runs == half_off()
+    hours = [replace(item, started_at=f"2026-11-01T0{hour}:30:00Z") for hour, item in enumerate(half_off())]
+    said = history_of(hours).in_words(history_of(hours).changes[0])
+    assert said.startswith("calls less often since 2026-11-01 04:30, between runs 4 and 5 (")
     mixed = [run([True], night=1), run([False], started_at="2026-11-01T03:00:00Z"), run([True], night=3)]
     assert history_of(mixed).runs[0].started_at == "2026-11-01T03:00:00Z"
 

@@ -215,8 +215,11 @@ class History:
 
     def in_words(self, change: Change) -> str:
         """Say what changed since when, and what was made differently there."""
-        started = self.runs[change.since].moment
-        since = "" if started is None else f" since {started:%Y-%m-%d}"
+        ended, began = (self.runs[place].moment for place in (change.before, change.since))
+        since = ""
+        if began is not None:
+            is_next_day = ended is None or ended.date() != began.date()
+            since = f" since {began:%Y-%m-%d}" if is_next_day else f" since {began:%Y-%m-%d %H:%M}"
         differing = ", ".join(_KNOWN_AS.get(item.name, item.name) for item in change.setup)
         there = f"{differing} changed" if differing else "nothing that is known was made differently"
         between = f"between runs {change.before + 1} and {change.since + 1}"
