@@ -35,6 +35,7 @@ DATA = [
     "reports/schema/comparison.schema.json",
     "reports/schema/history.schema.json",
     "reports/schema/conformance.schema.json",
+    "reports/schema/matrix.schema.json",
     "reports/schema/report.schema.json",
 ]
 """What the package holds beside its modules."""

@@ -17,6 +17,7 @@ import yaml
 from filelock import FileLock
 from support.commands import invoke
 from support.forks import ForkServer, installed
+from support.published import Published
 from support.resumed import report
 from support.runs import EVALSCOPES_WARNINGS, MODEL, bundled_rows, evaluate, judged, without_proxy, write_rows
 
@@ -160,6 +161,7 @@ def test_the_page(together):
     folder, result, _ = together
     assert result.exit_code == 2
     found = json.loads((folder / "matrix.json").read_text())
+    assert Published("matrix").problems(found) == []
     vendors = {vendor["name"]: vendor for vendor in found["vendors"]}
     codes = {name: vendor["exit_code"] for name, vendor in vendors.items()}
     assert codes == {"fast": 0, "limited": 0, "slow": 0, "dead": 2}

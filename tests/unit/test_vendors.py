@@ -1,16 +1,22 @@
-"""The vendor file of a matrix: what it may hold, and one clear error for what it may not; the task of each vendor."""
+"""The vendor file of a matrix, one clear error for what it may not hold, each vendor's task, and the page."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
+from stored_runs import MODEL, SUBSET, answering, calling, make_row, write_run
 from support.commands import invoke
+from support.published import Published
 
+from k2_verifier_adapter.core.comparison.matrix import matrix_of
 from k2_verifier_adapter.core.observed import Prices
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin.vendor_runs import settings_of_vendor, shared_settings
+from k2_verifier_adapter.formats.runs import RunPaths
 from k2_verifier_adapter.formats.vendors import read_vendors
+from k2_verifier_adapter.offline.participants import result_of_vendor
+from k2_verifier_adapter.reports.formats import FORMATS, MatrixReport
 
 KEY = "sk-vendors-0123456789abcdef"
 ENVIRONMENT = {"A_KEY": KEY, "HOST": "https://b.example.com/v1", "EMPTY": ""}
@@ -196,3 +202,95 @@ def test_flags_that_are_each_vendors_own(flag):
     """What the vendor file or the matrix says is refused on the command line."""
     with pytest.raises(UsageError, match=f"{flag} does not go with a matrix"):
         shared_settings([flag, KEY], None, {})
+
+
+# --- the page --------------------------------------------------------------------------------------
+
+ROWS = [make_row(f"question {number}", call=number % 2 == 0) for number in range(12)]
+RIGHT = [answering() if number % 2 else calling() for number in range(12)]
+MATRIX, COMPARISON = Published("matrix"), Published("comparison")
+
+
+def results(tmp_path, **runs):
+    """Write runs and say how each vendor ended: by name its answers, exit code, error and facts."""
+    text = "".join(GOOD.replace("name: a", f"name: {name}").replace("}", ", price_out: 2}") for name in runs)
+    found = []
+    for vendor, (answers, code, error, facts) in zip(read(tmp_path, text), runs.values(), strict=True):
+        folder = tmp_path / vendor.name
+        if answers is not None:
+            write_run(folder, ROWS, answers, **facts)
+        found.append(result_of_vendor(vendor, RunPaths(folder, MODEL, SUBSET), code, error))
+    return matrix_of(found)
+
+
+def page_of(matrix):
+    """Give the JSON of a page, held against the schemas, and the words of its other forms."""
+    report = MatrixReport(matrix)
+    found = json.loads(report.as_json())
+    assert MATRIX.problems(found) == []
+    assert found["comparison"] is None or COMPARISON.problems(found["comparison"]) == []
+    words = [" ".join(form.render(report).split()) for form in FORMATS if form.fits(report)]
+    assert len(words) == 4
+    return found, words
+
+
+def test_a_vendor_that_did_not_come_to_its_end_takes_no_cases_from_the_others(tmp_path):
+    """Runs that ended are compared over all of their cases; what became of the others is told."""
+    few = [*RIGHT[:2], *[None] * 10]
+    wrong = [answering(), *RIGHT[1:]]
+    matrix = results(
+        tmp_path,
+        one=(RIGHT, 0, None, {}),
+        killed=(few, -9, None, {"complete": False}),
+        two=(wrong, 1, None, {}),
+        refused=(None, 2, "stopped: check the key", {}),
+    )
+    found, words = page_of(matrix)
+    assert [vendor["run"] for vendor in found["vendors"]] == ["A", None, "B", None]
+    assert [vendor["exit_code"] for vendor in found["vendors"]] == [0, 3, 1, 2]
+    assert found["comparison"]["cases"] == 12
+    killed, refused = found["vendors"][1], found["vendors"][3]
+    assert killed["requests"] == {"total": 12, "completed": 2, "failed": 0, "missing": 10}
+    assert killed["reason"] == "incomplete: the run was interrupted, 10 requests not made"
+    assert (refused["reason"], "requests" in refused) == ("stopped: check the key", False)
+    assert killed["spent"] == {
+        "requests": 2,
+        "prompt_tokens": 20,
+        "completion_tokens": 10,
+        "answers_without_tokens": 0,
+        "price": 2e-05,
+    }
+    for said in words:
+        assert all(name in said for name in ("one", "killed", "two", "refused", "check the key"))
+
+
+def test_where_none_came_to_its_end_all_that_answered_are_compared(tmp_path):
+    """An interrupted matrix is compared over what its vendors have in common so far."""
+    few = {"complete": False}
+    matrix = results(
+        tmp_path, one=([*RIGHT[:6], *[None] * 6], 3, None, few), two=([*RIGHT[:9], *[None] * 3], 3, None, few)
+    )
+    found, _ = page_of(matrix)
+    assert [vendor["run"] for vendor in found["vendors"]] == ["A", "B"]
+    assert found["comparison"]["cases"] == 6
+
+
+def test_one_vendor_is_compared_with_none(tmp_path):
+    """The page of one vendor says how it ended and what it cost, and why nothing is compared."""
+    found, words = page_of(results(tmp_path, one=(RIGHT, 0, None, {})))
+    assert (found["comparison"], found["vendors"][0]["run"]) == (None, None)
+    for said in words[:1] + words[2:]:
+        assert "Nothing is compared: 1 of 1 vendors can be" in said
+        assert "Leaderboard" not in said
+        assert "Latency and cost" in said
+
+
+def test_vendors_without_a_common_case_are_not_compared(tmp_path):
+    """Two interrupted vendors that answered different rows: the page says that they have none in common."""
+    few = {"complete": False}
+    matrix = results(
+        tmp_path, one=([*RIGHT[:6], *[None] * 6], 3, None, few), two=([*[None] * 6, *RIGHT[6:]], 3, None, few)
+    )
+    found, _ = page_of(matrix)
+    assert found["comparison"] is None
+    assert "no case in common" in found["not_compared"]
