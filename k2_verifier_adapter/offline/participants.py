@@ -11,7 +11,7 @@ from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.comparison.compare import Participant, compare, not_worse
 from k2_verifier_adapter.core.comparison.matrix import VendorResult
 from k2_verifier_adapter.core.comparison.pairs import CaseOutcome
-from k2_verifier_adapter.core.gate import INCONCLUSIVE, PASSED, exit_code
+from k2_verifier_adapter.core.gate import GATE_FAILED, INCONCLUSIVE, PASSED, UNUSABLE, exit_code
 from k2_verifier_adapter.core.history import marks_of
 from k2_verifier_adapter.core.judged import Item
 from k2_verifier_adapter.core.judgement import FailedRequest
@@ -51,9 +51,10 @@ def participant_of_run(run: StoredRun) -> Participant:
 def result_of_vendor(vendor: Vendor, paths: RunPaths, code: int, error: str | None) -> VendorResult:
     """Read what one vendor's run of a matrix left, and say how it ended.
 
-    `code` is the exit code of its process, negative if a signal ended it; `error` the error that it told of.
+    `code` is the exit code of its process, none of this package's if something else ended it; `error` the error
+    that it told of.
     """
-    code = INCONCLUSIVE if code < PASSED else code
+    code = code if code in (PASSED, GATE_FAILED, UNUSABLE) else INCONCLUSIVE
     participant, reason = None, error
     try:
         run = read_run(paths)

@@ -215,7 +215,9 @@ def test_suites_of_probes_are_asked_too(bench, tmp_path):
         file.write_text(json.dumps(listed))
         result = invoke("matrix", file, "--work-dir", run, "--rows", rows, "--suite", "stream")
     assert result.exit_code == 0, result.output
-    vendors = {vendor["name"]: vendor for vendor in json.loads((run / "matrix.json").read_text())["vendors"]}
+    page = json.loads((run / "matrix.json").read_text())
+    assert Published("matrix").problems(page) == []
+    vendors = {vendor["name"]: vendor for vendor in page["vendors"]}
     assert vendors["good"]["conformance"] == {"stream": {"status": "pass", "passed": 13, "total": 13}}
     assert vendors["bad"]["conformance"]["stream"]["status"] == "fail"
     assert vendors["good"]["requests"]["completed"] == 4

@@ -268,10 +268,14 @@ def test_where_none_came_to_its_end_all_that_answered_are_compared(tmp_path):
     """An interrupted matrix is compared over what its vendors have in common so far."""
     few = {"complete": False}
     matrix = results(
-        tmp_path, one=([*RIGHT[:6], *[None] * 6], 3, None, few), two=([*RIGHT[:9], *[None] * 3], 3, None, few)
+        tmp_path,
+        one=([*RIGHT[:6], *[None] * 6], 3, None, few),
+        two=([*RIGHT[:9], *[None] * 3], 137, None, few),
     )
     found, _ = page_of(matrix)
     assert [vendor["run"] for vendor in found["vendors"]] == ["A", "B"]
+    # What is no exit code of this package's must not pass for one.
+    assert [vendor["exit_code"] for vendor in found["vendors"]] == [3, 3]
     assert found["comparison"]["cases"] == 6
 
 
