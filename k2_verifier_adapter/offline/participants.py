@@ -51,8 +51,8 @@ def participant_of_run(run: StoredRun) -> Participant:
 def result_of_vendor(vendor: Vendor, paths: RunPaths, code: int, error: str | None) -> VendorResult:
     """Read what one vendor's run of a matrix left, and say how it ended.
 
-    `code` is the exit code of its process, none of this package's if something else ended it; `error` the error
-    that it told of.
+    `code` is the exit code of its process, none of this package's if something else ended it; `error` is the
+    error that it told of.
     """
     code = code if code in (PASSED, GATE_FAILED, UNUSABLE) else INCONCLUSIVE
     participant, reason = None, error
