@@ -12,7 +12,7 @@ from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Gate, Status
 from k2_verifier_adapter.reports import document as doc
 from k2_verifier_adapter.reports import wording
-from k2_verifier_adapter.reports.run_document import KIND, checks_table
+from k2_verifier_adapter.reports.run_document import KIND, checks_table, differing
 from k2_verifier_adapter.reports.text import WIDTH, render_text
 
 MOST_LINES = 30
@@ -86,11 +86,11 @@ def _behind(summary: Summary, room: _Room) -> Iterator[doc.Block]:
     if summary.baseline is not None:
         against = cut(wording.behind_baseline(summary.baseline), room.letters)
         yield doc.Judged("baseline", "Against the baseline", summary.baseline.status, against)
-    yield from _seen([f"Differs: {found.evidence}" for found in verdict.raised], room, room.differences)
-    yield from _metrics(summary)
     yield doc.Paragraph(wording.requests_and_cost(summary), "Requests")
     if incomplete := wording.incomplete(summary):
         yield doc.Notes((incomplete,), Status.INCONCLUSIVE)
+    yield from _seen(differing(verdict), room, room.differences)
+    yield from _metrics(summary)
     if design := wording.stopped_at(summary):
         yield doc.Paragraph(cut(design, room.letters), "Looks")
     yield from _seen([f"WARNING: {line}" for line in wording.warnings(summary)], room, room.warnings)

@@ -84,7 +84,7 @@ def _verdict_blocks(summary: Summary, verdict: Verdict) -> Iterator[doc.Block]:
         yield doc.Notes((incomplete,), Status.INCONCLUSIVE)
     if verdict.raised:
         yield doc.Notes(
-            tuple(f"Differs: {found.evidence} (p {_p(found.p)})" for found in verdict.raised),
+            differing(verdict),
             Status.INCONCLUSIVE,
         )
     elif verdict.status is not Status.NONE:
@@ -130,6 +130,11 @@ def _check(check: Check, *, applied: bool) -> tuple[doc.Cell, ...]:
         wording.bounds(check.metric, check.interval),
         needed if applied else f"not applied: {limit}",
     )
+
+
+def differing(verdict: Verdict) -> tuple[str, ...]:
+    """Say how the vendor decides otherwise than the official API, beyond chance."""
+    return tuple(f"Differs: {found.evidence} (p {_p(found.p)})" for found in verdict.raised)
 
 
 def _p(p: float) -> str:
