@@ -19,7 +19,7 @@ import yaml
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin.run_files import begun
 from k2_verifier_adapter.evalscope_plugin.running import Estimate, estimate_eval, settings_of
-from k2_verifier_adapter.formats.files import regular_files
+from k2_verifier_adapter.formats.files import regular_files, storing
 from k2_verifier_adapter.formats.vendors import OF_A_VENDOR, Vendor
 from k2_verifier_adapter.version import BENCHMARK, CONFORMANCE
 
@@ -139,8 +139,10 @@ class VendorRun:
 
         The pipe stays open as long as this process lives: its end interrupts the run (`eval --config -`).
         """
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log:
+        with storing(self.log):
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            log = self.log.open("wb")
+        with log:
             self._process = process = subprocess.Popen(  # noqa: S603 - this program itself, no shell
                 [*COMMAND, "eval", "--config", "-"],
                 stdin=subprocess.PIPE,

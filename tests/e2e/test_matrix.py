@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import socket
 import threading
@@ -18,7 +19,7 @@ from filelock import FileLock
 from support.commands import invoke
 from support.forks import ForkServer, installed
 from support.published import Published
-from support.resumed import report
+from support.resumed import ANSWERS, report
 from support.runs import EVALSCOPES_WARNINGS, MODEL, bundled_rows, evaluate, judged, without_proxy, write_rows
 
 from k2_verifier_adapter.core.model_profiles import model_profiles
@@ -92,19 +93,20 @@ class Bench:
                 stack.enter_context(vendors[name].running(self.ports[name]))
             yield vendors
 
-    def single(self, name: str) -> Path:
-        """Run one vendor alone, in this process; give the run directory."""
-        run, own = self.folder / "single" / name, OWN[name]
+    def single(self, name: str, run: Path, **more: Any) -> dict[str, SimulatedVendor]:
+        """Run one vendor alone, in this process; give the vendors."""
+        own = OWN[name]
         config = {"retries": own.get("retries", 2), "extra_body": own.get("extra_body"), "retry_interval": 0}
-        with self.serving():
+        with self.serving() as vendors:
             evaluate(
                 f"http://127.0.0.1:{self.ports[name]}/v1",
                 run,
                 self.folder / "rows.jsonl",
                 eval_batch_size=own["concurrency"],
                 generation_config={key: value for key, value in config.items() if value is not None},
+                **more,
             )
-        return run
+        return vendors
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,10 @@ def bench(tmp_path_factory):
 @pytest.fixture(scope="module")
 def singles(bench, together):
     """Run each vendor alone."""
-    return {name: bench.single(name) for name in PROFILE_OF}
+    runs = {name: bench.folder / "single" / name for name in PROFILE_OF}
+    for name, run in runs.items():
+        bench.single(name, run)
+    return runs
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +159,17 @@ def test_each_vendor_is_as_in_its_single_run(together, singles, name):
     """Speed, faults and limits of the others, and a dead one, change no number; none waits for another."""
     folder, _, _ = together
     assert_equal(folder / name, singles[name])
+
+
+def test_each_vendor_is_gone_on_with_alone(bench, together, singles, tmp_path):
+    """A vendor's run is an ordinary one: `--use-cache` with its own settings asks for what is missing, and no more."""
+    run = tmp_path / "limited"
+    shutil.copytree(together[0] / "limited", run)
+    answers = run / ANSWERS
+    answers.write_text("".join(answers.read_text().splitlines(keepends=True)[3:]))
+    vendors = bench.single("limited", run, use_cache=str(run))
+    assert len({request.body for request in vendors["limited"].requests}) == 3
+    assert judged(run) == judged(singles["limited"])
 
 
 def test_the_page(together):
