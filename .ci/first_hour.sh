@@ -61,20 +61,31 @@ says "FAIL simulated-broken, simulated (gate strict, exit code 1); report: demo/
 serve official
 official=$url
 for number in 1 2; do
-    ask 0 "$official" "official$number" --dataset-args '{"k2_verifier": {"local_path": "bundled"}}'
+    ask 0 "$official" "official$number" --rows bundled
     expect 0 export "official$number" --output "official$number.jsonl"
 done
 
 # Three commands: rows of the official answers, the vendor at its URL, a report to show.
-rows='{"k2_verifier": {"local_path": "rows"}}'
 expect 0 dataset build --baseline official1.jsonl --baseline official2.jsonl --subset k2_thinking --output rows
-ask 0 "$official" vendor --dataset-args "$rows" --gate strict
+ask 0 "$official" vendor --rows rows --gate strict --concurrency 16 --header 'X-Team: verifier'
 says "PASS kimi-k2-simulated, k2_thinking (gate strict, exit code 0); report: vendor/"
-expect 0 report vendor --format html --output report.html
+[ "$(wc -l <said.txt)" -le 30 ]
+expect 0 report vendor --output report.html
 grep -q '^<!DOCTYPE html>' report.html
 grep -q 'class="verdict pass"' report.html
 
 # And a vendor that decides otherwise than the official API does not get by.
 serve over-triggering
-ask 1 "$url" other --dataset-args "$rows" --gate strict
+ask 1 "$url" other --rows rows --gate strict
+[ "$(wc -l <said.txt)" -le 30 ]
 says "FAIL kimi-k2-simulated, k2_thinking (gate strict, exit code 1); report: other/"
+
+# A first look at few rows, which then becomes a whole run.
+ask 0 "$official" few --rows rows --limit 20
+ask 0 "$official" few --rows rows --use-cache few
+expect 0 report few --format json
+grep -q '"total": 240' said.txt
+
+# Upstream's command, with its own flags but for its samples.
+expect 2 eval samples.jsonl --model m --base-url "$official"
+grep -q 'dataset build --samples samples.jsonl' errors.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,9 @@ def report(
         cases = redacted_cases(cases, summary.tally.tools.by_name)
         summary, page = redact_summary(summary), None
     places = [] if page is None else [("report", str(page))]
-    places.append(("all of it", f"k2-verifier report {run} --full, or --format html --output report.html"))
+    places.append(
+        ("all of it", f"k2-verifier report {shlex.quote(str(run))} --full, or --output report.html")
+    )
     deliver_run(RunReport(summary, cases), form, output, decision, full=full, places=places, page=page)
     ctx.exit(decision.code)
 

@@ -197,7 +197,7 @@ def _score(
     if destination.redact:
         failed = redacted_cases(failed, summary.tally.tools.by_name)
         summary = redact_summary(summary)
-    places = [("all of it", "the same command with --full, or with --format html --output report.html")]
+    places = [("all of it", "the same command with --full, or with --output report.html")]
     report = RunReport(summary, failed)
     deliver_run(report, destination.form, destination.output, decision, full=destination.full, places=places)
     ctx.exit(decision.code)
