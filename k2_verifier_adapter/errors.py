@@ -43,7 +43,9 @@ class DataError(K2VerifierError):
 class BadRowsError(DataError):
     """At least one row cannot be used; all of them are listed, in file order."""
 
-    def __init__(self, source: str, problems: list[str], total: int, *, shown: int = 20) -> None:
+    def __init__(
+        self, source: str, problems: list[str], total: int, *, shown: int = 20, advice: str | None = None
+    ) -> None:
         self.source = source
         self.problems = problems
         listed = "; ".join(problems[:shown])
@@ -51,7 +53,7 @@ class BadRowsError(DataError):
         noun = "row" if len(problems) == 1 else "rows"
         super().__init__(
             f"{source}: {len(problems)} of {total} {noun} cannot be used: {listed}{more}. "
-            "Correct or remove them; nothing was sent."
+            f"{advice or 'Correct or remove them'}; nothing was sent."
         )
 
 

@@ -18,7 +18,7 @@ import click
 
 from k2_verifier_adapter.cli.flags import Finite, baseline_flags, gate_flags, parameter_flags, request_flags
 from k2_verifier_adapter.cli.output import deliver, deliver_run, full_option, page_of, say
-from k2_verifier_adapter.errors import DataError, RunInterruptedError, UsageError
+from k2_verifier_adapter.errors import DataError, RunInterruptedError, StorageError, UsageError
 from k2_verifier_adapter.version import BENCHMARK
 
 if TYPE_CHECKING:
@@ -102,8 +102,9 @@ def evaluate(
 ) -> None:
     """Verify an endpoint: run the benchmark through EvalScope, then report and gate.
 
-    Takes every flag of `evalscope eval` (see `evalscope eval --help`). The key comes from --api-key,
-    else from K2_VERIFIER_API_KEY, else from OPENAI_API_KEY. EvalScope's logs go to standard error.
+    Takes --model, --api-url, --limit, --work-dir, --use-cache and every other flag of `evalscope eval` (see
+    `evalscope eval --help`). The key comes from --api-key, else from K2_VERIFIER_API_KEY, else from
+    OPENAI_API_KEY. The log goes to standard error; EvalScope's own stays in the run's files without -v.
 
     \b
     k2-verifier eval --model kimi-k2-thinking \\
@@ -303,7 +304,9 @@ def report_all(run: Path, started: float, again: str, *, full: bool, leave: bool
         if leave:
             from k2_verifier_adapter.evalscope_plugin.run_files import write_every_format
 
-            write_every_format(report, paths.reports, paths.subset)
+            # A full disk is no reason to say nothing.
+            with contextlib.suppress(StorageError):
+                write_every_format(report, paths.reports, paths.subset)
         decision, page = exit_code(summary), page_of(paths)
         places = [("run", str(run)), *([("report", str(page))] if page else ())]
         places.append(("all of it", f"k2-verifier report {shlex.quote(str(run))} --full"))

@@ -14,7 +14,8 @@ from evalscope.utils import tqdm_utils
 from evalscope.utils.logger import get_logger
 
 _OWN = f"{os.sep}k2_verifier_adapter{os.sep}"
-_HEARTBEAT = "Evaluating["
+_HEARTBEAT = "tqdm_logging.py"
+_BENCHMARKS = "Running["
 REPEATED = {"is_repeated": True}
 """`extra` of a message that the report says again; it stays in the log of the run."""
 
@@ -33,7 +34,7 @@ def quiet() -> Iterator[None]:
 
     class OwnBars(bar):  # type: ignore[misc, valid-type]
         def __init__(self, *args: Any, desc: str = "", **kwargs: Any) -> None:
-            if desc.startswith("Running["):
+            if desc.startswith(_BENCHMARKS):
                 kwargs["file"] = _Nowhere()
             super().__init__(*args, desc=desc, **kwargs)
 
@@ -64,7 +65,8 @@ def _is_shown(record: logging.LogRecord) -> bool:
     is_told = record.levelno >= logging.WARNING or (
         _OWN in record.pathname and not hasattr(record, "is_repeated")
     )
-    if is_told or (record.getMessage().startswith(_HEARTBEAT) and not sys.stderr.isatty()):
+    is_heartbeat = record.filename == _HEARTBEAT and not record.getMessage().startswith(_BENCHMARKS)
+    if is_told or (is_heartbeat and not sys.stderr.isatty()):
         return True
     for handler in logging.getLogger(record.name).handlers:
         if isinstance(handler, logging.FileHandler):

@@ -390,6 +390,8 @@ class K2VerifierEvaluator(DefaultEvaluator):
         if looks is not None and looks.add(item):
             # Not as the postfix, which a narrow terminal cuts off.
             self._bar.set_description(str(looks))
+            if not sys.stderr.isatty():
+                logger.info(f"{subset}: {looks}")  # The bar is not drawn there.
 
     def _judge(self, item: WorkItem, record: ResponseRecord) -> Mapping[str, Any]:
         """Judge an answer and keep what was judged; give its completion, empty if it is none."""

@@ -71,9 +71,7 @@ def find_file(path: str | Path, subset: str) -> Path:
     path = Path(path).expanduser()
     if path.is_file():
         if not path.name.endswith((*SUFFIXES, ".json", ".gz")):
-            raise DataError(
-                f"{path}: unknown file type {path.suffix!r}, expected .jsonl, .jsonl.gz or .parquet"
-            )
+            raise DataError(f"{path}: unknown file type {path.suffix!r}, expected .jsonl or .parquet")
         return path
     if not path.is_dir():
         raise DataError(
@@ -169,6 +167,12 @@ def decode_records(records: Iterable[Record], source: str, options: HistoryOptio
     return LoadedRows(cases, RowsInfo(source, digest.hexdigest(), synthetic))
 
 
+_OF_SAMPLES = (
+    "Prompts alone, such as upstream's samples, are no rows yet: 'k2-verifier dataset build "
+    "--samples {source} --baseline RESULTS.jsonl' adds the official decisions"
+)
+
+
 def decode_each(
     records: Iterable[Record], source: str, options: HistoryOptions, digest: hashlib._Hash
 ) -> Iterator[Case]:
@@ -177,11 +181,12 @@ def decode_each(
     A `BadRowsError` comes at the end and lists all that cannot be used; no row at all is a `DataError`.
     """
     problems: list[str] = []
-    total = size = 0
+    total = size = undecided = 0
     for item in decode_or_explain(records, options):
         total += 1
         if isinstance(item, BadRow):
             problems.append(str(item))
+            undecided += item.field == "should_call_tool"
             continue
         case = item[1]
         size += case.size
@@ -195,6 +200,8 @@ def decode_each(
             digest.update(part)
         yield case
     if problems:
+        if undecided == total:
+            raise BadRowsError(source, problems, total, shown=1, advice=_OF_SAMPLES.format(source=source))
         raise BadRowsError(source, problems, total)
     if not total:
         raise DataError(f"{source}: holds no rows")

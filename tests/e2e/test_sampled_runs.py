@@ -164,7 +164,7 @@ def test_the_command_draws(tmp_path, rows):
         arguments += ["--no-timestamp", "--limit", "6", "--sample", "stratified", "--sample-seed", "5"]
         planned = CliRunner().invoke(main, [*arguments, "--dry-run"])
         assert vendor.requests == []
-        result = CliRunner().invoke(main, arguments)
+        result = CliRunner().invoke(main, [*arguments, "--full"])
     assert (planned.exit_code, result.exit_code) == (0, 0)
     assert "6 requests to send" in planned.stdout
     assert "  sample: stratified\n  sample_seed: 5\n" in planned.stdout

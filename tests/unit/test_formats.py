@@ -210,6 +210,14 @@ def test_an_empty_file_holds_no_rows(tmp_path: Path, text: str) -> None:
         load_cases(path, "s", OPTIONS)
 
 
+def test_samples_are_told_from_rows(tmp_path: Path) -> None:
+    """Where no row has an official decision, the error says how prompts become rows."""
+    path = tmp_path / "samples.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": "x"}], "tools": []}\n' * 3)
+    with pytest.raises(BadRowsError, match=r"3 of 3 rows .* dataset build --samples .*samples\.jsonl"):
+        load_cases(path, "k2_thinking", HistoryOptions())
+
+
 def test_all_bad_rows_are_listed(tmp_path: Path) -> None:
     """One error lists every bad row with line, field and reason, and how many rows there are."""
     path = write_lines(
@@ -516,7 +524,9 @@ def test_names_are_no_paths(tmp_path: Path, name: Any) -> None:
         RunPaths(tmp_path, "m", name)
     with pytest.raises(UsageError, match=r"files are named by it"):
         RunPaths(tmp_path, str(name) if name != 5 else "a/./b", "s")
-    with pytest.raises(UsageError, match=r"files are named by it"):
+    # Without a name, rows are of the one subset that a directory holds.
+    refused = pytest.raises(DataError if name == "" else UsageError, match="named by it|holds no rows")
+    with refused:
         find_file(tmp_path / "rows", name)
 
 
