@@ -525,7 +525,7 @@ def test_names_are_no_paths(tmp_path: Path, name: Any) -> None:
     with pytest.raises(UsageError, match=r"files are named by it"):
         RunPaths(tmp_path, str(name) if name != 5 else "a/./b", "s")
     # Without a name, rows are of the one subset that a directory holds.
-    refused = pytest.raises(DataError if name == "" else UsageError, match="named by it|holds no rows")
+    refused = pytest.raises(DataError if name == "" else UsageError, match=r"named by it|holds no rows")
     with refused:
         find_file(tmp_path / "rows", name)
 
