@@ -90,7 +90,7 @@ def demo(*, profile_name: str, limit: int | None, work_dir: Path | None) -> None
     vendors = {"faithful": faithful, profile.name: profile}
     rows = vendor_rows("bundled", SUBSET)[:limit]
     started = time.monotonic()
-    click.echo("SIMULATED: every endpoint below is on this machine; no real vendor is asked or judged.\n")
+    click.echo("SIMULATED: all endpoints are on this machine; no real vendor is asked or judged.\n")
     _say("asking the simulated official API twice, for the rows to judge by")
     _build_rows(run, rows, faithful)
     runs = [_Run(f"{SIMULATED}-{name}", run / name) for name in vendors]
