@@ -216,9 +216,8 @@ def by_history(history: History, gate: HistoryGate) -> Decision:
     if counting:
         changes = "; ".join(history.in_words(change) for change in counting)
         return Decision(GATE_FAILED, f"{said}: failed: {changes}")
-    newest = history.runs[last]
-    if newest.untested is not None or not newest.complete:
-        why = newest.untested or "it did not come to its end"
+    if history.untested[last] is not None or not history.runs[last].complete:
+        why = history.untested[last] or "it did not come to its end"
         return Decision(INCONCLUSIVE, f"{said}: inconclusive: the last run: {why}")
     if len(tested) < 2:
         return Decision(INCONCLUSIVE, f"{said}: inconclusive: no run before the last can be held against it")

@@ -16,6 +16,7 @@ from k2_verifier_adapter.core.comparison.history import (
 )
 from k2_verifier_adapter.core.json_text import json_object, number, text, text_or_none, whole
 from k2_verifier_adapter.core.metrics import Metric
+from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.statistics.intervals import Interval
 from k2_verifier_adapter.errors import DataError, UsageError
 from k2_verifier_adapter.formats.bundles import SUFFIX
@@ -114,6 +115,7 @@ def _run_of(report: dict[str, Any], source: str) -> HistoryRun:
             "providers": sorted(served["providers"]),
             "system_fingerprints": sorted(served["system_fingerprints"]),
         },
+        rows=RowsInfo.from_json(provenance["rows"]),
         void=f"several {several} answered under one name"
         if several
         else void_of(report["verdict"]["reason"]),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from k2_verifier_adapter.core.comparison.compare import SetupDifference
-from k2_verifier_adapter.core.comparison.history import Change, History, HistoryRun, Neighbours
+from k2_verifier_adapter.core.comparison.history import Change, History, Neighbours
 from k2_verifier_adapter.core.statistics.changes import ERROR
 from k2_verifier_adapter.core.statistics.paired import Difference, WinsLosses
 from k2_verifier_adapter.reports.comparison_json import dump_json
@@ -26,7 +26,7 @@ def history_as_json(history: History) -> dict[str, Any]:
         "looks": max(0, len(history.tested) - 1),
         "warnings": list(history.warnings),
         "changes": [_change(history, change) for change in history.changes],
-        "runs": [_run(place, run) for place, run in enumerate(history.runs)],
+        "runs": [_run(history, place) for place in range(len(history.runs))],
         "neighbours": [_neighbours(pair) for pair in history.neighbours],
     }
 
@@ -36,15 +36,16 @@ def dump_history(history: History) -> str:
     return dump_json(history_as_json(history))
 
 
-def _run(place: int, run: HistoryRun) -> dict[str, Any]:
+def _run(history: History, place: int) -> dict[str, Any]:
+    run, reason = history.runs[place], history.untested[place]
     return {
         "run": place + 1,
         "source": run.source,
         "started_at": run.started_at,
         "complete": run.complete,
         "requests": {"completed": run.completed, "failed": run.failed},
-        "tested": run.untested is None,
-        "untested_because": run.untested,
+        "tested": reason is None,
+        "untested_because": reason,
         "metrics": {name: metric_as_json(metric) for name, metric in run.metrics.items()},
     }
 

@@ -24,6 +24,8 @@ from k2_verifier_adapter.core.comparison.history import (
 )
 from k2_verifier_adapter.core.gate import HistoryGate, by_history
 from k2_verifier_adapter.core.metrics import Metric
+from k2_verifier_adapter.core.run_facts import RowsInfo
+from k2_verifier_adapter.core.sampling import RowsSample, SampleMethod
 from k2_verifier_adapter.core.statistics import decisions
 from k2_verifier_adapter.core.statistics.changes import ERROR, find_changes
 from k2_verifier_adapter.core.statistics.decisions import CaseDecisions, surplus_test
@@ -80,6 +82,7 @@ def run(calls, *, night=0, first=1, content=7, **changes):
         "failed": 0,
         "metrics": {name: Metric(name, None, 0) for name in SHOWN_METRICS},
         "setup": {"model": "kimi"},
+        "rows": RowsInfo("rows.jsonl", "ab", synthetic=False),
         "void": None,
         "warnings": (),
         "cases": cases,
@@ -376,6 +379,29 @@ def test_a_run_that_tells_nothing_is_left_out_of_the_search(changes, said):
     assert history.changes == []
     assert any(said in line for line in history.warnings)
     assert history.tested == [0, 1, 2, 3]
+
+
+def test_sums_of_other_rows_are_not_compared():
+    """Where only sums are known, a run over other rows, or of a part of them, is left out of the search."""
+    first = RowsSample(SampleMethod.FIRST, None, 40, 200)
+    drawn = RowsSample(SampleMethod.STRATIFIED, 7, 40, 200)
+    rows = RowsInfo("rows.jsonl", "ab", synthetic=False, sample=drawn)
+    others = [
+        replace(rows, sample=first),
+        replace(rows, sha256="cd"),
+        replace(rows, sample=replace(drawn, seed=8)),
+    ]
+    runs = [item if night else replace(item, cases=None) for night, item in enumerate(half_off(rows=rows))]
+    changed = [(change.since, change.name) for change in history_of(runs).changes]
+    assert (4, "calls_less") in changed
+    for other, is_tested in zip(others, (False, False, True), strict=True):
+        history = history_of(
+            [*runs[:-1], replace(runs[-1], rows=rows), run([True] * 40, night=9, rows=other)]
+        )
+        assert (0 in history.tested) is is_tested
+    cut = history_of([*runs[:2], replace(runs[2], complete=False), *runs[3:]])
+    assert cut.untested[2] == "only sums are known, and it did not come to its end"
+    assert history_of([replace(item, rows=others[0]) for item in half_off()]).tested == [*range(6)]
 
 
 def test_an_incomplete_last_run_cannot_pass_the_gate(tmp_path):

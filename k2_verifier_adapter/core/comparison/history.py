@@ -19,6 +19,8 @@ from k2_verifier_adapter.core.comparison.compare import (
 )
 from k2_verifier_adapter.core.metrics import ACCURACY, CALL_SURPLUS, ERROR_RATE, PRIMARY_METRIC, Metric
 from k2_verifier_adapter.core.printable import percent, plural
+from k2_verifier_adapter.core.run_facts import RowsInfo
+from k2_verifier_adapter.core.sampling import SampleMethod
 from k2_verifier_adapter.core.statistics.changes import ERROR, Series, find_changes
 from k2_verifier_adapter.core.statistics.intervals import Z, wilson
 from k2_verifier_adapter.core.statistics.paired import (
@@ -97,6 +99,7 @@ class HistoryRun:
         started_at: When it began, as its files have it; None if they do not say.
         metrics: `SHOWN_METRICS` by name, over all of its own cases.
         setup: What it was made with, by name.
+        rows: Which rows it asked.
         void: Why nothing may be said of the vendor by its numbers; None if nothing speaks against it.
         warnings: What its own report warns of.
         cases: What it made of its cases, by `data_index`; None where only the sums are known.
@@ -112,6 +115,7 @@ class HistoryRun:
     failed: int
     metrics: Mapping[str, Metric]
     setup: Mapping[str, Any]
+    rows: RowsInfo
     void: str | None
     warnings: Sequence[str]
     cases: Mapping[int, CaseCounts] | None
@@ -127,14 +131,17 @@ class HistoryRun:
             return None
         return found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)
 
-    @property
-    def untested(self) -> str | None:
-        """Why no change is looked for in it, or None."""
+    def untested(self, newest: HistoryRun, *, paired: bool) -> str | None:
+        """Say why no change is looked for in it, or None; sums are only those of the same rows comparable."""
         requests = self.completed + self.failed
-        if self.void is None and self.completed and self.completed >= MIN_COMPLETED * requests:
-            return None
-        share = f" ({percent(self.completed / requests)})" if requests else ""
-        return self.void or f"{self.completed:,} of {plural(requests, 'request')} completed{share}"
+        if not self.completed or self.completed < MIN_COMPLETED * requests:
+            share = f" ({percent(self.completed / requests)})" if requests else ""
+            return self.void or f"{self.completed:,} of {plural(requests, 'request')} completed{share}"
+        if self.void is not None or paired:
+            return self.void
+        if _asked(self.rows) != _asked(newest.rows):
+            return "only sums are known, and it asked other rows than the last run"
+        return None if self.complete else "only sums are known, and it did not come to its end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +205,14 @@ class History:
         runs: The runs, in the order of their start; in the order given where one does not tell its own.
         by_start: Whether it is the order of their start.
         paired: Whether what they made of each case is known, and not only their sums.
+        untested: Of each run, why no change is looked for in it, or None.
         changes: The changes, by their place.
     """
 
     runs: Sequence[HistoryRun]
     by_start: bool
     paired: bool
+    untested: Sequence[str | None]
     neighbours: Sequence[Neighbours]
     changes: Sequence[Change]
     warnings: Sequence[str]
@@ -211,7 +220,7 @@ class History:
     @property
     def tested(self) -> list[int]:
         """Places of the runs in which changes were looked for; there was a look after each but the first."""
-        return [place for place, run in enumerate(self.runs) if run.untested is None]
+        return _places_of(self.untested)
 
     def in_words(self, change: Change) -> str:
         """Say what changed since when, and what was made differently there."""
@@ -264,6 +273,7 @@ def run_of(participant: Participant) -> HistoryRun:
             "providers": sorted(observed.providers),
             "system_fingerprints": sorted(observed.system_fingerprints),
         },
+        rows=facts.rows,
         void=observed.mixed or observed.altered or void_of(reason),
         warnings=summary.warnings,
         cases={
@@ -305,8 +315,9 @@ def history_of(runs: Sequence[HistoryRun]) -> History:
         _paired(later, known) if paired else _unpaired(later, ordered) for later in range(1, len(ordered))
     ]
     neighbours = [replace(pair, setup=_differing(ordered, pair.later - 1, pair.later)) for pair in neighbours]
-    whole = all(run.untested is None for run in ordered)
-    if paired and whole and not any(pair.cases for pair in neighbours):
+    untested = [run.untested(ordered[-1], paired=paired) for run in ordered]
+    tested = _places_of(untested)
+    if paired and len(tested) == len(ordered) and not any(pair.cases for pair in neighbours):
         held = ", ".join(f"{run.source}: {len(run.cases or ())} cases" for run in ordered)
         raise DataError(
             f"no run has an answered case in common with the next ({held}); give runs over the same rows"
@@ -316,17 +327,28 @@ def history_of(runs: Sequence[HistoryRun]) -> History:
         series: list[Mapping[Hashable, tuple[int, int]]] = [
             {case: counts.of(measure) for case, counts in cases.items()} for cases in known
         ]
-        changes += _changes(
-            measure, ordered, series if paired else [run.sums.of(measure) for run in ordered], paired=paired
-        )
+        if not paired:
+            series = [run.sums.of(measure) for run in ordered]
+        changes += _changes(measure, ordered, tested, series, paired=paired)
     return History(
         runs=ordered,
         by_start=by_start,
         paired=paired,
+        untested=untested,
         neighbours=neighbours,
         changes=sorted(changes, key=lambda change: change.since),
-        warnings=_warnings(ordered, neighbours, by_start=by_start, paired=paired),
+        warnings=_warnings(ordered, neighbours, untested, by_start=by_start, paired=paired),
     )
+
+
+def _places_of(untested: Sequence[str | None]) -> list[int]:
+    return [place for place, reason in enumerate(untested) if reason is None]
+
+
+def _asked(rows: RowsInfo) -> tuple[str, int | None]:
+    """Tell rows apart that are no random sample of the same ones."""
+    sample = rows.sample
+    return rows.sha256, sample.rows if sample is not None and sample.method is SampleMethod.FIRST else None
 
 
 _NEVER = datetime.max.replace(tzinfo=timezone.utc)
@@ -437,10 +459,9 @@ def unpaired_difference(first: Metric | None, second: Metric | None) -> Differen
 
 
 def _changes(
-    measure: Measure, runs: Sequence[HistoryRun], series: Series, *, paired: bool
+    measure: Measure, runs: Sequence[HistoryRun], tested: Sequence[int], series: Series, *, paired: bool
 ) -> Iterator[Change]:
     """Look for changes of one measure in the runs that are tested."""
-    tested = [place for place, run in enumerate(runs) if run.untested is None]
     points = find_changes([series[place] for place in tested], ERROR / len(Measure))
     for number, point in enumerate(points):
         until = points[number + 1].since if number + 1 < len(points) else len(tested)
@@ -503,7 +524,12 @@ def _differing(runs: Sequence[HistoryRun], earlier: int, later: int) -> list[Set
 
 
 def _warnings(
-    runs: Sequence[HistoryRun], neighbours: Sequence[Neighbours], *, by_start: bool, paired: bool
+    runs: Sequence[HistoryRun],
+    neighbours: Sequence[Neighbours],
+    untested: Sequence[str | None],
+    *,
+    by_start: bool,
+    paired: bool,
 ) -> list[str]:
     warnings = [line for line in runs[0].warnings if all(line in run.warnings for run in runs)]
     shared = set(warnings)
@@ -516,9 +542,9 @@ def _warnings(
             f"{sums} not tell case by case (a report): only sums are compared, which sees a change "
             "later; give the run directories."
         )
-    for place, run in enumerate(runs):
-        if run.untested is not None:
-            warnings.append(f"Run {place + 1} is no part of the search for changes: {run.untested}.")
+    for place, (run, reason) in enumerate(zip(runs, untested, strict=True)):
+        if reason is not None:
+            warnings.append(f"Run {place + 1} is no part of the search for changes: {reason}.")
         elif not run.complete:
             warnings.append(f"Run {place + 1} did not come to its end; what it answered counts.")
     apart = [pair.later + 1 for pair in neighbours if pair.cases == 0]
