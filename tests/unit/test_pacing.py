@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 
 import pytest
@@ -195,7 +194,6 @@ class TestPacer:
         """A 429 that comes while others wait for their turn delays them, and they start spaced after it."""
         pacer = Pacer(Budget(), 8, 60 / 0.02)
         starts = []
-        begun = time.monotonic()
 
         async def work(index, started):
             starts.append(started)
@@ -206,8 +204,8 @@ class TestPacer:
 
         _crowd(pacer, 5, work)
         first, *others = sorted(starts)
-        assert first < begun + 0.2 <= others[0]
-        assert all(late - early >= 0.018 for early, late in itertools.pairwise(others))
+        # A busy machine may start them later, never earlier.
+        assert all(start >= first + 0.2 + 0.018 * place for place, start in enumerate(others))
 
     def test_an_answer_wakes_who_waits_for_the_number_in_flight(self):
         """When the lowered number grows again, one who waits starts, though nobody has ended."""
