@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -154,20 +154,6 @@ def _printed(report: Report) -> str:
     return render_text(report.document(), colour=colour_wanted(), width=columns())
 
 
-def format_option(*names: str) -> Callable[..., Any]:
-    """Make the option that chooses one of some formats, the first of them unless told otherwise."""
-    return click.option(
-        "--format",
-        "form",
-        type=click.Choice(names),
-        default=names[0],
-        show_default=True,
-        callback=_by_ending,
-        help="The report owns standard output; everything else goes to standard error. Without it, the "
-        "ending of --output tells.",
-    )
-
-
 _ENDINGS = {
     **{f".{form.ending.rpartition('.')[2]}": form.name for form in reversed(FORMATS)},
     ".htm": "html",
@@ -175,18 +161,36 @@ _ENDINGS = {
 }
 
 
-def _by_ending(ctx: click.Context, param: click.Parameter, form: str) -> str:
-    """Take the format that a file's ending names, where none is given."""
-    output = ctx.params.get("output")  # There already if it is given: defaults come last.
-    if output is None or ctx.get_parameter_source("form") is not click.core.ParameterSource.DEFAULT:
-        return form
-    meant = _ENDINGS.get(output.suffix.lower(), form)
-    if isinstance(param.type, click.Choice) and meant not in param.type.choices:
-        raise click.BadParameter(
-            f"{output}: there is no {meant} here; take one of {', '.join(param.type.choices)}",
-            param_hint="--output",
-        )
-    return meant
+class _FormatOption(click.Option):
+    """The option of the format; where none is given, the ending of `--output` tells."""
+
+    def consume_value(self, ctx: click.Context, opts: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Take what was given, else what the file's ending names."""
+        value, source = super().consume_value(ctx, opts)
+        output = ctx.params.get("output")  # There already if it is given: defaults come last.
+        if output is None or source is not click.core.ParameterSource.DEFAULT:
+            return value, source
+        meant = _ENDINGS.get(output.suffix.lower())
+        if meant is not None and isinstance(self.type, click.Choice) and meant not in self.type.choices:
+            raise click.BadParameter(
+                f"{output}: there is no {meant} here; take one of {', '.join(self.type.choices)}",
+                param_hint="--output",
+            )
+        return value if meant is None else meant, source
+
+
+def format_option(*names: str) -> Callable[..., Any]:
+    """Make the option that chooses one of some formats, the first of them unless told otherwise."""
+    return click.option(
+        "--format",
+        "form",
+        cls=_FormatOption,
+        type=click.Choice(names),
+        default=names[0],
+        show_default=True,
+        help="The report owns standard output; everything else goes to standard error. Without it, the "
+        "ending of --output tells.",
+    )
 
 
 any_format_option = format_option(*BY_NAME)
