@@ -211,6 +211,10 @@ class Failure:
     in_history: bool | None = None
     variant: Variant | None = None
 
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return f"{self.failure_class.value}: {self.detail}"
+
     def as_json(self) -> dict[str, str | int]:
         """Give the JSON form: the class under `class`, and only the fields that are set."""
         fields = {

@@ -26,14 +26,12 @@ from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.conformance.judging import OK, Answer, answer_of
 from k2_verifier_adapter.core.conformance.probes import STATUSES, Mode, ProbeCase, cases_of, continued
 from k2_verifier_adapter.core.conformance.results import Conformance, Outcome, SuiteResult, judge_suite
-from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.model_profiles import ModelProfile, model_profiles, profile_of_name
 from k2_verifier_adapter.core.presets import Preset
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.refusals import OF_THE_REQUEST, sort_refusal
 from k2_verifier_adapter.core.requests import Request, merge_parameters
-from k2_verifier_adapter.core.responses import NotACompletion
 from k2_verifier_adapter.core.run_facts import RowsInfo, RunFacts
 from k2_verifier_adapter.core.secrets import Masker
 from k2_verifier_adapter.core.verdict import Gate
@@ -211,6 +209,12 @@ class ProbePlanner(RequestPlanner):
         super().__init__(model, user, masker)
         self._suites = suites
         self._continued: dict[tuple[str, int], Case] = {}
+        self._continuing = {
+            (name, one.case.index)
+            for name, (_, probe_cases) in suites.items()
+            for one in probe_cases
+            if one.probe.continues
+        }
 
     def learn(self, subset: str, records: Iterable[ResponseRecord]) -> None:
         """Make the requests that send the first answers of other probes back."""
@@ -229,9 +233,8 @@ class ProbePlanner(RequestPlanner):
 
     def waits(self, subset: str, case: Case) -> bool:
         """Whether a probe sends an answer back that has not come."""
-        return (subset, case.index) not in self._continued and any(
-            one.probe.continues for one in self._suites[subset][1] if one.case.index == case.index
-        )
+        key = subset, case.index
+        return key in self._continuing and key not in self._continued
 
     def request(self, subset: str, case: Case) -> Request:
         """Build the request of a probe."""
@@ -251,11 +254,13 @@ class SuiteFiles(SubsetFiles):
 
     Attributes:
         records: The answers, refusals among them, with all tries of a probe.
+        judged: What they came to, once all are there.
     """
 
     suite: Suite
     probe_cases: list[ProbeCase]
     records: list[ResponseRecord]
+    judged: SuiteResult
 
     def begin(self, suite: Suite, probe_cases: list[ProbeCase]) -> None:
         """Note what is asked."""
@@ -281,9 +286,10 @@ class SuiteFiles(SubsetFiles):
 
     def finish(self, facts: RunFacts) -> None:
         """Write the reviews in sample order, and the final facts."""
+        self.judged = replace(self.result(), facts=facts)
         self._reviews = [
             (probe_score(result), partial(probe_review, result))
-            for result in self.result().results
+            for result in self.judged.results
             if result.tries
         ]
         super().finish(facts)
@@ -315,15 +321,19 @@ class ConformanceEvaluator(K2VerifierEvaluator):
         facts = super()._facts(subset, items, started_at)
         return replace(facts, repeats=self.benchmark.parameters["attempts"])
 
+    def _warn_of_refusals(self, facts: RunFacts, cases: Iterable[Case]) -> None:
+        """Warn of none: what the API refuses is asked about."""
+
     def _open_files(self, paths: RunPaths, items: list[WorkItem]) -> None:
         super()._open_files(paths, items)
         files = self._suites[paths.subset]
         files.begin(*self.benchmark.suites[paths.subset])
         if not self.use_cache:
             return
+        cases = {item.case.index: item.case for item in items}
         # First tries are judged as they are matched with their samples.
         for record in read_predictions(paths.predictions)[0]:
-            case = next((item.case for item in items if item.case.index == record.case_index), None)
+            case = cases.get(record.case_index)
             if case is None or not 0 < record.repeat < files.facts.repeats:
                 continue
             if self._planner.request(paths.subset, case).identity.difference_from(record.request) is None:
@@ -359,16 +369,14 @@ class ConformanceEvaluator(K2VerifierEvaluator):
 
     def _judge(self, item: WorkItem, record: ResponseRecord) -> Mapping[str, Any]:
         answer = answer_of(record)
-        if isinstance(answer, NotACompletion):
-            why = Failure(answer.failure_class, answer.reason)
-            failed = FailedRequest(item.case.index, why, record.status, record.attempts, item.repeat)
-            self._record_failure(item.subset, failed)
+        if isinstance(answer, FailedRequest):
+            self._record_failure(item.subset, answer)
             return {}
         self._suites[item.subset].keep_record(record)
         return {} if answer.response is None else answer.response.completion
 
     def _summarize(self) -> None:
-        self.benchmark.results = {suite: files.result() for suite, files in self._suites.items()}
+        self.benchmark.results = {suite: files.judged for suite, files in self._suites.items()}
 
     def _write_reports(self) -> list[str]:
         facts = next(iter(self._suites.values())).facts

@@ -27,11 +27,11 @@ from evalscope.report import Report
 from evalscope.utils.logger import get_logger
 from evalscope.utils.tqdm_utils import TqdmLogging
 
+from k2_verifier_adapter.core.cases import Case
 from k2_verifier_adapter.core.judged import Item, judge_record, kept_of
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.looks import Looks
 from k2_verifier_adapter.core.model_profiles import lacking_reasoning
-from k2_verifier_adapter.core.presets import preset_for
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.responses import reported_tokens
 from k2_verifier_adapter.core.run_facts import RunFacts
@@ -188,6 +188,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self._failed_before.update({(subset, item.case_index, item.repeat): item for item in failed_before})
         facts = self._facts(subset, items, earlier.started_at if earlier else utc_now())
         logger.info(f"{subset}: sent with {dict(facts.parameters)}")
+        self._warn_of_refusals(facts, cases.values())
         in_order = [cases[index] for index in sorted(cases)]
         if facts.stopping is not None:
             self._looks[subset] = Looks(facts, facts.stopping, in_order)
@@ -206,13 +207,12 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self._files[subset] = files
 
     def _facts(self, subset: str, items: list[WorkItem], started_at: str) -> RunFacts:
-        """Put together what is known of a subset's run before it is asked; warn of what it will bring."""
+        """Put together what is known of a subset's run before it is asked."""
         rows = self.benchmark.rows[subset]
-        cases = {item.case.index: item.case for item in items}
-        facts = RunFacts(
+        return RunFacts(
             model=self.model_name,
             subset=subset,
-            parameters=self._planner.shared_parameters(subset, cases.values()),
+            parameters=self._planner.shared_parameters(subset, [item.case for item in items]),
             rows=rows.info,
             planned=len(items),
             repeats=self.benchmark.repeats,
@@ -223,18 +223,21 @@ class K2VerifierEvaluator(DefaultEvaluator):
             adapter=__version__,
             evalscope=evalscope_version,
             python=platform.python_version(),
-            standard=rows.standard or preset_for(subset).standard,
+            standard=rows.standard or self.benchmark.preset(subset).standard,
             gate=gate_options(self.benchmark.parameters),
             stopping=self.benchmark.stopping_rule(subset),
             profile=self.benchmark.parameters["profile"],
         )
-        lacking = lacking_reasoning(cases.values(), facts.model_profile)
+
+    def _warn_of_refusals(self, facts: RunFacts, cases: Iterable[Case]) -> None:
+        """Warn of rows that the model's API refuses as they stand."""
+        lacking = lacking_reasoning(cases, facts.model_profile)
         if lacking:
             logger.warning(
-                f"{subset}: {len(lacking)} rows have assistant messages without reasoning_content, which the "
-                f"API of {facts.model_profile.title} refuses while thinking is on; the first: {lacking[:10]}"
+                f"{facts.subset}: {len(lacking)} rows have assistant messages without reasoning_content, "
+                f"which the API of {facts.model_profile.title} refuses while thinking is on; the first: "
+                f"{lacking[:10]}"
             )
-        return facts
 
     def _run_pool(self, context: PoolContext) -> dict[str, list[tuple[None, SampleScore]]]:
         """Have everything answered, and judge it."""
@@ -410,8 +413,7 @@ class K2VerifierEvaluator(DefaultEvaluator):
         self._files[subset].save_failure(failed)
         self._look(failed, subset)
         logger.warning(
-            f"case {failed.case_index} of {subset} failed after {failed.attempts} attempts: "
-            f"{failed.failure.failure_class.value}: {failed.failure.detail}"
+            f"case {failed.case_index} of {subset} failed after {failed.attempts} attempts: {failed.failure}"
         )
 
     def _count_performance(

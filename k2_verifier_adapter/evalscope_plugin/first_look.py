@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from evalscope.api.model.model import get_model_with_task_config
@@ -21,9 +22,8 @@ from k2_verifier_adapter.core.judged import judge_record
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.model_profiles import ModelProfile, choose_profile
 from k2_verifier_adapter.core.printable import plural
-from k2_verifier_adapter.core.responses import NotACompletion
+from k2_verifier_adapter.core.requests import Request
 from k2_verifier_adapter.evalscope_plugin import asked, masking, planning
-from k2_verifier_adapter.evalscope_plugin.adapter import K2VerifierAdapter
 from k2_verifier_adapter.evalscope_plugin.client.environment import check_environment
 from k2_verifier_adapter.evalscope_plugin.client.pacing import Budget
 from k2_verifier_adapter.evalscope_plugin.conformance import ProbePlanner, as_answer
@@ -84,20 +84,22 @@ def first_look(settings: Mapping[str, Any]) -> list[Look]:
     case = next((case for case in rows.cases if case.official.should_call), rows.cases[0])
     profile = choose_profile(model=str(task.model_id), subset=subset, chosen=adapter.parameters["profile"])
     probes = list(_chosen(profile)) if client.raw else []
-    asker = _Asker(client, task, adapter)
+    config = task.generation_config
+    timeout = _TIMEOUT_S if config.timeout is None else config.timeout
+    once = config.model_copy(update={"retries": 1, "retry_interval": 1, "timeout": timeout})
+    options = transport_options(once, adapter.preset(subset), adapter.parameters)
+    session = partial(client.session, options, task.eval_batch_size, Budget())
     planner = adapter.planner(client.model_name, user, client.masker)
     request = planner.request(subset, case)
-    (row,) = asyncio.run(asker.ask([(request, case)]))
+    (row,) = asyncio.run(_ask(session(), client, [request], [case]))
     kind = "a SYNTHETIC row" if rows.info.synthetic else "one row"
     looks = [_of_row(row, case, profile, f"{kind} of {rows.info.source}")]
     if not probes or isinstance(as_answer(row, request), FailedRequest):
         return looks
     probing = ProbePlanner({}, client.model_name, user, client.masker)
     requests = [probing.request("", probe.case) for probe in probes]
-    answers = asyncio.run(asker.ask(list(zip(requests, (probe.case for probe in probes), strict=True))))
-    return looks + list(
-        _of_probes(list(zip(probes, map(as_answer, answers, requests), strict=True)), profile)
-    )
+    answers = asyncio.run(_ask(session(), client, requests, [probe.case for probe in probes]))
+    return [*looks, *_of_probes(list(zip(probes, map(as_answer, answers, requests), strict=True)), profile)]
 
 
 @contextmanager
@@ -113,19 +115,14 @@ def _without_log() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class _Asker:
-    """Sends some requests at once, each with one retry."""
-
-    def __init__(self, client: ModelClient, task: TaskConfig, adapter: K2VerifierAdapter) -> None:
-        config = task.generation_config
-        timeout = _TIMEOUT_S if config.timeout is None else config.timeout
-        once = config.model_copy(update={"retries": 1, "retry_interval": 1, "timeout": timeout})
-        self._client, self._concurrency = client, task.eval_batch_size
-        self._options = transport_options(once, adapter.preset(""), adapter.parameters)
-
-    async def ask(self, requests: list[tuple[Any, Case]]) -> list[Outcome]:
-        async with self._client.session(self._options, self._concurrency, Budget()):
-            return await asyncio.gather(*(self._client.send(request, case) for request, case in requests))
+async def _ask(
+    session: AbstractAsyncContextManager[None],
+    client: ModelClient,
+    requests: Sequence[Request],
+    cases: Sequence[Case],
+) -> list[Outcome]:
+    async with session:
+        return await asyncio.gather(*map(client.send, requests, cases))
 
 
 def _chosen(profile: ModelProfile) -> Iterator[ProbeCase]:
@@ -144,8 +141,7 @@ def _chosen(profile: ModelProfile) -> Iterator[ProbeCase]:
 def _of_row(outcome: Outcome, case: Case, profile: ModelProfile, which: str) -> Look:
     judged = outcome if isinstance(outcome, FailedRequest) else judge_record(case, outcome, profile)
     if isinstance(judged, FailedRequest):
-        failure = judged.failure
-        return Look(ok=False, name="row", said=f"{which}: {failure.failure_class.value}: {failure.detail}")
+        return Look(ok=False, name="row", said=f"{which}: {judged.failure}")
     judgement = judged.judgement
     official = "calls" if case.official.should_call else "does not call"
     said = (
@@ -154,22 +150,18 @@ def _of_row(outcome: Outcome, case: Case, profile: ModelProfile, which: str) -> 
     )
     if judgement.calls:
         said += ", the calls are valid" if judgement.successful else ", the calls are not valid"
-    said = "; ".join(
-        [said, *(f"{failure.failure_class.value}: {failure.detail}" for failure in judgement.failures)]
-    )
+    said = "; ".join([said, *map(str, judgement.failures)])
     return Look(ok=not judgement.schema_error, name="row", said=said)
 
 
 def _of_probes(asked_of: list[tuple[ProbeCase, Outcome]], profile: ModelProfile) -> Iterator[Look]:
     failing = []
     for probe, outcome in asked_of:
-        answer = None if isinstance(outcome, FailedRequest) else answer_of(outcome)
-        if isinstance(outcome, FailedRequest):
-            failing.append((probe, f"{outcome.failure.failure_class.value}: {outcome.failure.detail}"))
-        elif answer is None or isinstance(answer, NotACompletion):
-            failing.append((probe, "no completion"))
+        answer = outcome if isinstance(outcome, FailedRequest) else answer_of(outcome)
+        if isinstance(answer, FailedRequest):
+            failing.append((probe, str(answer.failure)))
         elif unmet := judge_probe(probe, answer):
-            failing.append((probe, f"expected {unmet[0].path}: {unmet[0].expected}, got {unmet[0].got}"))
+            failing.append((probe, str(unmet[0])))
     passed = len(asked_of) - len(failing)
     contract = f"{passed} of {plural(len(asked_of), 'probe')} of the contract of {profile.title} passed"
     yield Look(ok=not failing, name="contract", said=contract)

@@ -198,7 +198,7 @@ def _explanation(judgement: Judgement) -> str:
     official = "calls" if judgement.should_call else "does not call"
     vendor = "calls" if judgement.calls else "does not call"
     lines = [f"The official API {official}, the vendor {vendor} (finish_reason {judgement.finish_reason})."]
-    lines += [f"{failure.failure_class.value}: {failure.detail}" for failure in judgement.failures]
+    lines += map(str, judgement.failures)
     if judgement.primary is not None:
         lines.append(f"Primary class: {judgement.primary.value}.")
     lines += [f"Note: {note.kind.value}: {note.detail}" for note in judgement.notes]

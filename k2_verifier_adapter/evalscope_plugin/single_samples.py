@@ -45,7 +45,7 @@ def answer(model: Model, sample: Sample, task_config: TaskConfig, parameters: di
     outcome = asyncio.run(send())
     if isinstance(outcome, FailedRequest):
         failure = outcome.failure
-        raise EndpointError(f"case {case.index}: {failure.failure_class.value}: {failure.detail}")
+        raise EndpointError(f"case {case.index}: {failure}")
     output = ModelOutput(model=client.model_name, metadata={METADATA_KEY: outcome.as_json()})
     return TaskState(model=model.name, sample=sample, messages=[], output=output, completed=True)
 

@@ -7,19 +7,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from k2_verifier_adapter.core.conformance.probes import Mode
-from k2_verifier_adapter.core.conformance.results import Conformance, Outcome, ProbeResult, Share, share_of
+from k2_verifier_adapter.core.conformance.results import Conformance, Outcome, ProbeResult, Share, SuiteResult
 from k2_verifier_adapter.core.printable import percent, plural
 from k2_verifier_adapter.core.verdict import Status
 from k2_verifier_adapter.reports import document as doc
 from k2_verifier_adapter.reports import wording
 from k2_verifier_adapter.reports.document import Column, Depth, Kind, Section, Value
 
-_STATUSES = {
-    Outcome.PASSED: Status.PASS,
-    Outcome.FLAKY: Status.FAIL,
-    Outcome.FAILED: Status.FAIL,
-    Outcome.UNANSWERED: Status.INCONCLUSIVE,
-}
 _MOST_SHOWN = 300
 """Probes whose request and answer a page shows."""
 
@@ -59,18 +53,16 @@ def _table(found: Conformance) -> doc.Table:
         Column("result"),
         *doc.numbers("plain", "streamed", *(("eventually",) if again else ())),
     )
-    rows = [_row(suite.name, suite.status, suite.results, again=again) for suite in found.suites]
+    rows = [_row(suite.name, suite, again=again) for suite in found.suites]
     if len(rows) > 1:
-        rows.append(_row("all", found.status, found.results, again=again))
+        rows.append(_row("all", found, again=again))
     return doc.Table("Probes passed at the first try, of those asked", columns, tuple(rows))
 
 
-def _row(name: str, status: Status, results: Iterable[ProbeResult], *, again: bool) -> tuple[doc.Cell, ...]:
-    listed = tuple(results)
-    shares = [share_of(result for result in listed if result.case.mode is mode) for mode in Mode]
-    eventually = share_of(listed)
-    last = (f"{eventually.eventually}/{eventually.total}",) if again else ()
-    return (name, Value(status.value, status), *map(_counts, shares), *last)
+def _row(name: str, of: SuiteResult | Conformance, *, again: bool) -> tuple[doc.Cell, ...]:
+    share = of.share()
+    last = (f"{share.eventually}/{share.total}",) if again else ()
+    return (name, Value(of.status.value, of.status), *(_counts(of.share(mode)) for mode in Mode), *last)
 
 
 def _counts(share: Share) -> str:
@@ -124,9 +116,7 @@ def _item(results: list[ProbeResult]) -> doc.Item:
     elif len(first.tries) > 1:
         title += f" at {len(first.tries)} tries"
     if first.unmet is None:
-        failure = first.failed.failure if first.failed is not None else None
-        said = "not asked" if failure is None else f"{failure.failure_class.value}: {failure.detail}"
-        return doc.Item(title, (doc.Paragraph(said, "no answer"),))
+        return doc.Item(title, (doc.Paragraph(first.why_not, "no answer"),))
     pairs = [("expected", f"{first.unmet.path}: {first.unmet.expected}"), ("got", first.unmet.got)]
     if first.cause is not None:
         pairs.append(("change", next(iter(first.cause.advice), first.cause.hypothesis)))

@@ -131,10 +131,6 @@ def _kvv_result(result: ProbeResult) -> dict[str, Any]:
     suite, _, line = probe.id.rpartition(":")
     numbered = suite and line.isdigit()
     mode = {Mode.PLAIN: "non-stream", Mode.STREAM: "stream"}[result.case.mode]
-    unmet, failed = result.unmet, result.failed
-    message = "" if unmet is None else f"{unmet.path}: expected {unmet.expected}, got {unmet.got}"
-    if failed is not None:
-        message = f"{failed.failure.failure_class.value}: {failed.failure.detail}"
     return {
         "suite": suite if numbered else probe.suite,
         "line": int(line) if numbered else result.case.case.data_index,
@@ -142,7 +138,7 @@ def _kvv_result(result: ProbeResult) -> dict[str, Any]:
         "selection_reason": probe.selection,
         "schema": probe.request["tools"][0]["function"]["parameters"],
         "status": _KVV_STATUS.get(result.outcome, "failed"),
-        "message": message,
+        "message": result.why_not,
     }
 
 

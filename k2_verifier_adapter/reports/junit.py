@@ -10,9 +10,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from k2_verifier_adapter.core.conformance.results import Conformance, ProbeResult
 from k2_verifier_adapter.core.gate import required_coverage
 from k2_verifier_adapter.core.metrics import PRIMARY_METRIC
 from k2_verifier_adapter.core.printable import percent, percent_beside, plural, points, printable
@@ -20,6 +20,9 @@ from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import Check, Gate, GateOptions, Status, WhenInconclusive
 from k2_verifier_adapter.reports import wording
 from k2_verifier_adapter.reports.json_report import failures_as_json, statuses_in_words
+
+if TYPE_CHECKING:
+    from k2_verifier_adapter.core.conformance.results import Conformance, ProbeResult
 
 _LONGEST_LINE = 2_000
 _FIRST_CASES = 6
@@ -95,17 +98,14 @@ def render_probes(found: Conformance) -> str:
 
 def _probe(result: ProbeResult) -> _Outcome:
     """Give a probe as a case: a flaky one has failed, one without an answer is an error."""
-    name, unmet = result.case.name, result.unmet
-    if unmet is not None:
-        said = f"{unmet.path}: expected {unmet.expected}, got {unmet.got}"
+    name, said = result.case.name, result.why_not
+    if result.unmet is not None:
         if result.cause is not None:
             said += f". {result.cause.hypothesis} {' '.join(result.cause.advice)}"
-        return _Outcome(name, "failure", f"{result.outcome.value}: {said}", unmet.path)
-    if result.tries:
-        return _Outcome(name, None, "passed")
-    failure = None if result.failed is None else result.failed.failure
-    said = "not asked" if failure is None else f"{failure.failure_class.value}: {failure.detail}"
-    return _Outcome(name, "error", said, "unanswered")
+        return _Outcome(name, "failure", f"{result.outcome.value}: {said}", result.unmet.path)
+    if said:
+        return _Outcome(name, "error", said, "unanswered")
+    return _Outcome(name, None, "passed")
 
 
 def _counts(outcomes: Sequence[_Outcome]) -> dict[str, str]:

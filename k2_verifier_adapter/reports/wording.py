@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from k2_verifier_adapter.core.comparison.baseline import NotWorse
-from k2_verifier_adapter.core.conformance.results import Conformance, share_of
 from k2_verifier_adapter.core.gate import GATE_FAILED, INCONCLUSIVE, PASSED, exit_code
 from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
 from k2_verifier_adapter.core.metrics import CALL_SURPLUS
@@ -15,6 +15,9 @@ from k2_verifier_adapter.core.statistics.intervals import Interval
 from k2_verifier_adapter.core.statistics.paired import Difference
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import NON_INFERIORITY, Check, Gate, Status
+
+if TYPE_CHECKING:
+    from k2_verifier_adapter.core.conformance.results import Conformance
 
 INTERVAL = "95% interval"
 UNDEFINED = "undefined"
@@ -243,7 +246,7 @@ def behind_baseline(found: NotWorse) -> str:
 def conformance(found: Conformance) -> str:
     """Say what the probes of a run came to."""
     passing = sum(suite.status is Status.PASS for suite in found.suites)
-    share = share_of(found.results)
+    share = found.share()
     said = (
         f"{passing} of {plural(len(found.suites), 'suite')} passed, {share.passed:,} of "
         f"{plural(share.total, 'probe')} at the first try"

@@ -113,6 +113,18 @@ def test_a_faithful_endpoint_passes_by_command(tmp_path):
     )
 
 
+def test_what_the_api_refuses_is_asked_without_a_warning(tmp_path):
+    """A history that K2-Thinking's API refuses is a probe, not a row that somebody got wrong."""
+    thinking = model_profiles()["k2_thinking"]
+    with FaithfulVendor(thinking, model="kimi-k2-thinking").running() as endpoint:
+        command = ["conform", "--model", "kimi-k2-thinking", "--api-url", endpoint.url, "--api-key", KEY]
+        flags = ["--work-dir", str(tmp_path / "run"), "--no-timestamp", "--suite", "history"]
+        done = CliRunner().invoke(k2_verifier, [*command, *flags])
+    assert done.exit_code == 0, done.output
+    assert "Contract: PASS" in done.stdout
+    assert "refuses while thinking" not in done.output
+
+
 # --- a broken one ------------------------------------------------------------------------------------
 
 

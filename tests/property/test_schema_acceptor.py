@@ -139,7 +139,7 @@ def test_what_is_accepted_is_valid() -> None:
     """The acceptor never accepts what `check_schema` refuses; the schemas tried are of both kinds."""
     seen = {(accepted, valid): 0 for accepted in (True, False) for valid in (True, False)}
 
-    @settings(max_examples=200)
+    @settings(max_examples=400)
     @given(SCHEMAS)
     def compare(schema: Any) -> None:
         accepted = is_surely_valid(schema)
@@ -149,7 +149,7 @@ def test_what_is_accepted_is_valid() -> None:
         assert valid or not accepted
 
     compare()
-    assert min(seen[True, True], seen[False, False], seen[False, True]) >= 3, seen
+    assert min(seen[True, True], seen[False, False], seen[False, True]) >= 7, seen
     assert seen[True, False] == 0
 
 

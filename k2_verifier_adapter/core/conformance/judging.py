@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from k2_verifier_adapter.core.conformance.probes import VOCABULARY, ProbeCase
-from k2_verifier_adapter.core.failure_classes import FailureClass
+from k2_verifier_adapter.core.failure_classes import Failure, FailureClass
 from k2_verifier_adapter.core.json_text import excerpt, shown
+from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.messages import function_of, name_of, texts_of
 from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.records import ResponseRecord
@@ -48,18 +49,23 @@ class Unmet:
     expected: str
     got: str
 
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return f"{self.path}: expected {self.expected}, got {self.got}"
+
     def as_json(self) -> dict[str, str]:
         """Give the JSON form."""
         return {"path": self.path, "expected": self.expected, "got": self.got}
 
 
-def answer_of(record: ResponseRecord) -> Answer | NotACompletion:
+def answer_of(record: ResponseRecord) -> Answer | FailedRequest:
     """Read a stored answer; what is no completion under status 200 is a failed request."""
     if record.status != OK:
         return Answer(record.status, words=str(json.loads(record.response)))
     response = parse_completion(record.response)
     if isinstance(response, NotACompletion):
-        return response
+        why = Failure(response.failure_class, response.reason)
+        return FailedRequest(record.case_index, why, record.status, record.attempts, record.repeat)
     return Answer(
         OK,
         response=response,

@@ -11,14 +11,13 @@ from typing import Any
 from k2_verifier_adapter.core.conformance.causes import Cause, cause_of
 from k2_verifier_adapter.core.conformance.judging import Answer, Unmet, answer_of, judge_probe
 from k2_verifier_adapter.core.conformance.probes import Mode, ProbeCase
-from k2_verifier_adapter.core.failure_classes import Failure
 from k2_verifier_adapter.core.gate import GATE_FAILED, INCONCLUSIVE, PASSED, Decision
 from k2_verifier_adapter.core.judgement import FailedRequest
 from k2_verifier_adapter.core.model_profiles import ModelProfile
 from k2_verifier_adapter.core.printable import plural
 from k2_verifier_adapter.core.records import ResponseRecord
 from k2_verifier_adapter.core.redaction import ToolNames, redact_failure
-from k2_verifier_adapter.core.responses import NotACompletion, reported_tokens
+from k2_verifier_adapter.core.responses import reported_tokens
 from k2_verifier_adapter.core.run_facts import RunFacts
 from k2_verifier_adapter.core.verdict import Status
 
@@ -99,6 +98,13 @@ class ProbeResult:
         """The first expectation that the first answer does not meet."""
         return self.tries[0].unmet[0] if self.tries and self.tries[0].unmet else None
 
+    @property
+    def why_not(self) -> str:
+        """What keeps it from having passed, in a line; empty if it passed."""
+        if self.tries:
+            return str(self.unmet or "")
+        return "not asked" if self.failed is None else str(self.failed.failure)
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -110,9 +116,9 @@ class Share:
     total: int
 
 
-def share_of(results: Iterable[ProbeResult]) -> Share:
-    """Count what became of some probes."""
-    outcomes = [result.outcome for result in results]
+def _share(results: Iterable[ProbeResult], mode: Mode | None) -> Share:
+    """Count what became of some probes, of one mode or all."""
+    outcomes = [result.outcome for result in results if mode in (None, result.case.mode)]
     passed = outcomes.count(Outcome.PASSED)
     unanswered = outcomes.count(Outcome.UNANSWERED)
     return Share(passed, passed + outcomes.count(Outcome.FLAKY), len(outcomes) - unanswered, len(outcomes))
@@ -143,7 +149,7 @@ class SuiteResult:
 
     def share(self, mode: Mode | None = None) -> Share:
         """Count its probes, of one mode or all."""
-        return share_of(result for result in self.results if mode in (None, result.case.mode))
+        return _share(self.results, mode)
 
 
 @dataclass(frozen=True)
@@ -179,6 +185,10 @@ class Conformance:
         return next(
             (status for status in (Status.FAIL, Status.INCONCLUSIVE) if status in statuses), Status.PASS
         )
+
+    def share(self, mode: Mode | None = None) -> Share:
+        """Count the probes of all suites, of one mode or all."""
+        return _share(self.results, mode)
 
     @cached_property
     def causes(self) -> Mapping[Cause, list[ProbeResult]]:
@@ -260,9 +270,8 @@ def judge_suite(
     failures = {request.case_index: request for request in failed}
     for record in records:
         answer = answer_of(record)
-        if isinstance(answer, NotACompletion):
-            why = Failure(answer.failure_class, answer.reason)
-            failures[record.case_index] = FailedRequest(record.case_index, why, record.status)
+        if isinstance(answer, FailedRequest):
+            failures[record.case_index] = answer
         else:
             answers.setdefault(record.case_index, {})[record.repeat] = record, answer
     twins = {
