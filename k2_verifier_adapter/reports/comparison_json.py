@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,12 @@ from k2_verifier_adapter.core.comparison.compare import Comparison, Participant,
 from k2_verifier_adapter.core.comparison.pairs import Change, Pair
 from k2_verifier_adapter.core.failure_classes import FailureClass
 from k2_verifier_adapter.core.statistics.paired import Difference, WinsLosses
-from k2_verifier_adapter.reports.json_report import baseline_as_json, metric_as_json, verdict_as_json
+from k2_verifier_adapter.reports.json_report import (
+    baseline_as_json,
+    dump_json,
+    metric_as_json,
+    verdict_as_json,
+)
 
 SCHEMA_VERSION = 1
 
@@ -58,13 +62,6 @@ def comparison_as_json(comparison: Comparison, found: NotWorse | None = None) ->
 def dump_comparison(comparison: Comparison, found: NotWorse | None = None) -> str:
     """Give the text of a comparison."""
     return dump_json(comparison_as_json(comparison, found))
-
-
-def dump_json(value: Mapping[str, Any]) -> str:
-    """Give the text, in printable ASCII, so that nothing that a vendor sent can harm a reader."""
-    text = json.dumps(value, indent=2, ensure_ascii=True)
-    # The one control character that JSON leaves as it is.
-    return text.replace("\x7f", "\\u007f") + "\n"
 
 
 def upstream_table(comparison: Comparison) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -16,13 +15,14 @@ from k2_verifier_adapter.core.conformance.results import (
     decide,
 )
 from k2_verifier_adapter.core.conformance.schemas import TOOL_NAME
+from k2_verifier_adapter.reports.json_report import dump_json
 
 SCHEMA_VERSION = 1
 
 
 def dump_conformance(found: Conformance) -> str:
-    """Give the report's text, in printable ASCII, so that nothing that a vendor sent can harm a reader."""
-    return json.dumps(conformance_as_json(found), indent=2, ensure_ascii=True) + "\n"
+    """Give the report's text."""
+    return dump_json(conformance_as_json(found))
 
 
 def conformance_as_json(found: Conformance) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def dump_kvv(found: Conformance) -> str:
         },
         "results": results,
     }
-    return json.dumps(report, indent=2, ensure_ascii=True) + "\n"
+    return dump_json(report)
 
 
 def _kvv_result(result: ProbeResult) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class MatrixReport:
 
     def as_json(self) -> str:
         """Give the text for other programs."""
-        from k2_verifier_adapter.reports.comparison_json import dump_json
+        from k2_verifier_adapter.reports.json_report import dump_json
         from k2_verifier_adapter.reports.matrix_document import matrix_as_json
 
         return dump_json(matrix_as_json(self.matrix))
@@ -141,7 +141,7 @@ class BundleReport:
 
     def as_json(self) -> str:
         """Give its own report, which says in its warnings what could not be checked."""
-        from k2_verifier_adapter.reports.comparison_json import dump_json
+        from k2_verifier_adapter.reports.json_report import dump_json
 
         lines = [f"Redacted bundle, which cannot show {line}." for line in self.uncheckable]
         report = {**self.report, "warnings": [*lines, *self.report.get("warnings", ())]}

@@ -9,8 +9,7 @@ from k2_verifier_adapter.core.comparison.compare import SetupDifference
 from k2_verifier_adapter.core.comparison.history import Change, History, Neighbours
 from k2_verifier_adapter.core.statistics.changes import ERROR
 from k2_verifier_adapter.core.statistics.paired import Difference, WinsLosses
-from k2_verifier_adapter.reports.comparison_json import dump_json
-from k2_verifier_adapter.reports.json_report import metric_as_json
+from k2_verifier_adapter.reports.json_report import dump_json, metric_as_json
 
 SCHEMA_VERSION = 1
 

@@ -96,8 +96,13 @@ def report_as_json(summary: Summary) -> dict[str, Any]:
 
 
 def dump_report(summary: Summary) -> str:
-    """Give the report's text, in printable ASCII, so that nothing that a vendor sent can harm a reader."""
-    return json.dumps(report_as_json(summary), indent=2, ensure_ascii=True) + "\n"
+    """Give the report's text."""
+    return dump_json(report_as_json(summary))
+
+
+def dump_json(value: Mapping[str, Any]) -> str:
+    """Give the text, in printable ASCII, so that nothing that a vendor sent can harm a reader."""
+    return json.dumps(value, indent=2, ensure_ascii=True) + "\n"
 
 
 _USAGE = ("prompt_tokens", "completion_tokens", "total_tokens")
