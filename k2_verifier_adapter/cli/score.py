@@ -130,11 +130,20 @@ def score(
             f"k2-verifier: bundle verified, SHA-256 of its manifest {bundle.manifest_sha256}", err=True
         )
         if bundle.redacted:
-            if baseline is not None:
+            without_effect = {
+                "--baseline": baseline is not None,
+                "--failed-as-no-call": failed_as_no_call,
+                "--engine ray": engine != "local",
+                "--profile": profile is not None,
+                "--full": full,
+                "--subset": subset is not None and rows is None,
+            }
+            if given := [flag for flag, is_given in without_effect.items() if is_given]:
                 raise UsageError(
-                    "a redacted bundle holds no answers to judge: hold its digests against --rows ROWS"
+                    f"{', '.join(given)}: without effect, for a redacted bundle holds no answers to judge: "
+                    "leave it away, and hold its digests against --rows ROWS"
                 )
-            _recount(ctx, bundle, rows, destination, asked)
+            _recount(ctx, bundle, destination, asked, rows=rows, subset=subset)
             return
         subset, profile = subset or bundle.facts.subset, profile or bundle.facts.profile
         official = bundle.official()
@@ -206,9 +215,11 @@ def _score(
 def _recount(
     ctx: click.Context,
     bundle: Bundle,
-    rows: str | None,
     destination: _Destination,
     asked: GateOptions,
+    *,
+    rows: str | None,
+    subset: str | None,
 ) -> None:
     """Tell what can be told of a redacted bundle; no gate can be decided by it."""
     from k2_verifier_adapter.core.gate import INCONCLUSIVE, Decision, required_coverage
@@ -217,7 +228,7 @@ def _recount(
 
     if BundleReport not in BY_NAME[destination.form].of:
         raise UsageError(f"--format {destination.form}: a redacted bundle has no checks to count")
-    recount = bundle.recount(rows)
+    recount = bundle.recount(rows, subset)
     report = BundleReport(recount, bundle.uncheckable, bundle.report)
     deliver(report, destination.form, destination.output)
     completed, planned = sum(recount.counts[name] for name in ("tp", "fp", "fn", "tn")), bundle.facts.planned

@@ -194,8 +194,10 @@ class Bundle:
         except RowError as error:
             raise DataError(f"{self.path}: {CASES}: data_index {case.data_index}: {error}") from None
 
-    def recount(self, rows: str | None = None) -> Recount:
+    def recount(self, rows: str | None = None, subset: str | None = None) -> Recount:
         """Count the decisions of a redacted bundle again, and hold its report and one's own rows against it.
+
+        `subset` is that of the rows; the bundle's own unless it is given.
 
         Raises:
             DataError: If its files contradict each other, or its official decisions those of the rows.
@@ -208,7 +210,7 @@ class Bundle:
                 if data_index is None or not isinstance(decision, bool):
                     raise DataError(f"{self.path}: {CASES}: line {number} is no redacted case")
                 decisions[data_index] = decision
-        own = {} if rows is None else _own_rows(rows, self.facts.subset)
+        own = {} if rows is None else _own_rows(rows, subset or self.facts.subset)
         counts = dict.fromkeys(("tp", "fp", "fn", "tn", "valid", "failed"), 0)
         seen: set[tuple[int, int]] = set()
         same: set[int] = set()

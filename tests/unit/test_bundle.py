@@ -261,6 +261,11 @@ def test_a_redacted_bundle_is_held_against_ones_own_rows_by_digest(redacted, row
     other.write_text(rows.read_text().replace(f"{WORD} 3?", "Oslo?"))
     flipped.write_text(rows.read_text().replace('"should_call_tool": true', '"should_call_tool": false', 1))
     assert "5 of 6 have" in " ".join(invoke("score", redacted, "--rows", other).stdout.split())
+    mine = tmp_path / "rows" / "mine_test.jsonl"
+    mine.parent.mkdir()
+    mine.write_text(rows.read_text())
+    result = invoke("score", redacted, "--rows", mine.parent, "--subset", "mine")
+    assert "6 of 6 have" in " ".join(result.stdout.split())
     assert "official decision is not that of" in refusal(redacted, "--rows", flipped)
 
 
@@ -268,7 +273,16 @@ def test_a_redacted_bundle_decides_no_gate(redacted, packed):
     """What cannot be judged is no pass and no fail; what asks for answers is refused."""
     result = invoke("score", redacted, "--gate", "strict")
     assert (result.exit_code, "cannot be judged again" in result.stderr) == (3, True)
-    assert "hold its digests against --rows" in refusal(redacted, "--baseline", packed)
+    for named, *flags in (
+        ("--baseline", "--baseline", packed),
+        ("--failed-as-no-call", "--failed-as-no-call"),
+        ("--engine ray", "--engine", "ray"),
+        ("--profile, --full", "--full", "--profile", "k2"),
+        ("--subset", "--subset", "k2_thinking"),
+    ):
+        said = refusal(redacted, *flags)
+        assert f"error: {named}: without effect" in said
+        assert "hold its digests against --rows" in said
     assert "has no checks to count" in refusal(redacted, "--format", "junit")
 
 
