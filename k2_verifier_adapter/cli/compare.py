@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from k2_verifier_adapter.cli.flags import inconclusive_flag, margin_option
+from k2_verifier_adapter.cli.flags import inconclusive_flag, margin_option, official_reader, run_arguments
 from k2_verifier_adapter.cli.output import (
     check_destination,
     comparison_format_option,
@@ -16,19 +15,9 @@ from k2_verifier_adapter.cli.output import (
     say,
 )
 
-if TYPE_CHECKING:
-    from k2_verifier_adapter.core.comparison.compare import Participant
-
 
 @click.command(short_help="Compare runs case by case: leaderboard and differences.")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=click.Path(path_type=Path))
-@click.option(
-    "--baseline",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The official results to hold results files against, or upstream's archive that holds them.",
-)
-@click.option("--rows", help="Rows to hold results files against: a file, a directory, or 'bundled'.")
-@click.option("--subset", help="The subset, where a run holds several; whose threshold results files have.")
+@run_arguments
 @comparison_format_option
 @output_option
 @click.option(
@@ -74,12 +63,12 @@ def compare(
     from k2_verifier_adapter.core.verdict import WhenInconclusive
     from k2_verifier_adapter.errors import UsageError
     from k2_verifier_adapter.formats.rows import only_subset
+    from k2_verifier_adapter.offline.bundle import participants_of
     from k2_verifier_adapter.reports.formats import ComparisonReport
 
     gated = gate == "not-worse"
     subset = subset or (None if rows is None else only_subset(rows))
-    if baseline is not None and rows is not None:
-        raise UsageError("give the official answers either by --baseline or by --rows, not by both")
+    official = official_reader(baseline, rows, subset)
     if not gated and (margin is not None or inconclusive is not None):
         raise click.UsageError(
             "--margin and --inconclusive go with --gate not-worse: they say how it decides"
@@ -87,7 +76,7 @@ def compare(
     check_destination(form, output)
     if gated and len(runs) > 2:
         check_two_runs(len(runs))
-    participants = [found for run in runs for found in _participants(run, baseline, rows, subset)]
+    participants = [found for run in runs for found in participants_of(run, official, subset)]
     if gated:
         check_two_runs(len(participants))
     if len(participants) < 2:
@@ -101,26 +90,3 @@ def compare(
     deliver(ComparisonReport(comparison, found), form, output)
     say(decision)
     ctx.exit(decision.code)
-
-
-def _participants(
-    run: Path, baseline: Path | None, rows: str | None, subset: str | None
-) -> list[Participant]:
-    """Read what one argument names."""
-    from k2_verifier_adapter.errors import UsageError
-    from k2_verifier_adapter.formats.bundles import SUFFIX
-    from k2_verifier_adapter.offline.bundle import participant_of_bundle
-    from k2_verifier_adapter.offline.official import load_official
-    from k2_verifier_adapter.offline.participants import participant_of_results, participants_of_run
-
-    if not run.is_file():
-        return participants_of_run(run, subset)
-    if run.suffix == SUFFIX:
-        given = None if baseline is None and rows is None else load_official(baseline, rows, subset)
-        return [participant_of_bundle(run, given)]
-    if baseline is None and rows is None:
-        raise UsageError(
-            f"{run}: is a results file; give the official answers to hold it against, "
-            "by --baseline OFFICIAL.jsonl or by --rows ROWS"
-        )
-    return [participant_of_results(run, load_official(baseline, rows, subset), str(run), subset)]

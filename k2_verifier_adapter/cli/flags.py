@@ -10,13 +10,16 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from k2_verifier_adapter.core.model_profiles import model_profiles
 from k2_verifier_adapter.evalscope_plugin.parameters import CONFORMANCE_PARAMETERS, PARAMETERS, Parameter
 from k2_verifier_adapter.version import BENCHMARK
+
+if TYPE_CHECKING:
+    from k2_verifier_adapter.offline.official import OfficialAnswers
 
 
 class Finite(click.FloatRange):
@@ -151,6 +154,41 @@ def _json_object(flag: str, text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise click.BadParameter("is no JSON object, such as '{\"top_p\": 0.9}'", param_hint=flag)
     return value
+
+
+_RUN_ARGUMENTS = (
+    click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=click.Path(path_type=Path)),
+    click.option(
+        "--baseline",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The official results to hold results files against, or upstream's archive that holds them.",
+    ),
+    click.option("--rows", help="Rows to hold results files against: a file, a directory, or 'bundled'."),
+    click.option(
+        "--subset", help="The subset, where a run holds several; whose threshold results files have."
+    ),
+)
+
+
+def run_arguments(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what names several runs, and what those of them are held against that are results files."""
+    for option in reversed(_RUN_ARGUMENTS):
+        command = option(command)
+    return command
+
+
+def official_reader(
+    baseline: Path | None, rows: str | None, subset: str | None
+) -> Callable[[], OfficialAnswers] | None:
+    """Give what reads the official answers, once; None where none are named, an error where two are."""
+    from k2_verifier_adapter.errors import UsageError
+    from k2_verifier_adapter.offline.official import load_official
+
+    if baseline is not None and rows is not None:
+        raise UsageError("give the official answers either by --baseline or by --rows, not by both")
+    if baseline is None and rows is None:
+        return None
+    return functools.cache(functools.partial(load_official, baseline, rows, subset))
 
 
 profile_option = click.option(

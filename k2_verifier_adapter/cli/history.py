@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from k2_verifier_adapter.cli.flags import official_reader, run_arguments
 from k2_verifier_adapter.cli.output import (
     check_destination,
     comparison_format_option,
@@ -17,15 +18,8 @@ from k2_verifier_adapter.cli.output import (
 
 
 @click.command(short_help="One vendor over time: differences, and since when.")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=click.Path(path_type=Path))
-@click.option(
-    "--baseline",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The official results to hold results files against, or upstream's archive that holds them.",
-)
-@click.option("--rows", help="Rows to hold results files against: a file, a directory, or 'bundled'.")
+@run_arguments
 @click.option("--model", help="The model, where a run holds several.")
-@click.option("--subset", help="The subset, where a run holds several; whose threshold results files have.")
 @comparison_format_option
 @output_option
 @click.option(
@@ -62,21 +56,14 @@ def history(
     """
     from k2_verifier_adapter.core.comparison.history import history_of
     from k2_verifier_adapter.core.gate import HistoryGate, by_history
-    from k2_verifier_adapter.errors import UsageError
     from k2_verifier_adapter.offline.history import read_history
-    from k2_verifier_adapter.offline.official import OfficialAnswers, load_official
     from k2_verifier_adapter.reports.formats import HistoryReport
 
-    if baseline is not None and rows is not None:
-        raise UsageError("give the official answers either by --baseline or by --rows, not by both")
+    official = official_reader(baseline, rows, subset)
     check_destination(form, output)
 
-    def official() -> OfficialAnswers:
-        return load_official(baseline, rows, subset)
-
     with progress("runs", len(runs)) as advance:
-        given = None if baseline is None and rows is None else official
-        found = history_of(read_history(runs, given, model=model, subset=subset, advance=advance))
+        found = history_of(read_history(runs, official, model=model, subset=subset, advance=advance))
     decision = by_history(found, HistoryGate(gate))
     deliver(HistoryReport(found), form, output)
     say(decision)

@@ -1,4 +1,4 @@
-"""Evidence to hand over: a run as a bundle, and what a bundle is worth to whoever receives it."""
+"""Evidence to hand over: a run as a bundle, and what a bundle is worth, alone and beside runs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from k2_verifier_adapter.core.run_facts import RunFacts, dump_facts, facts_from_
 from k2_verifier_adapter.core.secrets import MASK
 from k2_verifier_adapter.core.summary import Summary
 from k2_verifier_adapter.core.verdict import NO_GATE
-from k2_verifier_adapter.errors import DataError
-from k2_verifier_adapter.formats.bundles import pack_bundle, unpack_bundle
+from k2_verifier_adapter.errors import DataError, UsageError
+from k2_verifier_adapter.formats.bundles import SUFFIX, pack_bundle, unpack_bundle
 from k2_verifier_adapter.formats.files import read_small
 from k2_verifier_adapter.formats.lines import json_objects, open_lines
 from k2_verifier_adapter.formats.rows import load_cases
@@ -35,7 +35,7 @@ from k2_verifier_adapter.formats.runs import StoredRun, case_as_json, read_cases
 from k2_verifier_adapter.formats.upstream import data_index_of
 from k2_verifier_adapter.offline.export import SUCCESS, write_results
 from k2_verifier_adapter.offline.official import OfficialAnswers, official_of_cases
-from k2_verifier_adapter.offline.participants import participant_of_results
+from k2_verifier_adapter.offline.participants import participant_of_results, participants_of_run
 from k2_verifier_adapter.offline.stored import summary_of
 from k2_verifier_adapter.reports.bundle_document import Recount
 from k2_verifier_adapter.reports.json_report import dump_report
@@ -337,6 +337,29 @@ def participant_of_bundle(path: Path, given: OfficialAnswers | None = None) -> P
         found = participant_of_results(bundle.results, given or own, str(path), facts.subset)
     known = replace(found.summary.facts, started_at=facts.started_at, endpoint_host=facts.endpoint_host)
     return replace(found, label=facts.model, summary=replace(found.summary, facts=known))
+
+
+def participants_of(
+    path: Path, official: Callable[[], OfficialAnswers] | None, subset: str | None = None
+) -> list[Participant]:
+    """Read what is named: a run directory, a bundle or a results file.
+
+    `official` gives the answers that a results file is held against; a bundle has its own where it is None.
+
+    Raises:
+        DataError: If it cannot be read.
+        UsageError: If it holds no such subset or several, or is a results file without official answers.
+    """
+    if not path.is_file():
+        return participants_of_run(path, subset)
+    if path.suffix == SUFFIX:
+        return [participant_of_bundle(path, official and official())]
+    if official is None:
+        raise UsageError(
+            f"{path}: is a results file; give the official answers to hold it against, "
+            "by --baseline OFFICIAL.jsonl or by --rows ROWS"
+        )
+    return [participant_of_results(path, official(), str(path), subset)]
 
 
 def held_against_its_report(summary: Summary, bundle: Bundle, official: OfficialAnswers) -> Summary:

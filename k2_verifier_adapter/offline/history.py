@@ -19,11 +19,9 @@ from k2_verifier_adapter.core.metrics import Metric
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.statistics.intervals import Interval
 from k2_verifier_adapter.errors import DataError, UsageError
-from k2_verifier_adapter.formats.bundles import SUFFIX
 from k2_verifier_adapter.formats.files import read_small
-from k2_verifier_adapter.offline.bundle import participant_of_bundle
+from k2_verifier_adapter.offline.bundle import participants_of
 from k2_verifier_adapter.offline.official import OfficialAnswers
-from k2_verifier_adapter.offline.participants import participant_of_results, participants_of_run
 
 REPORT_SUFFIX = ".json"
 _MOST_REQUESTS = 10_000_000
@@ -44,28 +42,16 @@ def read_history(
         UsageError: If one is given twice, holds no such model or subset, or if results files have nothing to
             be held against.
     """
-    known: dict[Path, Path] = {}
+    known: set[Path] = set()
     runs: list[HistoryRun] = []
-    answers: OfficialAnswers | None = None
     for path in paths:
         if path.resolve() in known:
             raise UsageError(f"{path}: is given twice; give each run once")
-        known[path.resolve()] = path
-        if not path.is_file():
-            found = [run_of(participant) for participant in participants_of_run(path, subset)]
-        elif path.name.endswith(REPORT_SUFFIX):
+        known.add(path.resolve())
+        if path.is_file() and path.name.endswith(REPORT_SUFFIX):
             found = [run_of_report(path)]
-        elif path.suffix == SUFFIX:
-            answers = answers or (official and official())
-            found = [run_of(participant_of_bundle(path, answers))]
-        elif official is None:
-            raise UsageError(
-                f"{path}: is a results file; give the official answers to hold it against, "
-                "by --baseline OFFICIAL.jsonl or by --rows ROWS"
-            )
         else:
-            answers = answers or official()
-            found = [run_of(participant_of_results(path, answers, str(path), subset))]
+            found = [run_of(participant) for participant in participants_of(path, official, subset)]
         named = [run for run in found if model in (None, run.model)]
         if not named:
             held = ", ".join(sorted({run.model for run in found}))

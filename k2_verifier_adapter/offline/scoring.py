@@ -110,7 +110,8 @@ def score_log(
             profile_of=partial(choose_profile, subset=log.subset or "", chosen=log.profile),
         )
         total = scorer.nothing()
-        total.log.official = official.facts
+        # Of its own: what is unused depends on the log, and several may be held against the same answers.
+        total.log.official = replace(official.facts)
         blocks = _blocks(log, files, advance)
         if open_engine is None:
             parts: Iterable[ScoredLines] = map(scorer.score, blocks)

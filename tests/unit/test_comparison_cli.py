@@ -8,6 +8,10 @@ import pytest
 from stored_runs import answering, calling, make_row, write_run
 from support.commands import invoke
 
+from k2_verifier_adapter.offline import official
+from k2_verifier_adapter.offline.official import load_official
+from k2_verifier_adapter.offline.scoring import Log, score_log
+
 REALDATA = os.environ.get("K2_VERIFIER_REALDATA")
 
 COUNT = 12
@@ -106,6 +110,23 @@ def test_a_results_file_without_official_answers(results):
 def test_one_run_is_no_comparison(runs):
     """A comparison needs two."""
     assert_one_line(invoke("compare", runs[0]), "a comparison needs two")
+
+
+def test_the_official_answers_are_read_once(results, monkeypatch):
+    """However many results files are compared, the baseline is read once, and each file has its own facts."""
+    found = []
+
+    def load(*arguments):
+        found.append(load_official(*arguments))
+        return found[-1]
+
+    monkeypatch.setattr(official, "load_official", load)
+    results[1].write_text("".join(results[1].read_text().splitlines(keepends=True)[1:]))
+    result = invoke("compare", *results, "--baseline", results[0], "--format", "json")
+    assert json.loads(result.stdout)["cases"] == COUNT - 1
+    (answers,) = found
+    unused = [score_log(Log([path], None), answers)[0].log.official for path in reversed(results)]
+    assert [facts.unused for facts in unused] == [1, 0]
 
 
 def test_baseline_and_rows_exclude_each_other(runs, results):
