@@ -15,11 +15,11 @@ import click
 from k2_verifier_adapter.cli.evaluate import (
     INTERRUPTED,
     patient_interrupts,
-    report_probes,
     say_estimate,
     with_api_key,
 )
 from k2_verifier_adapter.cli.flags import conformance_flags
+from k2_verifier_adapter.cli.output import deliver_probes
 from k2_verifier_adapter.data import BUNDLED_SUITES
 from k2_verifier_adapter.errors import DataError, RunInterruptedError
 from k2_verifier_adapter.version import CONFORMANCE
@@ -108,10 +108,10 @@ def conform(
             click.echo(f"k2-verifier: {error}", err=True)
             with contextlib.suppress(DataError):
                 # Nothing to report if not even the probes were loaded.
-                report_probes(read_conformance(Path(error.run)))
+                deliver_probes(read_conformance(Path(error.run)))
             ctx.exit(INTERRUPTED)
         found = read_conformance(run)
-        code = report_probes(found)
+        code = deliver_probes(found)
         click.echo(f"k2-verifier: run directory {run}", err=True)
         if record is not None:
             _record(found, record)

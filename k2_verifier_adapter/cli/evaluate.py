@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from k2_verifier_adapter.cli.flags import Finite, baseline_flags, gate_flags, parameter_flags, request_flags
-from k2_verifier_adapter.cli.output import deliver, deliver_run, full_option, page_of, say
+from k2_verifier_adapter.cli.output import deliver_probes, deliver_run, full_option, page_of
 from k2_verifier_adapter.errors import DataError, RunInterruptedError, StorageError, UsageError
 from k2_verifier_adapter.version import BENCHMARK
 
 if TYPE_CHECKING:
-    from k2_verifier_adapter.core.conformance.results import Conformance
     from k2_verifier_adapter.evalscope_plugin.running import Estimate
     from k2_verifier_adapter.formats.runs import RunPaths
 
@@ -318,19 +317,8 @@ def report_all(run: Path, started: float, again: str, *, full: bool, leave: bool
         codes.append(decision.code)
     if holds_probes(run):
         click.echo()
-        codes.append(report_probes(read_conformance(run)))
+        codes.append(deliver_probes(read_conformance(run)))
     return worst(codes)
-
-
-def report_probes(found: Conformance) -> int:
-    """Print what the probes of a run came to; give the exit code."""
-    from k2_verifier_adapter.core.conformance.results import decide
-    from k2_verifier_adapter.reports.formats import ConformanceReport
-
-    deliver(ConformanceReport(found), "text", None)
-    decision = decide(found)
-    say(decision)
-    return decision.code
 
 
 def _written_since(found: list[RunPaths], started: float) -> list[RunPaths]:

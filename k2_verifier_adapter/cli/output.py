@@ -13,9 +13,17 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from k2_verifier_adapter.cli.verbosity import set_for_command
-from k2_verifier_adapter.reports.formats import BY_NAME, FORMATS, ComparisonReport, Media, RunReport
+from k2_verifier_adapter.reports.formats import (
+    BY_NAME,
+    FORMATS,
+    ComparisonReport,
+    ConformanceReport,
+    Media,
+    RunReport,
+)
 
 if TYPE_CHECKING:
+    from k2_verifier_adapter.core.conformance.results import Conformance
     from k2_verifier_adapter.core.gate import Decision
     from k2_verifier_adapter.formats.runs import RunPaths
     from k2_verifier_adapter.reports.formats import Report
@@ -135,6 +143,16 @@ def deliver_run(
     say(decision)
     if output is not None and not _is_printed(output):
         click.echo(f"k2-verifier: {last_line(report.summary, str(output))}", err=True)
+
+
+def deliver_probes(found: Conformance, form: str = "text", output: Path | None = None) -> int:
+    """Deliver the report on the probes of a run; give the exit code."""
+    from k2_verifier_adapter.core.conformance.results import decide
+
+    deliver(ConformanceReport(found), form, output)
+    decision = decide(found)
+    say(decision)
+    return decision.code
 
 
 def page_of(paths: RunPaths) -> Path | None:

@@ -14,13 +14,12 @@ from k2_verifier_adapter.cli.output import (
     any_format_option,
     check_destination,
     check_full,
-    deliver,
+    deliver_probes,
     deliver_run,
     full_option,
     output_option,
     page_of,
     redact_option,
-    say,
 )
 from k2_verifier_adapter.version import BENCHMARK, BENCHMARKS, CONFORMANCE
 
@@ -133,7 +132,6 @@ def _report_probes(
     from k2_verifier_adapter.core.conformance import results
     from k2_verifier_adapter.errors import UsageError
     from k2_verifier_adapter.offline.conformance import read_conformance, with_gate
-    from k2_verifier_adapter.reports.formats import ConformanceReport
 
     for name, value in gate.items():
         if (name, value) not in {("gate", "strict"), ("gate", "none")}:
@@ -141,7 +139,4 @@ def _report_probes(
                 f"{name} is {value!r}, but of probes only --gate strict decides: all have to pass"
             )
     found = with_gate(read_conformance(run, model, suite), gate.get("gate"))
-    decision = results.decide(found)
-    deliver(ConformanceReport(results.redact(found) if redact else found), form, output)
-    say(decision)
-    return decision.code
+    return deliver_probes(results.redact(found) if redact else found, form, output)
