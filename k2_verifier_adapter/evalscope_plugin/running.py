@@ -1,4 +1,4 @@
-"""Run EvalScope from Python: a whole evaluation, what it would cost, or one probing request."""
+"""Run EvalScope from Python: a whole evaluation, or what it would cost."""
 
 from __future__ import annotations
 
@@ -149,7 +149,9 @@ def settings_of(
     typed: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Put config, flags and parameters together; `UsageError` for a flag that EvalScope lacks."""
-    chosen = _merged({**(config or {}), **explicit_flags(arguments)}, typed)
+    given = {**(config or {}), **explicit_flags(arguments)}
+    _check_objects(given, benchmark)
+    chosen = _merged(given, typed)
     chosen.pop("dry_run", None)  # EvalScope's own only prints the settings; see `estimate_eval`
     chosen.setdefault("datasets", [benchmark])
     if benchmark not in chosen["datasets"] or set(chosen["datasets"]) - set(BENCHMARKS):
@@ -158,16 +160,13 @@ def settings_of(
             f"({' or '.join(BENCHMARKS)}); for others use `evalscope eval`"
         )
     if local := (typed.get("dataset_args") or {}).get(benchmark, {}).get("local_path"):
-        own = chosen["dataset_args"][benchmark]
-        if not own.get("subset_list") and (subset := only_subset(local)) is not None:
-            chosen["dataset_args"] = {**chosen["dataset_args"], benchmark: {**own, "subset_list": [subset]}}
+        named = chosen["dataset_args"][benchmark].get("subset_list")
+        if not named and (subset := only_subset(local)) is not None:
+            chosen = _merged(chosen, {"dataset_args": {benchmark: {"subset_list": [subset]}}})
     if "generation_config" in chosen:
         chosen["generation_config"] = planning.explicit_defaults(chosen["generation_config"])
     if parameters:
-        every = chosen.get("dataset_args") or {}
-        own = every.get(benchmark) or {}
-        extra = {**(own.get("extra_params") or {}), **parameters}
-        chosen["dataset_args"] = {**every, benchmark: {**own, "extra_params": extra}}
+        chosen = _merged(chosen, {"dataset_args": {benchmark: {"extra_params": parameters}}})
     return chosen
 
 
@@ -181,6 +180,15 @@ def _merged(settings: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
         else:
             merged[name] = value
     return merged
+
+
+def _check_objects(settings: Mapping[str, Any], benchmark: str) -> None:
+    """Refuse what is no object where flags would put members into one."""
+    inner: Any = settings
+    for name in ("dataset_args", benchmark, "extra_params"):
+        inner = inner.get(name) or {}
+        if not isinstance(inner, Mapping):
+            raise UsageError(f"{name} is {inner!r}, expected an object of settings")
 
 
 def let_limit_grow(task: TaskConfig) -> None:

@@ -435,6 +435,24 @@ class TestEval:
         assert "sk-without-colon" not in result.stderr
         assert not fake_running.calls
 
+    @pytest.mark.parametrize("flags", [["--gate", "strict"], ["--rows", "bundled"], []])
+    @pytest.mark.parametrize(
+        ("setting", "said"),
+        [
+            ("dataset_args: text", "dataset_args is 'text', expected an object"),
+            ("dataset_args: {k2_verifier: [1]}", "k2_verifier is [1], expected an object"),
+            ("dataset_args: {k2_verifier: {extra_params: 7}}", "extra_params is 7, expected an object"),
+        ],
+    )
+    def test_a_task_file_without_the_object_that_flags_add_to(self, tmp_path, setting, said, flags):
+        """It is refused in one line, whichever flags would have put something into it."""
+        task = tmp_path / "task.yaml"
+        task.write_text(f"model: m\napi_url: http://127.0.0.1:9/v1\n{setting}\n")
+        result = invoke("eval", "--config", str(task), "--dry-run", *flags)
+        assert result.exit_code == 2
+        assert result.stderr.count("\n") == 1
+        assert said in result.stderr
+
     def test_the_resume_hint_is_the_whole_command(self, fake_running, run):
         """A run that is not whole ends with the command that goes on with it; keys are left out of it."""
         fake_running.outcome = run
