@@ -78,8 +78,7 @@ def find_file(path: str | Path, subset: str) -> Path:
             f"{path}: no such file or directory; give local_path a .jsonl or .parquet file, a "
             f"directory, or {BUNDLED!r} for the bundled synthetic rows"
         )
-    if not subset and (subset := only_subset(path) or "") == "":
-        raise UsageError(f"{path}: holds several subsets, {', '.join(find_subsets(path))}; name one of them")
+    subset = subset or _only_subset_of(path)
     check_name("subset", subset)
     named = _named(path, subset)
     for candidate in named:
@@ -101,11 +100,18 @@ def find_file(path: str | Path, subset: str) -> Path:
 
 def only_subset(path: str | Path) -> str | None:
     """Name the subset that rows are of, where a directory holds one, or a file is called as a known one."""
-    if str(path) == BUNDLED or not Path(path).expanduser().exists():
+    folder = Path(path).expanduser()
+    if str(path) == BUNDLED or not folder.exists():
         return None
-    found = find_subsets(path)
-    is_told = Path(path).expanduser().is_dir() or found[0] in PRESETS
-    return found[0] if len(found) == 1 and is_told else None
+    subset, *others = find_subsets(path)
+    return subset if not others and (folder.is_dir() or subset in PRESETS) else None
+
+
+def _only_subset_of(folder: Path) -> str:
+    found = find_subsets(folder)
+    if len(found) > 1:
+        raise UsageError(f"{folder}: holds several subsets, {', '.join(found)}; name one of them")
+    return found[0]
 
 
 def find_subsets(path: str | Path) -> list[str]:
