@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import signal
 import sys
 import threading
@@ -134,6 +133,8 @@ def matrix(
 @contextlib.contextmanager
 def _quiet_log(ctx: click.Context) -> Iterator[None]:
     """Keep the log to errors: each vendor's own log will say the rest."""
+    import logging
+
     before = logging.root.manager.disable
     if not is_verbose(ctx):
         logging.disable(logging.WARNING)
