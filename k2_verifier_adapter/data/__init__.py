@@ -7,8 +7,9 @@ This is the lowest layer: it imports nothing from the rest of the package, and o
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
+
+_FOLDER = Path(__file__).parent
 
 BUNDLED_SUITES = (
     "parameters",
@@ -24,9 +25,9 @@ BUNDLED_SUITES = (
 
 def bundled_rows_path() -> Path:
     """Return the path of the bundled rows, one JSON object a line in the hosted format."""
-    return Path(str(files(__name__) / "bundled_rows.jsonl"))
+    return _FOLDER / "bundled_rows.jsonl"
 
 
 def read_data(name: str) -> str:
     """Read one of the data files."""
-    return files(__name__).joinpath(name).read_text(encoding="utf-8")
+    return (_FOLDER / name).read_text(encoding="utf-8")
