@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from documents import DOCS, PACKAGE, ROOT, documents, headings, name_of, paragraphs, read, spans
 
+from k2_verifier_adapter.core.failure_classes import FailureClass
+
 BASES = (ROOT, PACKAGE)
 """What a path in a document may be relative to."""
 
@@ -105,6 +107,14 @@ def test_the_walk_names_what_it_walks_through():
     packages = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("__init__.py")}
     assert drawn == packages - {"."}
     assert len(set(_CALL.findall(page.read_text(encoding="utf-8")))) > 50
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("README.md", "{} failure classes"), ("README_zh.md", "{} 个失败类别")]
+)
+def test_the_number_of_failure_classes_is_stated(name, said):
+    """It grows with every class."""
+    assert said.format(len(FailureClass)) in (ROOT / name).read_text(encoding="utf-8")
 
 
 def test_the_checks_find_what_is_gone(tmp_path):
