@@ -19,14 +19,11 @@ from k2_verifier_adapter.cli.flags import baseline_flags, gate_flags, parameter_
 from k2_verifier_adapter.cli.output import deliver, progress_of_many
 from k2_verifier_adapter.cli.verbosity import is_verbose
 from k2_verifier_adapter.data import BUNDLED_SUITES
-from k2_verifier_adapter.reports.formats import FORMATS, MatrixReport
+from k2_verifier_adapter.reports.formats import MatrixReport
 
 if TYPE_CHECKING:
     from k2_verifier_adapter.core.comparison.matrix import VendorResult
     from k2_verifier_adapter.evalscope_plugin.vendor_runs import VendorRun
-
-UNUSABLE = 2
-"""Exit code of a run that could not be made."""
 
 _LOOK_EVERY_S = 0.2
 
@@ -98,8 +95,8 @@ def matrix(
 
     from k2_verifier_adapter.core.comparison.matrix import matrix_of
     from k2_verifier_adapter.core.gate import worst
+    from k2_verifier_adapter.evalscope_plugin.run_files import write_every_format
     from k2_verifier_adapter.evalscope_plugin.vendor_runs import VendorRun, shared_settings, with_suites
-    from k2_verifier_adapter.formats.files import atomic_write
 
     with contextlib.redirect_stdout(sys.stderr), _quiet_log(ctx):
         shared = shared_settings(evalscope_flags, config, {**parameters, **gate}, typed)
@@ -118,11 +115,9 @@ def matrix(
         _run_all(runs, interrupted)
         found = matrix_of([_result(run) for run in runs])
         page = MatrixReport(found)
-        for form in FORMATS:
-            # The page of some is not to take the place of that of all.
-            if form.fits(page) and not only:
-                with atomic_write(work_dir / f"{PAGE}.{form.ending}") as file:
-                    file.write(form.render(page).encode("utf-8", "backslashreplace"))
+        # The page of some is not to take the place of that of all.
+        if not only:
+            write_every_format(page, work_dir, PAGE)
         deliver(page, "text", None)
         if not only:
             click.echo(f"k2-verifier: the page is {work_dir / PAGE}.html, .md, .txt and .json", err=True)
@@ -189,6 +184,7 @@ def _run_all(runs: Sequence[VendorRun], interrupted: Sequence[int]) -> None:
 
 def _result(run: VendorRun) -> VendorResult:
     """Say what became of a run, and of one that was not started because of an interrupt."""
+    from k2_verifier_adapter.core.gate import UNUSABLE
     from k2_verifier_adapter.offline.participants import result_of_vendor
 
     code = run.code if run.started else None
