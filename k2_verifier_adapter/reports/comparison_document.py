@@ -9,7 +9,6 @@ from k2_verifier_adapter.core.comparison.baseline import NotWorse
 from k2_verifier_adapter.core.comparison.compare import (
     Comparison,
     Participant,
-    SetupDifference,
     Standing,
     letter,
 )
@@ -69,7 +68,7 @@ def comparison_document(comparison: Comparison, found: NotWorse | None = None) -
             cost_section(
                 [(letter(place), item.participant) for place, item in enumerate(comparison.standings)]
             ),
-            _setup(comparison.setup),
+            setup_section([(wording.name(item.name), _by_value(item.values)) for item in comparison.setup]),
             _provenance(comparison, origins),
         ),
     )
@@ -121,7 +120,7 @@ def _leaderboard(comparison: Comparison) -> Section:
         Column("run", Kind.NAME),
         Column("rank", Kind.NAME),
         Column("model", Kind.FOREIGN, spare=True),
-        Column("similarity", Kind.NUMBER, axis=_similarity_axis(drawn)),
+        Column("similarity", Kind.NUMBER, axis=similarity_axis(drawn)),
         *doc.numbers(INTERVAL, "surplus", "accuracy"),
         Column("verdict"),
         Column("differs", below=True),
@@ -135,7 +134,7 @@ def _rank(best: int, worst: int) -> str:
     return str(best) if best == worst else f"{best}-{worst}"
 
 
-def _similarity_axis(drawn: Sequence[doc.Interval | None]) -> doc.Axis | None:
+def similarity_axis(drawn: Sequence[doc.Interval | None]) -> doc.Axis | None:
     """Make the narrowest axis on which all is seen; None where nothing is defined."""
     known = [item for item in drawn if item is not None]
     if not known:
@@ -392,11 +391,16 @@ def cost_section(participants: Sequence[tuple[str, Participant]]) -> Section:
     return Section("cost", title, (Table(title, columns, tuple(rows)), doc.Notes(tuple(notes))), link="Cost")
 
 
-def _setup(differences: Sequence[SetupDifference]) -> Section:
-    """Say in what the runs were made differently."""
-    pairs = tuple((wording.name(item.name), _by_value(item.values)) for item in differences)
-    content: doc.Block = doc.Facts(pairs) if pairs else doc.Paragraph("Nothing that is known.")
+def setup_section(pairs: Sequence[tuple[str, str]]) -> Section:
+    """Say in what runs were made differently."""
+    content: doc.Block = doc.Facts(tuple(pairs)) if pairs else doc.Paragraph("Nothing that is known.")
     return Section("setup", "Made differently", (content,), link="Made differently")
+
+
+def setup_value(value: Any, longest: int) -> str:
+    """Give a value of what a run was made with."""
+    text = "-" if value is None else value if isinstance(value, str) else dumps_ascii(value)
+    return excerpt(printable(text), longest)
 
 
 def _by_value(values: Sequence[Any]) -> str:
@@ -404,8 +408,7 @@ def _by_value(values: Sequence[Any]) -> str:
     longest = max(_SHORTEST_VALUE, _LONGEST_VALUES // len(values))
     runs: dict[str, list[str]] = {}
     for place, value in enumerate(values):
-        text = "-" if value is None else value if isinstance(value, str) else dumps_ascii(value)
-        runs.setdefault(excerpt(printable(text), longest), []).append(letter(place))
+        runs.setdefault(setup_value(value, longest), []).append(letter(place))
     return "; ".join(f"{', '.join(letters)}: {text}" for text, letters in runs.items())
 
 

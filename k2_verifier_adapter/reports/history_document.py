@@ -6,23 +6,26 @@ from collections.abc import Iterator
 from typing import Any
 
 from k2_verifier_adapter.core.comparison.history import Change, History, HistoryRun, Neighbours
-from k2_verifier_adapter.core.json_text import dumps_ascii, excerpt
+from k2_verifier_adapter.core.json_text import excerpt
 from k2_verifier_adapter.core.metrics import ACCURACY, CALL_SURPLUS, PRIMARY_METRIC
 from k2_verifier_adapter.core.printable import amount, percent, plural, points, printable
 from k2_verifier_adapter.core.statistics.changes import ERROR
 from k2_verifier_adapter.core.verdict import Status
 from k2_verifier_adapter.reports import document as doc
 from k2_verifier_adapter.reports import wording
-from k2_verifier_adapter.reports.comparison_document import p_value
+from k2_verifier_adapter.reports.comparison_document import (
+    p_value,
+    setup_section,
+    setup_value,
+    similarity_axis,
+)
 from k2_verifier_adapter.reports.document import Column, Depth, Kind, Section, Table, Value
-from k2_verifier_adapter.reports.run_document import drawn_rate, shares_axis
+from k2_verifier_adapter.reports.run_document import drawn_rate
 from k2_verifier_adapter.reports.wording import INTERVAL
 
 KIND = "K2 vendor history"
 _LONGEST_TITLE = 200
 _LONGEST_VALUE = 120
-_FIRST_SHARES = (0.8, 0.5, 0.0)
-"""Where an axis of shares begins, the narrowest first."""
 
 
 def history_document(history: History) -> doc.Document:
@@ -94,12 +97,10 @@ def _runs(history: History) -> Section:
     """Give the metrics of every run with their intervals, over its own cases."""
     since = {change.since for change in history.changes}
     drawn = [drawn_rate(run.metrics[PRIMARY_METRIC], None, None) for run in history.runs]
-    known = [item.low for item in drawn if item is not None]
-    first = next(share for share in _FIRST_SHARES if share <= min(known, default=0.0))
     columns = (
         Column("run", Kind.NAME),
         Column("started", Kind.NAME),
-        Column("similarity", Kind.NUMBER, axis=shares_axis(first, threshold=False, agreement=False)),
+        Column("similarity", Kind.NUMBER, axis=similarity_axis(drawn)),
         *doc.numbers(INTERVAL, "surplus", "accuracy"),
         Column("answers", Kind.NUMBER, spare=True),
         Column("failed", Kind.NUMBER),
@@ -166,13 +167,13 @@ def _neighbour(pair: Neighbours) -> tuple[doc.Cell, ...]:
 
 def _setups(history: History) -> Section:
     """Say in what every run was made differently from the one before."""
-    pairs = tuple(
-        (f"{pair.later} - {pair.later + 1}", "; ".join(_made_differently(pair)))
-        for pair in history.neighbours
-        if pair.setup
+    return setup_section(
+        [
+            (f"{pair.later} - {pair.later + 1}", "; ".join(_made_differently(pair)))
+            for pair in history.neighbours
+            if pair.setup
+        ]
     )
-    content: doc.Block = doc.Facts(pairs) if pairs else doc.Paragraph("Nothing that is known.")
-    return Section("setup", "Made differently", (content,), link="Made differently")
 
 
 def _made_differently(pair: Neighbours) -> Iterator[str]:
@@ -184,8 +185,7 @@ def _made_differently(pair: Neighbours) -> Iterator[str]:
 def _shown(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         value = ", ".join(value) or None
-    text = "-" if value is None else value if isinstance(value, str) else dumps_ascii(value)
-    return excerpt(printable(text), _LONGEST_VALUE)
+    return setup_value(value, _LONGEST_VALUE)
 
 
 def _sources(history: History) -> Section:
