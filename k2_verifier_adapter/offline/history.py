@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from k2_verifier_adapter.core.comparison.history import (
     run_of,
     void_of,
 )
-from k2_verifier_adapter.core.json_text import json_object, number, text, text_or_none, whole
-from k2_verifier_adapter.core.metrics import Metric
+from k2_verifier_adapter.core.json_text import json_object, number, number_or_none, text, text_or_none, whole
+from k2_verifier_adapter.core.metrics import CALL_SURPLUS, Metric
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.statistics.intervals import Interval
 from k2_verifier_adapter.errors import DataError, UsageError
@@ -127,8 +128,12 @@ def _count(value: Any) -> int:
 
 
 def _metric(name: str, value: dict[str, Any]) -> Metric:
-    n, found = whole(value["n"]), value["value"]
+    least, most = (-1.0, inf) if name == CALL_SURPLUS else (0.0, 1.0)
+    n, found = whole(value["n"]), number_or_none(value["value"])
     interval = None
     if value["low"] is not None:
         interval = Interval(number(value["low"]), number(value["high"]), text(value["method"]), n)
-    return Metric(name, None if found is None else number(found), n, interval)
+    shares = [found] if interval is None else [found, interval.low, interval.high]
+    if not all(share is None or least <= share <= most for share in shares):
+        raise ValueError(f"{name} {shares} is none that a run has")
+    return Metric(name, found, n, interval)

@@ -272,6 +272,7 @@ def test_reports_and_results_files_are_runs_too(nights, tmp_path):
     invoke("report", runs[0], "--format", "json", "--output", report)
     mixed = json.loads(invoke("history", report, *runs[1:], "--format", "json").stdout)
     assert mixed["paired"] is False
+    assert mixed["neighbours"][0]["setup"] == []
     assert "Run 1 does not tell case by case" in mixed["warnings"][0]
     assert mixed["changes"][0]["said"].startswith("calls less often since 2026-11-20, between runs 7 and 8 (")
     assert SCHEMA.problems(mixed) == []
@@ -300,18 +301,23 @@ def test_a_file_that_is_no_report_is_refused(nights, tmp_path, content, said):
 
 
 def test_a_report_with_impossible_numbers_is_refused(nights, tmp_path):
-    """Counts below 0, beyond any run, or more valid calls than calls, are no report."""
+    """Counts below 0, beyond any run, or more valid calls than calls, are no report, nor shares that are none."""
     path = tmp_path / "report.json"
     invoke("report", nights[0], "--format", "json", "--output", path)
     report = json.loads(path.read_text())
+    similarity = report["metrics"]["trigger_similarity"]
     for group, name, value in (
+        ("metrics", "trigger_similarity", {**similarity, "low": -0.5}),
+        ("metrics", "trigger_similarity", {**similarity, "value": 7}),
+        ("metrics", "call_surplus", {**similarity, "low": -1.5}),
         ("confusion", "tp", -1),
         ("confusion", "tn", 10**9),
         ("counts", "count_successful_tool_call", 61),
         ("requests", "completed", True),
     ):
         path.write_text(json.dumps({**report, group: {**report[group], name: value}}))
-        assert invoke("history", nights[1], path).exit_code == 2
+        result = invoke("history", nights[1], path, "--format", "html")
+        assert (result.exit_code, "is no report as" in result.stderr) == (2, True), result.stderr
 
 
 def test_what_is_no_history_is_refused(nights):
