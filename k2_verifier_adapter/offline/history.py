@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
@@ -17,6 +18,7 @@ from k2_verifier_adapter.core.comparison.history import (
 )
 from k2_verifier_adapter.core.json_text import json_object, number, number_or_none, text, text_or_none, whole
 from k2_verifier_adapter.core.metrics import CALL_SURPLUS, Metric
+from k2_verifier_adapter.core.observed import Observed
 from k2_verifier_adapter.core.run_facts import RowsInfo
 from k2_verifier_adapter.core.statistics.intervals import Interval
 from k2_verifier_adapter.errors import DataError, UsageError
@@ -75,7 +77,7 @@ def run_of_report(path: Path) -> HistoryRun:
 def _run_of(report: dict[str, Any], source: str) -> HistoryRun:
     provenance, requests = report["provenance"], report["requests"]
     served = provenance["served"]
-    several = next((what for what in ("models", "providers") if len(served[what]) > 1), None)
+    observed = Observed(Counter(json_object(served["models"])), Counter(json_object(served["providers"])))
     return HistoryRun(
         source=source,
         model=text(report["model"]),
@@ -103,9 +105,7 @@ def _run_of(report: dict[str, Any], source: str) -> HistoryRun:
             "system_fingerprints": sorted(served["system_fingerprints"]),
         },
         rows=RowsInfo.from_json(provenance["rows"]),
-        void=f"several {several} answered under one name"
-        if several
-        else void_of(report["verdict"]["reason"]),
+        void=observed.mixed or void_of(report["verdict"]["reason"]),
         warnings=[text(line) for line in report["warnings"]],
         cases=None,
         sums=_sums(report),

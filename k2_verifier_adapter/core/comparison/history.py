@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
 from itertools import pairwise
@@ -162,7 +162,7 @@ class Neighbours:
     similarity: Difference | None
     agreement: WinsLosses | None
     accuracy: Difference | None
-    setup: Sequence[SetupDifference] = ()
+    setup: Sequence[SetupDifference]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,19 +203,25 @@ class History:
 
     Attributes:
         runs: The runs, in the order of their start; in the order given where one does not tell its own.
-        by_start: Whether it is the order of their start.
-        paired: Whether what they made of each case is known, and not only their sums.
         untested: Of each run, why no change is looked for in it, or None.
         changes: The changes, by their place.
     """
 
     runs: Sequence[HistoryRun]
-    by_start: bool
-    paired: bool
     untested: Sequence[str | None]
     neighbours: Sequence[Neighbours]
     changes: Sequence[Change]
     warnings: Sequence[str]
+
+    @property
+    def by_start(self) -> bool:
+        """Whether the order is that of their start."""
+        return all(run.moment is not None for run in self.runs)
+
+    @property
+    def paired(self) -> bool:
+        """Whether what they made of each case is known, and not only their sums."""
+        return all(run.cases is not None for run in self.runs)
 
     @property
     def tested(self) -> list[int]:
@@ -306,15 +312,16 @@ def history_of(runs: Sequence[HistoryRun]) -> History:
         DataError: If they have no case in common, or were held against different official decisions.
     """
     _check_alike(runs)
-    by_start = all(run.moment is not None for run in runs)
-    ordered = sorted(runs, key=lambda run: run.moment or _NEVER) if by_start else list(runs)
+    ordered = list(runs)
+    if all(run.moment is not None for run in runs):
+        ordered.sort(key=lambda run: run.moment or _NEVER)
     _check_apart(ordered)
     known = _same_cases([run.cases for run in ordered if run.cases is not None])
     paired = len(known) == len(ordered)
     neighbours = [
-        _paired(later, known) if paired else _unpaired(later, ordered) for later in range(1, len(ordered))
+        _paired(later, known, ordered) if paired else _unpaired(later, ordered)
+        for later in range(1, len(ordered))
     ]
-    neighbours = [replace(pair, setup=_differing(ordered, pair.later - 1, pair.later)) for pair in neighbours]
     untested = [run.untested(ordered[-1], paired=paired) for run in ordered]
     tested = _places_of(untested)
     if paired and len(tested) == len(ordered) and not any(pair.cases for pair in neighbours):
@@ -324,20 +331,16 @@ def history_of(runs: Sequence[HistoryRun]) -> History:
         )
     changes: list[Change] = []
     for measure in Measure:
-        series: list[Mapping[Hashable, tuple[int, int]]] = [
-            {case: counts.of(measure) for case, counts in cases.items()} for cases in known
-        ]
-        if not paired:
-            series = [run.sums.of(measure) for run in ordered]
+        series: Series = [run.sums.of(measure) for run in ordered]
+        if paired:
+            series = [{case: counts.of(measure) for case, counts in cases.items()} for cases in known]
         changes += _changes(measure, ordered, tested, series, paired=paired)
     return History(
         runs=ordered,
-        by_start=by_start,
-        paired=paired,
         untested=untested,
         neighbours=neighbours,
         changes=sorted(changes, key=lambda change: change.since),
-        warnings=_warnings(ordered, neighbours, untested, by_start=by_start, paired=paired),
+        warnings=_warnings(ordered, neighbours, untested),
     )
 
 
@@ -405,7 +408,9 @@ def _same_cases(runs: Sequence[Mapping[int, CaseCounts]]) -> list[dict[Hashable,
     return named
 
 
-def _paired(later: int, known: Sequence[Mapping[Hashable, CaseCounts]]) -> Neighbours:
+def _paired(
+    later: int, known: Sequence[Mapping[Hashable, CaseCounts]], runs: Sequence[HistoryRun]
+) -> Neighbours:
     """Hold a run against the one before, case by case."""
     ours, theirs = known[later], known[later - 1]
     common = [case for case in ours if case in theirs]
@@ -421,6 +426,7 @@ def _paired(later: int, known: Sequence[Mapping[Hashable, CaseCounts]]) -> Neigh
         similarity=f1_difference(decisions),
         agreement=agreement_of(decisions),
         accuracy=validity_difference(validity),
+        setup=_differing(runs, later - 1, later),
     )
 
 
@@ -430,7 +436,7 @@ def _unpaired(later: int, runs: Sequence[HistoryRun]) -> Neighbours:
     similarity, accuracy = (
         unpaired_difference(ours.get(name), theirs.get(name)) for name in (PRIMARY_METRIC, ACCURACY)
     )
-    return Neighbours(later, None, similarity, None, accuracy)
+    return Neighbours(later, None, similarity, None, accuracy, _differing(runs, later - 1, later))
 
 
 def unpaired_difference(first: Metric | None, second: Metric | None) -> Difference | None:
@@ -527,19 +533,16 @@ def _warnings(
     runs: Sequence[HistoryRun],
     neighbours: Sequence[Neighbours],
     untested: Sequence[str | None],
-    *,
-    by_start: bool,
-    paired: bool,
 ) -> list[str]:
     warnings = [line for line in runs[0].warnings if all(line in run.warnings for run in runs)]
     shared = set(warnings)
-    if not by_start:
-        undated = _runs([place for place, run in enumerate(runs) if run.moment is None])
-        warnings.append(f"{undated} not say when it began, so the order is the one given, not that of time.")
-    if not paired:
-        sums = _runs([place for place, run in enumerate(runs) if run.cases is None])
+    if undated := [place for place, run in enumerate(runs) if run.moment is None]:
         warnings.append(
-            f"{sums} not tell case by case (a report): only sums are compared, which sees a change "
+            f"{_runs(undated)} not say when it began, so the order is the one given, not that of time."
+        )
+    if sums := [place for place, run in enumerate(runs) if run.cases is None]:
+        warnings.append(
+            f"{_runs(sums)} not tell case by case (a report): only sums are compared, which sees a change "
             "later; give the run directories."
         )
     for place, (run, reason) in enumerate(zip(runs, untested, strict=True)):
