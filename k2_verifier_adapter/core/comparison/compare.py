@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -231,15 +231,22 @@ def _warnings(standings: Sequence[Standing], common: int, other_content: Sequenc
             f"{len(other_content):,} cases hold other requests in other runs and are left out "
             f"({_places(other_content)}): the runs may be over different rows."
         )
-    each = [standing.participant.summary.warnings for standing in standings]
+    shared, own = shared_and_own(
+        [standing.participant.summary.warnings for standing in standings], named=letter
+    )
+    return [*shared, *warnings, *own]
+
+
+def shared_and_own(each: Sequence[Sequence[str]], named: Callable[[int], str]) -> tuple[list[str], list[str]]:
+    """Part the warnings of several runs into those of all, and those of single ones, by the run's name."""
     shared = [warning for warning in each[0] if all(warning in others for others in each)]
     own = [
-        f"{letter(place)}: {warning}"
+        f"{named(place)}: {warning}"
         for place, found in enumerate(each)
         for warning in found
         if warning not in shared
     ]
-    return [*shared, *warnings, *own]
+    return shared, own
 
 
 def letter(place: int) -> str:

@@ -16,6 +16,7 @@ from k2_verifier_adapter.core.comparison.compare import (
     SetupDifference,
     differing_setups,
     setup_of,
+    shared_and_own,
 )
 from k2_verifier_adapter.core.metrics import ACCURACY, CALL_SURPLUS, ERROR_RATE, PRIMARY_METRIC, Metric
 from k2_verifier_adapter.core.printable import percent, plural
@@ -493,7 +494,10 @@ def _changes(
         )
 
 
-def _summed(runs: Iterable[Mapping[Hashable, tuple[int, int]]]) -> dict[Hashable, tuple[int, int]]:
+_Totals = Mapping[Hashable, tuple[int, int]]
+
+
+def _summed(runs: Iterable[_Totals]) -> _Totals:
     """Add up what several runs made of each case."""
     total: dict[Hashable, tuple[int, int]] = {}
     for run in runs:
@@ -501,9 +505,6 @@ def _summed(runs: Iterable[Mapping[Hashable, tuple[int, int]]]) -> dict[Hashable
             so_far = total.get(case, (0, 0))
             total[case] = so_far[0] + yes, so_far[1] + answers
     return {case: counts for case, counts in total.items() if counts[1]}
-
-
-_Totals = Mapping[Hashable, tuple[int, int]]
 
 
 def _of_cases(after: _Totals, before: _Totals) -> Difference | None:
@@ -534,8 +535,8 @@ def _warnings(
     neighbours: Sequence[Neighbours],
     untested: Sequence[str | None],
 ) -> list[str]:
-    warnings = [line for line in runs[0].warnings if all(line in run.warnings for run in runs)]
-    shared = set(warnings)
+    shared, own = shared_and_own([run.warnings for run in runs], named=lambda place: f"Run {place + 1}")
+    warnings = []
     if undated := [place for place, run in enumerate(runs) if run.moment is None]:
         warnings.append(
             f"{_runs(undated)} not say when it began, so the order is the one given, not that of time."
@@ -552,13 +553,7 @@ def _warnings(
             warnings.append(f"Run {place + 1} did not come to its end; what it answered counts.")
     apart = [pair.later + 1 for pair in neighbours if pair.cases == 0]
     warnings += [f"Runs {later - 1} and {later} have no answered case in common." for later in apart]
-    own = [
-        f"Run {place + 1}: {line}"
-        for place, run in enumerate(runs)
-        for line in run.warnings
-        if line not in shared
-    ]
-    return [*warnings, *own]
+    return [*shared, *warnings, *own]
 
 
 _LISTED = 8
