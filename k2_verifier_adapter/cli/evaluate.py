@@ -269,12 +269,12 @@ def resume_command(ctx: click.Context, run: Path) -> str:
     words, typed = ["k2-verifier"], iter(ctx.find_root().meta.get(TYPED, ()))
     for word in typed:
         flag, _, value = word.partition("=")
-        if flag == "--use-cache":
-            _ = value or next(typed, None)
-        elif flag in ("--header", *_KEY_FLAGS):
+        if flag in ("--use-cache", "--header", *_KEY_FLAGS):
             given = value or next(typed, "")
-            hidden = f"{given.partition(':')[0]}:..." if flag == "--header" else f"${KEY_VARIABLES[0]}"
-            words += [flag, shlex.quote(hidden) if flag == "--header" else f'"{hidden}"']
+            if flag == "--header":
+                words += [flag, shlex.quote(f"{given.partition(':')[0]}:...")]
+            elif flag in _KEY_FLAGS:
+                words += [flag, f'"${KEY_VARIABLES[0]}"']
         else:
             words.append(shlex.quote(masked_message(word)))
     return printable(" ".join([*words, "--use-cache", shlex.quote(str(run))]))

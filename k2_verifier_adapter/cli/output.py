@@ -133,7 +133,7 @@ def deliver_run(
     if BY_NAME[form].media is Media.TERMINAL and _is_printed(output):
         say(decision)
         if full:
-            click.echo(f"{_printed(report)}\n", nl=False)
+            click.echo(_printed(report))
         else:
             shown = render_brief(report.summary, places, colour=colour_wanted(), width=columns())
             click.echo(shown, nl=False)
