@@ -151,7 +151,7 @@ def settings_of(
     """Put config, flags and parameters together; `UsageError` for a flag that EvalScope lacks."""
     given = {**(config or {}), **explicit_flags(arguments)}
     _check_objects(given, benchmark)
-    chosen = _merged(given, typed)
+    chosen = merged_settings(given, typed)
     chosen.pop("dry_run", None)  # EvalScope's own only prints the settings; see `estimate_eval`
     chosen.setdefault("datasets", [benchmark])
     if benchmark not in chosen["datasets"] or set(chosen["datasets"]) - set(BENCHMARKS):
@@ -162,21 +162,21 @@ def settings_of(
     if local := (typed.get("dataset_args") or {}).get(benchmark, {}).get("local_path"):
         named = chosen["dataset_args"][benchmark].get("subset_list")
         if not named and (subset := only_subset(local)) is not None:
-            chosen = _merged(chosen, {"dataset_args": {benchmark: {"subset_list": [subset]}}})
+            chosen = merged_settings(chosen, {"dataset_args": {benchmark: {"subset_list": [subset]}}})
     if "generation_config" in chosen:
         chosen["generation_config"] = planning.explicit_defaults(chosen["generation_config"])
     if parameters:
-        chosen = _merged(chosen, {"dataset_args": {benchmark: {"extra_params": parameters}}})
+        chosen = merged_settings(chosen, {"dataset_args": {benchmark: {"extra_params": parameters}}})
     return chosen
 
 
-def _merged(settings: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged_settings(settings: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Put settings above others; what both hold as mappings is put together."""
     merged = dict(settings)
     for name, value in above.items():
         below = merged.get(name)
         if isinstance(value, Mapping) and isinstance(below, Mapping):
-            merged[name] = _merged(below, value)
+            merged[name] = merged_settings(below, value)
         else:
             merged[name] = value
     return merged

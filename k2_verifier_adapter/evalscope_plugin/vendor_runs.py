@@ -18,7 +18,7 @@ import yaml
 
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.evalscope_plugin.run_files import begun
-from k2_verifier_adapter.evalscope_plugin.running import Estimate, estimate_eval, settings_of
+from k2_verifier_adapter.evalscope_plugin.running import Estimate, estimate_eval, merged_settings, settings_of
 from k2_verifier_adapter.formats.files import regular_files, storing
 from k2_verifier_adapter.formats.vendors import OF_A_VENDOR, Vendor
 from k2_verifier_adapter.version import BENCHMARK, CONFORMANCE
@@ -60,16 +60,14 @@ def settings_of_vendor(vendor: Vendor, shared: Mapping[str, Any], run: Path) -> 
             generation[name] = {**(generation.get(name) or {}), **own}
     own = {"retries": vendor.retries, "timeout": vendor.timeout}
     generation |= {name: value for name, value in own.items() if value is not None}
-    every = dict(shared.get("dataset_args") or {})
-    dataset = dict(every.get(BENCHMARK) or {})
-    dataset["extra_params"] = {**(dataset.get("extra_params") or {}), **vendor.limits}
+    limits = {benchmark: {"extra_params": dict(vendor.limits)} for benchmark in shared["datasets"]}
     return {
         **shared,
         "model": vendor.model,
         "api_url": vendor.api_url,
         "api_key": vendor.api_key or _NO_KEY,
         "generation_config": generation,
-        "dataset_args": {**every, BENCHMARK: dataset, **_probes(vendor, every)},
+        "dataset_args": merged_settings(shared.get("dataset_args") or {}, limits),
         "work_dir": str(run),
         "no_timestamp": True,
         **({} if vendor.concurrency is None else {"eval_batch_size": vendor.concurrency}),
@@ -84,20 +82,14 @@ def with_suites(shared: Mapping[str, Any], suites: Sequence[str]) -> dict[str, A
     extra = {name: of_rows[name] for name in ("profile", "gate") if of_rows.get(name)}
     if extra.get("gate") == "upstream":
         del extra["gate"]  # it is about rows
-    probes = {"subset_list": list(suites), "extra_params": extra}
+    probes = merged_settings(
+        {"extra_params": extra}, {**(every.get(CONFORMANCE) or {}), "subset_list": list(suites)}
+    )
     return {
         **shared,
         "datasets": [CONFORMANCE, BENCHMARK],
         "dataset_args": {**every, CONFORMANCE: probes},
     }
-
-
-def _probes(vendor: Vendor, every: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a vendor's own pace to the probes as well, if they are asked."""
-    if CONFORMANCE not in every:
-        return {}
-    own = every[CONFORMANCE]
-    return {CONFORMANCE: {**own, "extra_params": {**own["extra_params"], **vendor.limits}}}
 
 
 class VendorRun:

@@ -12,7 +12,7 @@ from support.published import Published
 from k2_verifier_adapter.core.comparison.matrix import matrix_of
 from k2_verifier_adapter.core.observed import Prices
 from k2_verifier_adapter.errors import UsageError
-from k2_verifier_adapter.evalscope_plugin.vendor_runs import settings_of_vendor, shared_settings
+from k2_verifier_adapter.evalscope_plugin.vendor_runs import settings_of_vendor, shared_settings, with_suites
 from k2_verifier_adapter.formats.runs import RunPaths
 from k2_verifier_adapter.formats.vendors import read_vendors
 from k2_verifier_adapter.offline.participants import result_of_vendor
@@ -195,6 +195,25 @@ def test_the_task_of_a_vendor(tmp_path):
     }
     (run / "k2_verifier").mkdir(parents=True)
     assert settings_of_vendor(vendor, shared, run)["use_cache"] == str(run)
+
+
+@pytest.mark.parametrize("probes", [{"subset_list": ["stream"]}, {"extra_params": {"repeats": 2}}, {}])
+def test_a_task_that_names_both_benchmarks(tmp_path, probes):
+    """A vendor's own pace is that of its probes, too, whatever the task says of them and however they are asked."""
+    (vendor,) = read(tmp_path, GOOD.replace("}", ", max_requests: 5}"))
+    extra = {**probes.get("extra_params", {}), "max_requests": 5}
+    both = {"datasets": ["k2_verifier", "kimi_conformance"], "dataset_args": {"kimi_conformance": probes}}
+    for shared, expected in (
+        (shared_settings([], both, {}), {**probes, "extra_params": extra}),
+        (shared_settings([], {**both, "dataset_args": {}}, {}), {"extra_params": {"max_requests": 5}}),
+        (
+            with_suites(shared_settings([], both, {"gate": "strict"}), ["files"]),
+            {"subset_list": ["files"], "extra_params": {"gate": "strict", **extra}},
+        ),
+    ):
+        found = settings_of_vendor(vendor, shared, tmp_path / "run")["dataset_args"]
+        assert found["kimi_conformance"] == expected
+        assert found["k2_verifier"]["extra_params"]["max_requests"] == 5
 
 
 @pytest.mark.parametrize("flag", ["--model", "--api-url", "--api-key", "--use-cache", "--model-id"])
