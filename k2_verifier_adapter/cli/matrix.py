@@ -115,11 +115,10 @@ def matrix(
         _run_all(runs, interrupted)
         found = matrix_of([_result(run) for run in runs])
         page = MatrixReport(found)
+        deliver(page, "text", None)
         # The page of some is not to take the place of that of all.
         if not only:
             write_every_format(page, work_dir, PAGE)
-        deliver(page, "text", None)
-        if not only:
             click.echo(f"k2-verifier: the page is {work_dir / PAGE}.html, .md, .txt and .json", err=True)
     codes = [vendor.code for vendor in found.vendors]
     ctx.exit(worst([*codes, INTERRUPTED] if interrupted else codes))
