@@ -210,7 +210,8 @@ class _VendorFile:
     def _expanded(self, value: Any, path: str) -> Any:
         missing: dict[str, str] = {}
         expanded = expand(value, path, self._environment, missing)
-        for field, variable in missing.items():
+        if missing:
+            field, variable = next(iter(missing.items()))
             raise self._refuse(
                 field,
                 f"needs the environment variable {variable}, which is not set; set it (export "
