@@ -209,7 +209,7 @@ def by_history(history: History, gate: HistoryGate) -> Decision:
     """Decide the exit code of a history: any change fails, or one that its last run has shown."""
     if gate is HistoryGate.NONE:
         return Decision(PASSED)
-    last, tested = len(history.runs) - 1, history.tested
+    last = len(history.runs) - 1
     new_only = gate is HistoryGate.NO_NEW_CHANGE
     counting = [change for change in history.changes if not new_only or change.seen_at == last]
     said = f"gate {gate.value}"
@@ -219,9 +219,9 @@ def by_history(history: History, gate: HistoryGate) -> Decision:
     if history.untested[last] is not None or not history.runs[last].complete:
         why = history.untested[last] or "it did not come to its end"
         return Decision(INCONCLUSIVE, f"{said}: inconclusive: the last run: {why}")
-    if len(tested) < 2:
+    if not history.looks:
         return Decision(INCONCLUSIVE, f"{said}: inconclusive: no run before the last can be held against it")
-    return Decision(PASSED, f"{said}: passed after {plural(len(tested) - 1, 'look')}")
+    return Decision(PASSED, f"{said}: passed after {plural(history.looks, 'look')}")
 
 
 def _inconclusive(gate: str, settled: str, means: WhenInconclusive | None) -> Decision:

@@ -47,8 +47,8 @@ def _scope(history: History) -> str:
 
 def _answer(history: History) -> doc.Judged:
     """Say what has changed since when, if anything has."""
-    looks = len(history.tested) - 1
-    if looks < 1:
+    looks = history.looks
+    if not looks:
         said = "fewer than two runs can be held against each other"
         return doc.Judged("change", "Changed", Status.NONE, said)
     bound = f"by a bound that errs in {ERROR:.0%} over all looks, however many"

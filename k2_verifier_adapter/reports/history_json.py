@@ -22,7 +22,7 @@ def history_as_json(history: History) -> dict[str, Any]:
         "order": "start" if history.by_start else "given",
         "paired": history.paired,
         "error": ERROR,
-        "looks": max(0, len(history.tested) - 1),
+        "looks": history.looks,
         "warnings": list(history.warnings),
         "changes": [_change(history, change) for change in history.changes],
         "runs": [_run(history, place) for place in range(len(history.runs))],

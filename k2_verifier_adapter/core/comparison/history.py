@@ -226,8 +226,13 @@ class History:
 
     @property
     def tested(self) -> list[int]:
-        """Places of the runs in which changes were looked for; there was a look after each but the first."""
+        """Places of the runs in which changes were looked for."""
         return _places_of(self.untested)
+
+    @property
+    def looks(self) -> int:
+        """Number of looks: one after each of these runs but the first."""
+        return max(0, len(self.tested) - 1)
 
     def in_words(self, change: Change) -> str:
         """Say what changed since when, and what was made differently there."""
