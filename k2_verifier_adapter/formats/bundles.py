@@ -213,10 +213,8 @@ def _checked(manifest: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
         raise ValueError(f"it is a {text(manifest['kind'])!r}, version {manifest['schema_version']!r}")
     files = json_object(manifest["files"])
     if list(files) != list(names):
-        missing, more = (
-            [name for name in names if name not in files],
-            [name for name in files if name not in names],
-        )
+        missing = [name for name in names if name not in files]
+        more = [name for name in files if name not in names]
         raise ValueError(
             f"it lists {excerpt(', '.join(files), 200)!r}, expected {', '.join(names)!r}"
             + (f"; missing: {', '.join(missing)}" if missing else "")
