@@ -105,7 +105,7 @@ def _run_of(report: dict[str, Any], source: str) -> HistoryRun:
             "system_fingerprints": sorted(served["system_fingerprints"]),
         },
         rows=RowsInfo.from_json(provenance["rows"]),
-        void=observed.mixed or void_of(report["verdict"]["reason"]),
+        void=observed.mixed or void_of(text_or_none(report["verdict"]["reason"])),
         warnings=[text(line) for line in report["warnings"]],
         cases=None,
         sums=_sums(report),
@@ -129,7 +129,7 @@ def _count(value: Any) -> int:
 
 def _metric(name: str, value: dict[str, Any]) -> Metric:
     least, most = (-1.0, inf) if name == CALL_SURPLUS else (0.0, 1.0)
-    n, found = whole(value["n"]), number_or_none(value["value"])
+    n, found = _count(value["n"]), number_or_none(value["value"])
     interval = None
     if value["low"] is not None:
         interval = Interval(number(value["low"]), number(value["high"]), text(value["method"]), n)

@@ -310,6 +310,8 @@ def test_a_report_with_impossible_numbers_is_refused(nights, tmp_path):
         ("metrics", "trigger_similarity", {**similarity, "low": -0.5}),
         ("metrics", "trigger_similarity", {**similarity, "value": 7}),
         ("metrics", "call_surplus", {**similarity, "low": -1.5}),
+        ("metrics", "call_surplus", {**similarity, "n": -1}),
+        ("verdict", "reason", True),
         ("confusion", "tp", -1),
         ("confusion", "tn", 10**9),
         ("counts", "count_successful_tool_call", 61),
