@@ -238,6 +238,7 @@ class Bundle:
                 name: (item["value"], item["low"], item["high"])
                 for name, item in self.report["metrics"].items()
             }
+            warnings = [text(line) for line in self.report["warnings"]]
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{self.path}: {REPORT} is no report: {error!r}") from None
         # Of a run that stopped when it was decided, the report is of the cases that decided it.
@@ -246,7 +247,9 @@ class Bundle:
                 f"{self.path}: {REPORT} says {said}, and the lines of {RESULTS} add up to {counts}"
             )
         asked = {data_index for data_index, _ in seen}
-        return Recount(counts, metrics, len(decisions), len(asked), None if rows is None else len(same))
+        return Recount(
+            counts, metrics, warnings, len(decisions), len(asked), None if rows is None else len(same)
+        )
 
     def _check_lines(self, check: Callable[[dict[str, Any], dict[str, Any]], None]) -> None:
         """Hold every line of the results against its digests; the two files have the same order."""

@@ -24,6 +24,7 @@ class Recount:
         counts: Decisions against the official ones (`tp`, `fp`, `fn`, `tn`), valid calls (`valid`) and failed
             requests (`failed`), from its lines.
         metrics: Value, low and high by name, as its report has them.
+        warnings: Its report's.
         rows: Rows that it holds.
         asked: Rows of which it holds a line.
         own: How many of these are, by digest, those of the rows given; None if none were.
@@ -31,6 +32,7 @@ class Recount:
 
     counts: Mapping[str, int]
     metrics: Mapping[str, tuple[Any, Any, Any]]
+    warnings: Sequence[str]
     rows: int
     asked: int
     own: int | None

@@ -144,7 +144,7 @@ class BundleReport:
         from k2_verifier_adapter.reports.json_report import dump_json
 
         lines = [f"Redacted bundle, which cannot show {line}." for line in self.uncheckable]
-        report = {**self.report, "warnings": [*lines, *self.report.get("warnings", ())]}
+        report = {**self.report, "warnings": [*lines, *self.recount.warnings]}
         return dump_json(report)
 
 

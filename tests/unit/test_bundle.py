@@ -291,6 +291,7 @@ def test_a_redacted_bundle_decides_no_gate(redacted, packed):
     [
         {"report": lambda content: content.replace(b'"tp": 2', b'"tp": 3')},
         {"report": lambda content: content.replace(b'"confusion"', b'"confused"')},
+        {"report": lambda content: content.replace(b'"warnings": []', b'"warnings": 3')},
         {
             "results": lambda content: content.replace(
                 b'"finish_reason": "stop"', b'"finish_reason": "tool_calls"'
