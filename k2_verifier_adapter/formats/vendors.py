@@ -7,13 +7,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from k2_verifier_adapter.core.json_text import shown
+from k2_verifier_adapter.core.json_text import number, shown
 from k2_verifier_adapter.core.observed import Prices
 from k2_verifier_adapter.errors import UsageError
 from k2_verifier_adapter.formats.config import expand, read_text, values_of
@@ -51,7 +50,7 @@ _NUMBERS = {
 
 _LIMITS = ("requests_per_minute", "max_requests", "max_total_tokens", "max_minutes")
 _FIELDS = ("name", "model", "api_url", "key", "api_key", "headers", "extra_body", *_NUMBERS)
-_SECRET = frozenset({"key", "api_key", "headers"})
+_SECRET = frozenset({"key", "api_key", "headers", "default_headers"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,13 +285,14 @@ class _Fields:
         if value is None:
             return None
         is_price = name.startswith("price")
-        usable = isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < inf
+        expected = f"a number of at least {least}" if is_price else f"a number above {least}"
         if kind is int:
-            usable = usable and value == int(value) and value >= least
             expected = f"a whole number of at least {least}"
-        else:
-            usable = usable and (value >= least if is_price else value > least)
-            expected = f"a number of at least {least}" if is_price else f"a number above {least}"
-        if not usable:
+        try:
+            found = number(value)
+        except TypeError:
+            raise self._refuse(name, expected) from None
+        is_large_enough = found >= least if kind is int or is_price else found > least
+        if not is_large_enough or (kind is int and not found.is_integer()):
             raise self._refuse(name, expected)
         return kind(value)

@@ -115,6 +115,11 @@ def test_the_file_of_minimax_provider_verifier(tmp_path):
         (GOOD.replace("}", ", concurrency: 0}"), ("[0].concurrency", "0", "of at least 1")),
         (GOOD.replace("}", ", concurrency: 1.5}"), ("[0].concurrency", "1.5", "a whole number")),
         (GOOD.replace("}", ", concurrency: true}"), ("[0].concurrency", "True")),
+        (
+            GOOD.replace("}", f", default_headers: {KEY}}}"),
+            ("[0].default_headers", "holds str", "names with"),
+        ),
+        (GOOD.replace("}", f", max_minutes: {10**400}}}"), ("[0].max_minutes", "a number above 0")),
         (GOOD.replace("}", ", max_minutes: .inf}"), ("[0].max_minutes", "inf", "above 0")),
         (GOOD.replace("}", ", requests_per_minute: 0}"), ("[0].requests_per_minute", "above 0")),
         (GOOD.replace("}", ", price_in: -1}"), ("[0].price_in", "-1", "of at least 0")),
